@@ -1,0 +1,102 @@
+//! The counters: every event the eBPF side sees ends in one of them, so that nothing is dropped
+//! without a name.
+
+/// What a counter's value says about the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CounterKind {
+    /// Normal traffic.
+    Traffic,
+    /// Unusual but harmless to the amounts: worth showing, not a loss.
+    Note,
+    /// The amounts are right, but part of them cannot be given to a stack.
+    AttributionLoss,
+    /// Allocations or frees that the amounts lack.
+    AmountLoss,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $index:literal, $name:literal, $kind:ident;)+) => {
+        /// A named counter, summed over CPUs. The discriminant is its slot in the counter map.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant = $index,)+
+        }
+
+        impl Counter {
+            /// Every counter, in slot order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name the counter has in every output.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What the counter says about the profile.
+            #[must_use]
+            pub const fn kind(self) -> CounterKind {
+                match self { $(Self::$variant => CounterKind::$kind,)+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Allocations counted: each successful call of an allocating function, once.
+    AllocObjects = 0, "alloc_objects", Traffic;
+    /// Bytes asked for by the allocations counted.
+    AllocBytes = 1, "alloc_bytes", Traffic;
+    /// Frees of allocations counted, reallocations that gave up their old block included.
+    FreeObjects = 2, "free_objects", Traffic;
+    /// Bytes of the allocations freed.
+    FreeBytes = 3, "free_bytes", Traffic;
+    /// Allocation calls that returned NULL for a size above zero: nothing was allocated.
+    FailedAllocs = 4, "failed_allocs", Note;
+    /// Calls of free with NULL.
+    NullFrees = 5, "null_frees", Traffic;
+    /// Allocator functions entered from inside another one, counted once with the outer call.
+    NestedCalls = 6, "nested_calls", Traffic;
+    /// Frees of addresses never seen allocated: memory from before the attach, or its inheritance.
+    UnknownFrees = 7, "unknown_frees", Note;
+    /// Addresses allocated twice with no free between: the free was missed, the old block is given up.
+    MissedFrees = 8, "missed_frees", AmountLoss;
+    /// Allocations not kept in the live table because it was full; allocated counts them, live cannot.
+    LiveTableFull = 9, "live_table_full", AmountLoss;
+    /// Bytes of the allocations not kept in the live table because it was full.
+    LiveTableFullBytes = 10, "live_table_full_bytes", AmountLoss;
+    /// Allocations whose stack found no room in the stack table; in the totals, in no stack.
+    StackTableFull = 11, "stack_table_full", AttributionLoss;
+    /// Bytes of the allocations whose stack found no room in the stack table.
+    StackTableFullBytes = 12, "stack_table_full_bytes", AttributionLoss;
+    /// Stacks not walked because every scratch slot of the CPU was in use.
+    StackScratchBusy = 13, "stack_scratch_busy", AttributionLoss;
+    /// Stacks the kernel could not read.
+    StackUnreadable = 14, "stack_unreadable", AttributionLoss;
+    /// Stacks cut at the depth limit.
+    StackTruncated = 15, "stack_truncated", Note;
+    /// Stacks that found the event ring full; each is sent again when it is next seen.
+    StackEventDeferred = 16, "stack_event_deferred", Note;
+    /// Process events (exec, exit, fork) that found the event ring full.
+    ProcessEventDropped = 17, "process_event_dropped", AmountLoss;
+    /// Calls not followed because too many threads were inside the allocator.
+    PendingTableFull = 18, "pending_table_full", AmountLoss;
+    /// Calls left by longjmp, an exception or the end of their thread: their outcome is unknown.
+    AbandonedCalls = 19, "abandoned_calls", Note;
+    /// Returns from an allocator function whose entry was not seen.
+    ReturnWithoutEntry = 20, "return_without_entry", AmountLoss;
+    /// Results of posix_memalign that could not be read.
+    ResultUnreadable = 21, "result_unreadable", AmountLoss;
+    /// Updates of a kernel map refused for another reason than its size.
+    MapUpdateFailed = 22, "map_update_failed", AmountLoss;
+    /// Events of processes that share the code but are not traced.
+    ForeignEvents = 23, "foreign_events", Traffic;
+    /// Children of fork that could not be followed because too many processes already were.
+    TargetTableFull = 24, "target_table_full", AmountLoss;
+}

@@ -1,0 +1,49 @@
+//! What the eBPF side sends through the ring buffer: rare events only, never one per allocation.
+
+use crate::limits::MAX_FRAMES;
+
+/// The kind of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// A stack seen for the first time; followed by its frames.
+    Stack = 1,
+    /// A traced process replaced its image; `life` is the new one.
+    Exec = 2,
+    /// The last thread of a traced process is about to exit.
+    Exit = 3,
+    /// A traced process has a child that is traced too; `value` is the child's tgid.
+    Fork = 4,
+}
+
+/// Head of every event.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EventHeader {
+    /// An [`EventKind`].
+    pub kind: u32,
+    /// Frames that follow; 0 for all but stacks.
+    pub frames: u32,
+    /// Process the event belongs to.
+    pub tgid: u32,
+    /// Life of the process, see [`TargetInfo::life`](crate::TargetInfo::life).
+    pub life: u32,
+    /// `CLOCK_MONOTONIC` in nanoseconds, to place the event among the process's mappings.
+    pub time_ns: u64,
+    /// The stack's identity, or the child's tgid.
+    pub value: u64,
+}
+
+/// A stack event: the head and up to [`MAX_FRAMES`] return addresses, leaf first. Only
+/// `header.frames` of them are sent.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StackEvent {
+    /// Head.
+    pub header: EventHeader,
+    /// Return addresses, leaf first.
+    pub frames: [u64; MAX_FRAMES],
+}
+
+const _: () = assert!(size_of::<EventHeader>() == 32);
+const _: () = assert!(size_of::<StackEvent>() == 32 + 8 * MAX_FRAMES);

@@ -1,0 +1,20 @@
+//! Types that the eBPF programs and user space share: map keys and values, ring-buffer events,
+//! counters and limits.
+//!
+//! `no_std` and without allocation: everything here is also compiled for the BPF target. Layouts
+//! are `#[repr(C)]` without implicit padding, because the verifier rejects uninitialised bytes in
+//! map keys and because hash maps compare keys byte by byte.
+#![no_std]
+
+mod allocator;
+mod counters;
+mod events;
+mod hash;
+pub mod limits;
+mod records;
+
+pub use allocator::AllocatorFn;
+pub use counters::{Counter, CounterKind};
+pub use events::{EventHeader, EventKind, StackEvent};
+pub use hash::stack_hash;
+pub use records::{Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};

@@ -1,0 +1,128 @@
+//! Keys and values of the kernel maps.
+
+/// Settings that user space writes before the programs are loaded. All in one value so that one
+/// read-only global carries them.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Config {
+    /// Device of the pid namespace whose pids are used, or 0 for the initial namespace.
+    pub pidns_dev: u64,
+    /// Inode of that namespace, or 0.
+    pub pidns_ino: u64,
+    /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
+    pub task_tgid_offset: u32,
+    /// Padding.
+    pub reserved: u32,
+}
+
+/// A traced process, keyed by its tgid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TargetInfo {
+    /// How many times the process has replaced its image by exec since tracing began: each image
+    /// is a life of its own with a heap of its own.
+    pub life: u32,
+    /// Padding.
+    pub reserved: u32,
+}
+
+/// Key of a live allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct LiveKey {
+    /// Address the allocator returned.
+    pub address: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Life of the process, see [`TargetInfo::life`].
+    pub life: u32,
+}
+
+/// A live allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveRecord {
+    /// Bytes asked for.
+    pub size: u64,
+    /// Stack it was allocated from, see [`stack_hash`](crate::stack_hash).
+    pub stack: u64,
+}
+
+/// Key of a stack's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct StackKey {
+    /// Identity of the stack, see [`stack_hash`](crate::stack_hash); 0 for the allocations whose
+    /// stack could not be read.
+    pub stack: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Life of the process, see [`TargetInfo::life`].
+    pub life: u32,
+}
+
+/// What one stack has allocated and given back. The counters only grow: live is the difference.
+///
+/// The freed side comes first: the kernel copies a value in ascending order, so a reader that
+/// races with an update sees a free only after its allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct StackCounters {
+    /// Objects freed.
+    pub freed_objects: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    /// Objects allocated.
+    pub alloc_objects: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Not 0 once the frames have been handed to the event ring.
+    pub sent: u64,
+}
+
+/// A call of an allocating function that has not returned yet, keyed by thread. One slot a
+/// thread: functions entered from inside another belong to the outer call.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct PendingCall {
+    /// Stack pointer at the function's entry, or 0 when the thread is in no allocator function.
+    pub sp: u64,
+    /// Cookie of the function, see [`AllocatorFn`](crate::AllocatorFn).
+    pub function: u64,
+    /// Bytes asked for; `u64::MAX` where `nmemb * size` overflows.
+    pub size: u64,
+    /// `posix_memalign`'s result pointer.
+    pub result_pointer: u64,
+    /// The block given to `realloc`, or 0.
+    pub old_address: u64,
+    /// The record of that block while it is out of the live table; [`Self::old_known`] says
+    /// whether there is one.
+    pub old: LiveRecord,
+    /// Not 0 where `old` holds a record.
+    pub old_known: u32,
+    /// Life the call began in.
+    pub life: u32,
+}
+
+const _: () = {
+    assert!(size_of::<LiveKey>() == 16);
+    assert!(size_of::<LiveRecord>() == 16);
+    assert!(size_of::<StackKey>() == 16);
+    assert!(size_of::<StackCounters>() == 40);
+    assert!(size_of::<PendingCall>() == 64);
+    assert!(size_of::<Config>() == 24);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+
+    macro_rules! pod {
+        ($($ty:ty),+) => {$(
+            // SAFETY: repr(C), integers only, no padding (asserted above): every bit pattern is
+            // a value.
+            unsafe impl aya::Pod for $ty {}
+        )+};
+    }
+    pod!(Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo);
+}

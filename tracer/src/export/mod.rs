@@ -1,0 +1,1 @@
+//! Profiles as files: pprof, folded stacks, JSON and text out; pprof and JSON in.

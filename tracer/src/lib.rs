@@ -1,0 +1,9 @@
+//! tracer: who holds the memory of a running Linux process.
+//!
+//! One module per room; ARCHITECTURE.md has the map and the rules between them. The binary is a
+//! thin shell around [`cli`].
+
+pub mod export;
+pub mod profile;
+pub mod report;
+pub mod symbolize;

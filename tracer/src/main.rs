@@ -1,0 +1,3 @@
+//! The `tracer` command; everything is in the library.
+
+fn main() {}

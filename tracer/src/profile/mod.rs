@@ -1,0 +1,12 @@
+//! The heap profile in memory, as every exporter and report sees it.
+//!
+//! Pure: no I/O, no clocks, no kernel. The shape follows pprof's `profile.proto` (mappings,
+//! functions, locations, samples), so that the pprof export is a renaming and nothing is lost on
+//! the way there and back.
+
+mod model;
+
+pub use model::{
+    CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,
+    MappingIndex, Metadata, Profile, Sample, ValueKind, Values, Verdict,
+};

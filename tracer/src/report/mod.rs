@@ -1,0 +1,1 @@
+//! Tables over a profile, in the manner of pprof's `top`, `tree` and `peek`.

@@ -1,0 +1,1 @@
+//! Addresses to frames; "unknown" is data with a reason, not an error.
