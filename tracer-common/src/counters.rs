@@ -87,10 +87,10 @@ counters! {
     ProcessEventDropped = 17, "process_event_dropped", AmountLoss;
     /// Calls not followed because too many threads were inside the allocator.
     PendingTableFull = 18, "pending_table_full", AmountLoss;
-    /// Calls left by longjmp, an exception or the end of their thread: their outcome is unknown.
-    AbandonedCalls = 19, "abandoned_calls", Note;
-    /// Returns from an allocator function whose entry was not seen.
-    ReturnWithoutEntry = 20, "return_without_entry", AmountLoss;
+    /// Calls left by longjmp or an exception: their outcome is unknown.
+    AbandonedCalls = 19, "abandoned_calls", AmountLoss;
+    /// Returns from allocator functions that were entered before tracing began.
+    ReturnWithoutEntry = 20, "return_without_entry", Note;
     /// Results of posix_memalign that could not be read.
     ResultUnreadable = 21, "result_unreadable", AmountLoss;
     /// Updates of a kernel map refused for another reason than its size.

@@ -22,3 +22,10 @@ pub const DEFAULT_MAX_STACKS: u32 = 1 << 18;
 
 /// Size of the event ring in bytes; a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 16 << 20;
+
+/// Most stack an allocator function uses below its own entry, in bytes, and most allocator
+/// functions it enters from inside. A call that seems to be inside another one beyond these is
+/// not: the other was left by longjmp, or runs on another stack.
+pub const MAX_NESTED_STACK: u64 = 64 << 10;
+/// See [`MAX_NESTED_STACK`].
+pub const MAX_NESTED_CALLS: u32 = 16;

@@ -98,10 +98,12 @@ pub struct PendingCall {
     /// The record of that block while it is out of the live table; [`Self::old_known`] says
     /// whether there is one.
     pub old: LiveRecord,
+    /// The last block given to `free_sized` or `free_aligned_sized`, which may hand on to `free`.
+    pub sized_free: u64,
     /// Not 0 where `old` holds a record.
     pub old_known: u32,
-    /// Life the call began in.
-    pub life: u32,
+    /// Allocator functions entered from inside this call so far.
+    pub nested: u32,
 }
 
 const _: () = {
@@ -109,7 +111,7 @@ const _: () = {
     assert!(size_of::<LiveRecord>() == 16);
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 40);
-    assert!(size_of::<PendingCall>() == 64);
+    assert!(size_of::<PendingCall>() == 72);
     assert!(size_of::<Config>() == 24);
 };
 
@@ -124,5 +126,13 @@ mod pod {
             unsafe impl aya::Pod for $ty {}
         )+};
     }
-    pod!(Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo);
+    pod!(
+        Config,
+        LiveKey,
+        LiveRecord,
+        PendingCall,
+        StackCounters,
+        StackKey,
+        TargetInfo
+    );
 }

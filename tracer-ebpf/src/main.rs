@@ -1,5 +1,80 @@
+//! The entry points: which kernel event runs which concern. Each is about three lines; what they
+//! do lives in the modules.
+//!
+//! Every probe program exists twice, for multi-uprobe links and for perf-event uprobes: the
+//! attach type is part of a program, so the choice can't be made at attach.
 #![no_std]
 #![no_main]
-//! eBPF programs.
+#![expect(internal_features, reason = "atomics, see count.rs")]
+#![feature(core_intrinsics)]
+
+mod account;
+mod context;
+mod count;
+mod maps;
+mod process;
+mod stack;
+mod task;
+
+use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+
+macro_rules! probes {
+    ($($(#[$attr:meta])* $multi:ident, $single:ident ($ctx:ty) => $run:path, $macro:ident;)+) => {$(
+        $(#[$attr])*
+        #[$macro(multi)]
+        fn $multi(ctx: $ctx) -> u32 {
+            $run(&ctx);
+            0
+        }
+
+        $(#[$attr])*
+        #[$macro]
+        fn $single(ctx: $ctx) -> u32 {
+            $run(&ctx);
+            0
+        }
+    )+};
+}
+
+probes! {
+    /// Entry of an allocating function.
+    alloc_entry_multi, alloc_entry(ProbeContext) => account::alloc_entry, uprobe;
+    /// Return of an allocating function.
+    alloc_return_multi, alloc_return(RetProbeContext) => account::alloc_return, uretprobe;
+    /// Entry of a freeing function.
+    free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
+}
+
+/// `sched:sched_process_exec`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    process::exec();
+    0
+}
+
+/// `sched:sched_process_exit`, once a thread
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    process::thread_exit();
+    0
+}
+
+/// `sched:sched_process_fork`
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn process_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+/// The licence the kernel checks before it lends GPL-only helpers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Nothing here can panic: the verifier would reject it.
+#[cfg(not(test))]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,336 @@
+//! Exact accounting: what an allocator function did, told from its entry and its return.
+//!
+//! The order is what makes it exact. An address enters the live table at the allocation's return
+//! and leaves it at the entry of free: it is out before the allocator can hand it to another
+//! thread, and in before anyone can free it.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use tracer_common::limits::{MAX_NESTED_CALLS, MAX_NESTED_STACK};
+use tracer_common::{AllocatorFn, Counter, LiveKey, LiveRecord, PendingCall, StackKey};
+
+use crate::context::{Probe as _, RETURN_SIZE};
+use crate::count::{add, atomic_add, bump};
+use crate::maps::{LIVE, PENDING, STACKS};
+use crate::stack;
+use crate::task::{self, Task};
+
+const EEXIST: i32 = -17;
+const E2BIG: i32 = -7;
+
+/// Entry of an allocating function: note what is asked for.
+#[inline(always)]
+pub(crate) fn alloc_entry(ctx: &ProbeContext) {
+    let Some(task) = task::traced_or_foreign() else {
+        return;
+    };
+    let sp = ctx.stack_pointer();
+    let Some(pending) = enter(&task, sp) else {
+        return;
+    };
+    let argument = |n| ctx.arg::<u64>(n).unwrap_or(0);
+    let (first, second) = (argument(0), argument(1));
+    let function = ctx.cookie();
+    let mut call = PendingCall {
+        sp,
+        function,
+        // SAFETY: the entry belongs to this thread alone.
+        sized_free: unsafe { (*pending).sized_free },
+        ..PendingCall::default()
+    };
+    match AllocatorFn::from_cookie(function) {
+        Some(AllocatorFn::Malloc | AllocatorFn::Valloc | AllocatorFn::Pvalloc) => call.size = first,
+        Some(AllocatorFn::AlignedAlloc | AllocatorFn::Memalign) => call.size = second,
+        Some(AllocatorFn::Calloc) => call.size = product(first, second),
+        Some(AllocatorFn::Realloc) => {
+            call.size = second;
+            call.old_address = first;
+        }
+        Some(AllocatorFn::Reallocarray) => {
+            call.size = product(second, argument(2));
+            call.old_address = first;
+        }
+        Some(AllocatorFn::PosixMemalign) => {
+            call.size = argument(2);
+            call.result_pointer = first;
+        }
+        _ => return,
+    }
+    if call.old_address != 0
+        && let Some(record) = take(&task, call.old_address)
+    {
+        call.old = record;
+        call.old_known = 1;
+    }
+    // SAFETY: as above.
+    unsafe { *pending = call };
+}
+
+/// `nmemb * size`. A call where this overflows returns NULL, so the value only has to differ from
+/// that of a call for nothing. (A full overflow check becomes a 128-bit multiplication, which BPF
+/// has no instruction for.)
+#[inline(always)]
+fn product(nmemb: u64, size: u64) -> u64 {
+    let product = nmemb.wrapping_mul(size);
+    if product == 0 && nmemb != 0 && size != 0 {
+        return u64::MAX;
+    }
+    product
+}
+
+/// The thread's slot for a call that begins at `sp`; `None` where the call belongs to one already
+/// there (glibc's realloc enters malloc, reallocarray jumps to realloc), or where there is none.
+#[inline(always)]
+fn enter(task: &Task, sp: u64) -> Option<*mut PendingCall> {
+    let pending = slot(task)?;
+    // SAFETY: the entry belongs to this thread alone, and map values stay valid for the run.
+    let outer = unsafe { &mut *pending };
+    if outer.sp == 0 {
+        return Some(pending);
+    }
+    // Deeper in the same stack, or the same place: a tail call.
+    let inside =
+        outer.sp >= sp && outer.sp - sp <= MAX_NESTED_STACK && outer.nested < MAX_NESTED_CALLS;
+    if inside {
+        outer.nested += 1;
+        bump(Counter::NestedCalls);
+        return None;
+    }
+    bump(Counter::AbandonedCalls);
+    put_back(task, outer);
+    Some(pending)
+}
+
+/// The thread's slot, made on its first call.
+#[inline(always)]
+fn slot(task: &Task) -> Option<*mut PendingCall> {
+    if let Some(pending) = PENDING.get_ptr_mut(&task.tid) {
+        return Some(pending);
+    }
+    let _ = PENDING.insert(&task.tid, &PendingCall::default(), u64::from(BPF_NOEXIST));
+    let pending = PENDING.get_ptr_mut(&task.tid);
+    if pending.is_none() {
+        bump(Counter::PendingTableFull);
+    }
+    pending
+}
+
+/// Return of an allocating function: settle what came of it.
+#[inline(always)]
+pub(crate) fn alloc_return(ctx: &RetProbeContext) {
+    let Some(task) = task::traced_or_foreign() else {
+        return;
+    };
+    let Some(pending) = PENDING.get_ptr_mut(&task.tid) else {
+        bump(Counter::ReturnWithoutEntry);
+        return;
+    };
+    // SAFETY: the entry belongs to this thread alone.
+    let pending = unsafe { &mut *pending };
+    if pending.sp == 0 {
+        bump(Counter::ReturnWithoutEntry);
+        return;
+    }
+    if pending.sp + RETURN_SIZE != ctx.stack_pointer() || pending.function != ctx.cookie() {
+        // A function entered from inside the pending one.
+        return;
+    }
+    let call = *pending;
+    pending.sp = 0;
+    settle(ctx, &task, &call);
+}
+
+#[inline(always)]
+fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
+    let address = match result(ctx, call) {
+        Ok(address) => address,
+        Err(()) => {
+            bump(Counter::ResultUnreadable);
+            return;
+        }
+    };
+    if address == 0 {
+        if call.old_address != 0 && call.size == 0 {
+            // realloc(p, 0) that returns NULL has freed p.
+            release_old(task, call);
+        } else {
+            if call.size != 0 {
+                bump(Counter::FailedAllocs);
+            }
+            put_back(task, call);
+        }
+        return;
+    }
+    if call.old_address != 0 {
+        release_old(task, call);
+    }
+    credit(ctx, task, address, call.size);
+}
+
+/// The address the call gave out; 0 where it failed.
+#[inline(always)]
+fn result(ctx: &RetProbeContext, call: &PendingCall) -> Result<u64, ()> {
+    let value: u64 = ctx.ret();
+    if call.result_pointer == 0 {
+        return Ok(value);
+    }
+    // posix_memalign returns an error number, an int.
+    if value as u32 != 0 {
+        return Ok(0);
+    }
+    // SAFETY: a checked read of user memory.
+    unsafe { bpf_probe_read_user(call.result_pointer as *const u64) }.map_err(drop)
+}
+
+/// Entry of a freeing function.
+#[inline(always)]
+pub(crate) fn free_entry(ctx: &ProbeContext) {
+    let Some(task) = task::traced_or_foreign() else {
+        return;
+    };
+    let address = ctx.arg::<u64>(0).unwrap_or(0);
+    if address == 0 {
+        bump(Counter::NullFrees);
+        return;
+    }
+    if let Some(record) = take(&task, address) {
+        debit(&task, &record);
+    } else if belongs_to_pending(&task, address) {
+        bump(Counter::NestedCalls);
+    } else {
+        bump(Counter::UnknownFrees);
+    }
+    let function = ctx.cookie();
+    if function == AllocatorFn::FreeSized.cookie()
+        || function == AllocatorFn::FreeAlignedSized.cookie()
+    {
+        if let Some(pending) = slot(&task) {
+            // SAFETY: the entry belongs to this thread alone.
+            unsafe { (*pending).sized_free = address };
+        }
+    }
+}
+
+/// Whether an address that is in the live table no more was taken out by the very call that now
+/// frees it: by realloc, or by free_sized on its way to free.
+#[inline(always)]
+fn belongs_to_pending(task: &Task, address: u64) -> bool {
+    let Some(pending) = PENDING.get_ptr_mut(&task.tid) else {
+        return false;
+    };
+    // SAFETY: the entry belongs to this thread alone.
+    let pending = unsafe { &mut *pending };
+    if pending.sized_free == address {
+        pending.sized_free = 0;
+        return true;
+    }
+    pending.sp != 0 && pending.old_address == address
+}
+
+/// Takes an address out of the live table.
+#[inline(always)]
+fn take(task: &Task, address: u64) -> Option<LiveRecord> {
+    let key = live_key(task, address);
+    // SAFETY: copied at once. The slot can only be reused after this address is freed, which is
+    // what the current call does.
+    let record = unsafe { LIVE.get(&key) }.copied()?;
+    LIVE.remove(&key).ok().map(|()| record)
+}
+
+#[inline(always)]
+const fn live_key(task: &Task, address: u64) -> LiveKey {
+    LiveKey {
+        address,
+        tgid: task.tgid,
+        life: task.life,
+    }
+}
+
+/// The old block of a reallocation is gone.
+#[inline(always)]
+fn release_old(task: &Task, call: &PendingCall) {
+    if call.old_known != 0 {
+        debit(task, &call.old);
+    } else {
+        bump(Counter::UnknownFrees);
+    }
+}
+
+/// The old block of a reallocation is still there.
+#[inline(always)]
+fn put_back(task: &Task, call: &PendingCall) {
+    if call.old_known == 0 {
+        return;
+    }
+    let key = live_key(task, call.old_address);
+    if LIVE
+        .insert(&key, &call.old, u64::from(BPF_NOEXIST))
+        .is_err()
+    {
+        bump(Counter::MapUpdateFailed);
+        debit(task, &call.old);
+    }
+}
+
+/// Counts an allocation and puts it into the live table.
+#[inline(always)]
+fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
+    add(Counter::AllocObjects, 1);
+    add(Counter::AllocBytes, size);
+    let stack = stack::credit(ctx.as_ptr(), task, size);
+    let record = LiveRecord { size, stack };
+    let key = live_key(task, address);
+    match LIVE.insert(&key, &record, u64::from(BPF_NOEXIST)) {
+        Ok(()) => return,
+        Err(EEXIST) => {
+            bump(Counter::MissedFrees);
+            if let Some(old) = take(task, address) {
+                debit(task, &old);
+            }
+            if LIVE.insert(&key, &record, u64::from(BPF_ANY)).is_ok() {
+                return;
+            }
+            bump(Counter::MapUpdateFailed);
+        }
+        Err(E2BIG) => {
+            bump(Counter::LiveTableFull);
+            add(Counter::LiveTableFullBytes, size);
+        }
+        Err(_) => bump(Counter::MapUpdateFailed),
+    }
+    // Its free will not be recognised, so it must not stay in the live amounts either.
+    debit_stack(task, &record);
+}
+
+/// Counts a free.
+#[inline(always)]
+fn debit(task: &Task, record: &LiveRecord) {
+    add(Counter::FreeObjects, 1);
+    add(Counter::FreeBytes, record.size);
+    debit_stack(task, record);
+}
+
+#[inline(always)]
+fn debit_stack(task: &Task, record: &LiveRecord) {
+    let key = StackKey {
+        stack: record.stack,
+        tgid: task.tgid,
+        life: task.life,
+    };
+    let Some(counters) = STACKS.get_ptr_mut(&key) else {
+        // Stacks are never removed while their life lasts.
+        bump(Counter::MapUpdateFailed);
+        return;
+    };
+    // SAFETY: a valid map value; only its address is formed here.
+    let (objects, bytes) = unsafe {
+        (
+            &raw mut (*counters).freed_objects,
+            &raw mut (*counters).freed_bytes,
+        )
+    };
+    atomic_add(objects, 1);
+    atomic_add(bytes, record.size);
+}

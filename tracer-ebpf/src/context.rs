@@ -1,0 +1,36 @@
+//! What a probe reads from the registers.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+
+/// Bytes that a return takes off the stack: on x86-64 the return address.
+pub(crate) const RETURN_SIZE: u64 = 8;
+
+/// Registers at a probe.
+pub(crate) trait Probe {
+    /// Stack pointer.
+    fn stack_pointer(&self) -> u64;
+    /// Cookie of the probed function.
+    fn cookie(&self) -> u64;
+}
+
+macro_rules! probe {
+    ($($ty:ty),+) => {$(
+        impl Probe for $ty {
+            #[inline(always)]
+            fn stack_pointer(&self) -> u64 {
+                // SAFETY: the kernel hands every probe a valid register set.
+                unsafe { (*self.regs).rsp }
+            }
+
+            #[inline(always)]
+            fn cookie(&self) -> u64 {
+                // SAFETY: the context is the one the program was called with.
+                unsafe { bpf_get_attach_cookie(self.as_ptr()) }
+            }
+        }
+    )+};
+}
+
+probe!(ProbeContext, RetProbeContext);

@@ -1,0 +1,40 @@
+//! Bumping counters, and the atomic operations under it.
+//!
+//! The intrinsics are used directly: the BPF target is declared without compare-and-swap, which
+//! takes the whole of `core::sync::atomic`'s arithmetic away, although BPF has these since 5.12.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+
+use tracer_common::Counter;
+
+use crate::maps::COUNTERS;
+
+/// Adds one to a counter.
+#[inline(always)]
+pub(crate) fn bump(counter: Counter) {
+    add(counter, 1);
+}
+
+/// Adds to a counter.
+#[inline(always)]
+pub(crate) fn add(counter: Counter, amount: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        atomic_add(value, amount);
+    }
+}
+
+/// Adds to a map value. Atomic also on per-CPU values: a uprobe program can be preempted between
+/// the load and the store of a plain addition.
+#[inline(always)]
+pub(crate) fn atomic_add(value: *mut u64, amount: u64) {
+    // SAFETY: the pointer comes from a map value, which is aligned and stays valid for the run of
+    // the program; all writers use this function.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, amount) };
+}
+
+/// Stores into a map value and returns what was there.
+#[inline(always)]
+pub(crate) fn atomic_swap(value: *mut u64, new: u64) -> u64 {
+    // SAFETY: as in `atomic_add`.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(value, new) }
+}

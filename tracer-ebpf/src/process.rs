@@ -1,0 +1,102 @@
+//! The life of the traced processes: exec, exit, fork.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::programs::RawTracePointContext;
+use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, TargetInfo};
+
+use crate::count::bump;
+use crate::maps::{CONFIG, EVENTS, PENDING, STACKS, TARGETS};
+use crate::task;
+
+/// A new image, a new heap: whatever the old image held is gone with it.
+#[inline(always)]
+pub(crate) fn exec() {
+    let Some(task) = task::traced() else {
+        return;
+    };
+    let life = task.life + 1;
+    prepare(task.tgid, life);
+    if TARGETS
+        .insert(
+            &task.tgid,
+            &TargetInfo { life, reserved: 0 },
+            u64::from(BPF_ANY),
+        )
+        .is_err()
+    {
+        bump(Counter::MapUpdateFailed);
+    }
+    send(EventKind::Exec, task.tgid, life, 0);
+}
+
+/// A thread's slot goes with it: the tid may come back as another thread.
+#[inline(always)]
+pub(crate) fn thread_exit() {
+    let Some(task) = task::traced() else {
+        return;
+    };
+    let _ = PENDING.remove(&task.tid);
+}
+
+/// A child of a traced process, where children are followed.
+#[inline(always)]
+pub(crate) fn fork(ctx: &RawTracePointContext) {
+    let offset = CONFIG.load().task_tgid_offset;
+    if offset == 0 {
+        return;
+    }
+    let Some(parent) = task::traced() else {
+        return;
+    };
+    // TP_PROTO(struct task_struct *parent, struct task_struct *child)
+    let child: u64 = ctx.arg(1);
+    // SAFETY: a checked read at the offset that the kernel's BTF gives for task_struct.tgid.
+    let tgid = unsafe { bpf_probe_read_kernel((child + u64::from(offset)) as *const u32) };
+    let Ok(tgid) = tgid else {
+        bump(Counter::MapUpdateFailed);
+        return;
+    };
+    if tgid == parent.tgid {
+        // A new thread.
+        return;
+    }
+    prepare(tgid, 0);
+    match TARGETS.insert(&tgid, &TargetInfo::default(), u64::from(BPF_ANY)) {
+        Ok(()) => send(EventKind::Fork, parent.tgid, parent.life, u64::from(tgid)),
+        Err(_) => bump(Counter::TargetTableFull),
+    }
+}
+
+/// Makes the entry for allocations whose stack can't be had.
+#[inline(always)]
+fn prepare(tgid: u32, life: u32) {
+    let key = StackKey {
+        stack: 0,
+        tgid,
+        life,
+    };
+    if STACKS
+        .insert(&key, &StackCounters::default(), u64::from(BPF_NOEXIST))
+        .is_err()
+    {
+        bump(Counter::MapUpdateFailed);
+    }
+}
+
+#[inline(always)]
+fn send(kind: EventKind, tgid: u32, life: u32, value: u64) {
+    let header = EventHeader {
+        kind: kind as u32,
+        frames: 0,
+        tgid,
+        life,
+        // SAFETY: no arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        value,
+    };
+    if EVENTS.output(&header, 0).is_err() {
+        bump(Counter::ProcessEventDropped);
+    }
+}

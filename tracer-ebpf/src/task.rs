@@ -1,0 +1,60 @@
+//! Who runs: the tgid check that comes before everything else.
+
+use aya_ebpf::bindings::bpf_pidns_info;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_get_ns_current_pid_tgid;
+use tracer_common::Counter;
+
+use crate::count::bump;
+use crate::maps::{CONFIG, TARGETS};
+
+/// The current thread, which belongs to a traced process.
+#[derive(Clone, Copy)]
+pub(crate) struct Task {
+    /// Process.
+    pub(crate) tgid: u32,
+    /// Thread.
+    pub(crate) tid: u32,
+    /// Life of the process.
+    pub(crate) life: u32,
+}
+
+/// The current thread where its process is traced.
+#[inline(always)]
+pub(crate) fn traced() -> Option<Task> {
+    let (tgid, tid) = ids()?;
+    // SAFETY: the value is copied at once; user space and exec replace it whole.
+    let life = unsafe { TARGETS.get(&tgid) }.map(|info| info.life)?;
+    Some(Task { tgid, tid, life })
+}
+
+/// As [`traced`], and counts the others: for probes, which only the target should hit.
+#[inline(always)]
+pub(crate) fn traced_or_foreign() -> Option<Task> {
+    let task = traced();
+    if task.is_none() {
+        bump(Counter::ForeignEvents);
+    }
+    task
+}
+
+/// (tgid, tid) in the pid namespace of the tracer.
+#[inline(always)]
+fn ids() -> Option<(u32, u32)> {
+    let config = CONFIG.load();
+    if config.pidns_ino == 0 {
+        let id = bpf_get_current_pid_tgid();
+        return Some(((id >> 32) as u32, id as u32));
+    }
+    let mut info = bpf_pidns_info { pid: 0, tgid: 0 };
+    // SAFETY: the buffer is the helper's own type and size.
+    let result = unsafe {
+        bpf_get_ns_current_pid_tgid(
+            config.pidns_dev,
+            config.pidns_ino,
+            &raw mut info,
+            size_of::<bpf_pidns_info>() as u32,
+        )
+    };
+    (result == 0).then_some((info.tgid, info.pid))
+}

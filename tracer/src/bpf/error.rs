@@ -1,0 +1,64 @@
+//! What can go wrong between user space and the kernel.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// An error of the kernel side.
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    /// The binary was built without the eBPF object.
+    #[error("this binary carries no eBPF object: build it with `./x build`")]
+    NoObject,
+    /// The object lacks a map or program that user space knows: two builds were mixed.
+    #[error("the eBPF object has no `{0}`: it comes from another build")]
+    Missing(&'static str),
+    /// The kernel refused the object.
+    #[error("the kernel refused the eBPF object: {0}")]
+    Load(String),
+    /// The kernel refused one program.
+    #[error("the kernel refused the eBPF program `{program}`: {reason}")]
+    LoadProgram {
+        /// The program.
+        program: &'static str,
+        /// The kernel's reason, with the end of the verifier's log.
+        reason: String,
+    },
+    /// A probe could not be attached.
+    #[error("attaching `{program}` to {} failed: {reason}", module.display())]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// The module, as the target sees it.
+        module: PathBuf,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// A map could not be read or written.
+    #[error("the eBPF map `{map}` could not be {action}: {reason}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// `read` or `written`.
+        action: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// The kernel's type information is needed and missing.
+    #[error("the kernel's BTF could not be used to follow children: {0}")]
+    Btf(String),
+}
+
+/// An error with its causes, on one line each.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! The kernel side: loading the eBPF object, attaching it, reading its maps and events.
+//!
+//! The only room that uses aya or bpf(2). It knows addresses and offsets, never symbol names.
+
+mod btf;
+mod error;
+mod events;
+mod kernel;
+
+pub use error::BpfError;
+pub use events::{KernelEvent, ProcessChange, StackSeen};
+pub use kernel::{Kernel, Limits, Scope, StackAmounts};

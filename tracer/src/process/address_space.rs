@@ -1,0 +1,271 @@
+//! What was mapped where, and when.
+//!
+//! Stacks are resolved after the fact, perhaps after the process has ended, so mappings are kept
+//! with the time they appeared: an address is looked up as of the moment its stack was seen.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{MappingEvent, ProcessError, Root};
+
+/// A mapped file.
+#[derive(Debug)]
+pub struct MappedFile {
+    /// Path as the target sees it.
+    pub path: PathBuf,
+    /// The open file, or why it could not be opened.
+    pub file: Result<Arc<File>, String>,
+}
+
+/// An executable mapping.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    /// First address.
+    pub start: u64,
+    /// First address past the end.
+    pub end: u64,
+    /// Offset of `start` in the file.
+    pub file_offset: u64,
+    /// What is mapped; `None` for anonymous memory, where JIT compilers put their code.
+    pub file: Option<Arc<MappedFile>>,
+    /// Path, or a name such as `[vdso]`.
+    pub name: String,
+    /// When it appeared: `CLOCK_MONOTONIC` in nanoseconds, 0 for what was there before.
+    since_ns: u64,
+}
+
+/// Where an address lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Index of the mapping, stable for the life of the address space.
+    pub index: usize,
+    /// The mapping.
+    pub mapped: &'a Mapped,
+    /// Offset of the address in the mapped file.
+    pub file_offset: u64,
+}
+
+/// The executable mappings of one process over time, all its lives included.
+#[derive(Clone, Debug, Default)]
+pub struct AddressSpace {
+    mapped: Vec<Mapped>,
+    /// Times at which the process replaced its image, ascending.
+    execs: Vec<u64>,
+    /// Indices of `mapped` by start address; used while no two mappings overlap.
+    by_start: Vec<usize>,
+    overlapping: bool,
+}
+
+impl AddressSpace {
+    /// Reads the mappings a process has now.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone or may not be looked at.
+    pub fn of(pid: u32, root: &Root) -> Result<Self, ProcessError> {
+        use procfs::process::{MMPermissions, MMapPath, Process};
+        let path = PathBuf::from(format!("/proc/{pid}/maps"));
+        let fail = |error: procfs::ProcError| {
+            ProcessError::unreadable(&path, std::io::Error::other(error.to_string()))
+        };
+        let process = Process::new(pid.try_into().unwrap_or(i32::MAX)).map_err(fail)?;
+        let maps = process.maps().map_err(fail)?;
+        let mut space = Self::default();
+        for map in maps {
+            if !map.perms.contains(MMPermissions::EXECUTE) {
+                continue;
+            }
+            let (start, end) = map.address;
+            let (name, path) = match map.pathname {
+                MMapPath::Path(path) => (path.display().to_string(), Some(path)),
+                MMapPath::Vdso => ("[vdso]".to_owned(), None),
+                MMapPath::Vsyscall => ("[vsyscall]".to_owned(), None),
+                MMapPath::Other(name) => (format!("[{name}]"), None),
+                _ => ("[anonymous]".to_owned(), None),
+            };
+            space.add(Mapped {
+                start,
+                end,
+                file_offset: map.offset,
+                file: path.map(|path| open(root, start, end, path)),
+                name,
+                since_ns: 0,
+            });
+        }
+        Ok(space)
+    }
+
+    /// Takes in a mapping as the kernel reported it.
+    pub fn apply(&mut self, event: &MappingEvent, root: Option<&Root>) {
+        match event {
+            MappingEvent::Map {
+                start,
+                end,
+                file_offset,
+                path,
+                time_ns,
+                ..
+            } => {
+                let is_file = path.is_absolute() && !path.starts_with("//anon");
+                let file = is_file.then(|| match root {
+                    Some(root) => open(root, *start, *end, path.clone()),
+                    None => Arc::new(MappedFile {
+                        path: path.clone(),
+                        file: Err("the process ended before its files could be opened".to_owned()),
+                    }),
+                });
+                self.add(Mapped {
+                    start: *start,
+                    end: *end,
+                    file_offset: *file_offset,
+                    file,
+                    name: path.display().to_string(),
+                    since_ns: *time_ns,
+                });
+            }
+            MappingEvent::Exec { time_ns, .. } => {
+                let at = self.execs.partition_point(|exec| exec <= time_ns);
+                self.execs.insert(at, *time_ns);
+                // The new image may well sit where the old one did.
+                self.overlapping = true;
+            }
+            MappingEvent::Lost(_) => {}
+        }
+    }
+
+    fn add(&mut self, mapped: Mapped) {
+        let index = self.mapped.len();
+        let at = self
+            .by_start
+            .partition_point(|&other| self.mapped[other].start < mapped.start);
+        let overlaps = |other: Option<&usize>| {
+            other.is_some_and(|&other| {
+                self.mapped[other].start < mapped.end && mapped.start < self.mapped[other].end
+            })
+        };
+        self.overlapping |= overlaps(self.by_start.get(at))
+            || overlaps(
+                at.checked_sub(1)
+                    .and_then(|before| self.by_start.get(before)),
+            );
+        self.by_start.insert(at, index);
+        self.mapped.push(mapped);
+    }
+
+    /// Where an address lay at a time.
+    #[must_use]
+    pub fn place(&self, address: u64, time_ns: u64) -> Option<Place<'_>> {
+        let index = if self.overlapping {
+            self.latest(address, time_ns)?
+        } else {
+            let after = self
+                .by_start
+                .partition_point(|&index| self.mapped[index].start <= address);
+            *self.by_start.get(after.checked_sub(1)?)?
+        };
+        let mapped = &self.mapped[index];
+        (mapped.start <= address && address < mapped.end).then(|| Place {
+            index,
+            mapped,
+            file_offset: address - mapped.start + mapped.file_offset,
+        })
+    }
+
+    /// The mapping that covered an address last before a time, in the image of that time.
+    fn latest(&self, address: u64, time_ns: u64) -> Option<usize> {
+        let image = self
+            .execs
+            .partition_point(|&exec| exec <= time_ns)
+            .checked_sub(1)
+            .map_or(0, |last| self.execs[last]);
+        (0..self.mapped.len())
+            .filter(|&index| {
+                let mapped = &self.mapped[index];
+                mapped.start <= address
+                    && address < mapped.end
+                    && mapped.since_ns <= time_ns
+                    && (mapped.since_ns >= image)
+            })
+            .max_by_key(|&index| (self.mapped[index].since_ns, index))
+    }
+
+    /// Every mapping, in the order they became known.
+    #[must_use]
+    pub fn mappings(&self) -> &[Mapped] {
+        &self.mapped
+    }
+}
+
+/// Opens a mapped file while it can be: by the mapping itself, which finds deleted and replaced
+/// files too, else by its path.
+fn open(root: &Root, start: u64, end: u64, path: PathBuf) -> Arc<MappedFile> {
+    let file = root
+        .open_mapping(start, end)
+        .or_else(|_| root.open(&path))
+        .map(Arc::new)
+        .map_err(|error| error.to_string());
+    Arc::new(MappedFile { path, file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(start: u64, end: u64, name: &str, time_ns: u64) -> MappingEvent {
+        MappingEvent::Map {
+            pid: 1,
+            start,
+            end,
+            file_offset: 0x100,
+            path: PathBuf::from(name),
+            time_ns,
+        }
+    }
+
+    fn name_at(space: &AddressSpace, address: u64, time_ns: u64) -> Option<&str> {
+        space
+            .place(address, time_ns)
+            .map(|place| place.mapped.name.as_str())
+    }
+
+    #[test]
+    fn an_address_is_found_with_its_file_offset() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x2000, 0x3000, "/b", 5), None);
+        space.apply(&map(0x1000, 0x2000, "/a", 6), None);
+        assert_eq!(name_at(&space, 0x1fff, 9), Some("/a"));
+        assert_eq!(name_at(&space, 0x2000, 9), Some("/b"));
+        assert_eq!(name_at(&space, 0x3000, 9), None);
+        assert_eq!(name_at(&space, 0xfff, 9), None);
+        assert_eq!(space.place(0x2010, 9).map(|p| p.file_offset), Some(0x110));
+    }
+
+    #[test]
+    fn a_place_mapped_twice_is_what_it_was_at_the_time() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x2000, "/old", 10), None);
+        space.apply(&map(0x1800, 0x2800, "/new", 20), None);
+        assert_eq!(name_at(&space, 0x1900, 15), Some("/old"));
+        assert_eq!(name_at(&space, 0x1900, 25), Some("/new"));
+        assert_eq!(name_at(&space, 0x1100, 25), Some("/old"));
+    }
+
+    #[test]
+    fn an_exec_voids_what_was_mapped_before() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x2000, "/old", 10), None);
+        // The buffers of two CPUs may be read in either order.
+        space.apply(&map(0x1000, 0x1800, "/new", 32), None);
+        space.apply(
+            &MappingEvent::Exec {
+                pid: 1,
+                time_ns: 30,
+            },
+            None,
+        );
+        assert_eq!(name_at(&space, 0x1100, 20), Some("/old"));
+        assert_eq!(name_at(&space, 0x1100, 40), Some("/new"));
+        assert_eq!(name_at(&space, 0x1900, 40), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a process cannot be traced, in words that say what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error about the target or its files.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// There is no such process.
+    #[error(
+        "no process has pid {0}: it may have ended; `pidof NAME` or `ps` show the pids there are"
+    )]
+    NoSuchProcess(u32),
+    /// The pid belongs to a thread that does not lead its process.
+    #[error("{tid} is a thread of process {pid}: attach to {pid}")]
+    NotAProcess {
+        /// What was given.
+        tid: u32,
+        /// The process it belongs to.
+        pid: u32,
+    },
+    /// Pid 0 is the kernel's idle task.
+    #[error("pid 0 is not a process: give the pid of the service, as `pidof NAME` prints it")]
+    PidZero,
+    /// A kernel thread has no user memory.
+    #[error("{name} (pid {pid}) is a kernel thread: it has no heap to trace")]
+    KernelThread {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+    },
+    /// The process is dead and only waits for its parent.
+    #[error("{name} (pid {pid}) has already ended (a zombie): there is nothing left to trace")]
+    Zombie {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+    },
+    /// The tracer itself.
+    #[error("pid {0} is tracer itself: tracing its own allocator would only measure the tracing")]
+    Itself(u32),
+    /// Not a 64-bit x86 process.
+    #[error("{name} (pid {pid}) is a {kind} process: only 64-bit x86-64 processes can be traced")]
+    ForeignArchitecture {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+        /// What it is.
+        kind: String,
+    },
+    /// Nothing mapped defines malloc.
+    #[error("no C library was found in {name} (pid {pid}): {hint}")]
+    NoAllocator {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+        /// What was found instead.
+        hint: String,
+    },
+    /// A file or /proc entry could not be read.
+    #[error("{} could not be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not the ELF file it should be.
+    #[error("{} is not an ELF file that can be used: {reason}", path.display())]
+    BadElf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The kernel's stream of new mappings could not be opened.
+    #[error("the kernel's stream of new mappings could not be opened: {0}")]
+    Sideband(io::Error),
+}
+
+impl ProcessError {
+    /// Wraps an I/O error with its path.
+    pub(super) fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Unreadable {
+            path: path.into(),
+            source,
+        }
+    }
+}

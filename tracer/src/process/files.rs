@@ -1,0 +1,73 @@
+//! Opening the target's files as the target sees them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+/// The target's root directory, held open: it keeps the target's view of the file system, its
+/// mount namespace included, even after the target has ended.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    pid: u32,
+}
+
+impl Root {
+    /// Opens the root of a process.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone or may not be looked at.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let directory = rustix::fs::open(
+            format!("/proc/{pid}/root"),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self { directory, pid })
+    }
+
+    /// Opens a file by the path the target knows it by. Symbolic links are followed inside the
+    /// target's root, never out of it.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, unreadable, or no regular file.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        let fd = rustix::fs::openat2(
+            &self.directory,
+            path,
+            // NONBLOCK: a FIFO put where a library was must not hang the tracer.
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        )?;
+        let file = File::from(fd);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        Ok(file)
+    }
+
+    /// Opens a mapping's own file, deleted or not, while the process lives.
+    ///
+    /// # Errors
+    ///
+    /// The mapping or the process is gone.
+    pub fn open_mapping(&self, start: u64, end: u64) -> io::Result<File> {
+        File::open(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
+    }
+
+    /// A path to the root directory itself, for those who look for debug files below it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    }
+}

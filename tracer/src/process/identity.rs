@@ -1,0 +1,75 @@
+//! Who a pid is, and whether it can be traced at all.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use super::{ElfKind, ProcessError, elf_kind};
+
+/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in `/proc/PID/stat`'s flags.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// What a process is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Pid.
+    pub pid: u32,
+    /// `comm`: the name `ps` and `pidof` know.
+    pub name: String,
+    /// Path of the executable as the target sees it.
+    pub executable: PathBuf,
+}
+
+/// Finds out who a pid is and refuses what cannot be traced.
+///
+/// # Errors
+///
+/// Every reason not to, see [`ProcessError`].
+pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
+    if pid == 0 {
+        return Err(ProcessError::PidZero);
+    }
+    if pid == std::process::id() {
+        return Err(ProcessError::Itself(pid));
+    }
+    let Some(signed) = i32::try_from(pid).ok() else {
+        return Err(ProcessError::NoSuchProcess(pid));
+    };
+    let process =
+        procfs::process::Process::new(signed).map_err(|_| ProcessError::NoSuchProcess(pid))?;
+    let stat = process
+        .stat()
+        .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+    let name = stat.comm.clone();
+    if let Ok(status) = process.status()
+        && let Ok(tgid) = u32::try_from(status.tgid)
+        && tgid != pid
+    {
+        return Err(ProcessError::NotAProcess {
+            tid: pid,
+            pid: tgid,
+        });
+    }
+    if stat.flags & PF_KTHREAD != 0 {
+        return Err(ProcessError::KernelThread { pid, name });
+    }
+    if matches!(stat.state, 'Z' | 'X' | 'x') {
+        return Err(ProcessError::Zombie { pid, name });
+    }
+    let link = PathBuf::from(format!("/proc/{pid}/exe"));
+    let executable =
+        fs::read_link(&link).map_err(|error| ProcessError::unreadable(&link, error))?;
+    let file = File::open(&link).map_err(|error| ProcessError::unreadable(&link, error))?;
+    match elf_kind(&file).map_err(|error| ProcessError::unreadable(&link, error))? {
+        ElfKind::X86_64 => Ok(Identity {
+            pid,
+            name,
+            executable,
+        }),
+        ElfKind::Foreign(kind) => Err(ProcessError::ForeignArchitecture { pid, name, kind }),
+        ElfKind::NotElf => Err(ProcessError::ForeignArchitecture {
+            pid,
+            name,
+            kind: "non-ELF".to_owned(),
+        }),
+    }
+}

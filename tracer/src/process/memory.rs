@@ -1,0 +1,42 @@
+//! How much heap a process has, seen from outside: the check on an attach that sees no event.
+
+use std::io;
+
+/// Anonymous memory of a process, from /proc.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapUse {
+    /// Bytes of private anonymous mappings and of the brk heap (`VmData` of /proc/PID/status).
+    pub data: u64,
+    /// Resident anonymous bytes (`RssAnon`).
+    pub resident: u64,
+}
+
+impl HeapUse {
+    /// Reads the figures of a process.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let kib = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
+                .unwrap_or(0)
+                .saturating_mul(1024)
+        };
+        Ok(Self {
+            data: kib("VmData"),
+            resident: kib("RssAnon"),
+        })
+    }
+
+    /// How far two readings are apart, in bytes, by the figure that moved more.
+    #[must_use]
+    pub fn distance(&self, other: &Self) -> u64 {
+        self.data
+            .abs_diff(other.data)
+            .max(self.resident.abs_diff(other.resident))
+    }
+}

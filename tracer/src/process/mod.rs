@@ -1,0 +1,21 @@
+//! The traced process as the system shows it: who it is, what it has mapped, what its files say.
+//!
+//! Reads /proc, ELF files and perf's side-band; knows nothing of eBPF.
+
+mod address_space;
+mod elf;
+mod error;
+mod files;
+mod identity;
+mod memory;
+mod privilege;
+mod sideband;
+
+pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
+pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
+pub use error::ProcessError;
+pub use files::Root;
+pub use identity::{Identity, check_traceable};
+pub use memory::HeapUse;
+pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
+pub use sideband::{MappingEvent, Sideband};
