@@ -1,0 +1,191 @@
+//! Names fit for people: demangled, cleaned and capped.
+//!
+//! Names come from files of the target: they may be endless, expand to something endless, or hold
+//! escape sequences meant for the terminal of whoever reads the report.
+
+use std::fmt::{self, Write};
+
+/// Bytes a name may have, mangled or not. The longest real ones, nested templates and futures,
+/// have a few thousand.
+pub(super) const MAX_NAME: usize = 8192;
+
+/// A symbol name as in the file, cleaned and capped.
+pub(super) fn clean_symbol(raw: &[u8]) -> String {
+    let mut name = Capped::default();
+    for chunk in raw.utf8_chunks() {
+        if name.write_str(chunk.valid()).is_err() {
+            break;
+        }
+        if !chunk.invalid().is_empty() && name.write_char(char::REPLACEMENT_CHARACTER).is_err() {
+            break;
+        }
+    }
+    name.finish()
+}
+
+/// A source path or any other text of the file, cleaned and capped.
+pub(super) fn clean_text(raw: &str) -> String {
+    clean_symbol(raw.as_bytes())
+}
+
+/// The demangled name; the name itself where it is not mangled.
+///
+/// Rust loses its hashes and disambiguators. C++ keeps parameters: they tell overloads apart.
+pub(super) fn demangle(symbol: &str) -> String {
+    demangle_rust(symbol)
+        .or_else(|| demangle_cpp(symbol))
+        .unwrap_or_else(|| symbol.to_owned())
+}
+
+/// Whether the name is a mangled one.
+pub(super) fn is_mangled(symbol: &str) -> bool {
+    symbol.starts_with("_R") || symbol.starts_with("_Z")
+}
+
+fn demangle_rust(symbol: &str) -> Option<String> {
+    // Rust's legacy scheme looks like C++, but for the hash at its end.
+    if !symbol.starts_with("_R") && !has_legacy_hash(symbol) {
+        return None;
+    }
+    let demangled = rustc_demangle::try_demangle(symbol).ok()?;
+    let mut name = Capped::default();
+    // An error is the cap, and what fits is kept.
+    let _ = write!(name, "{demangled:#}");
+    Some(name.finish()).filter(|name| !name.is_empty())
+}
+
+/// `17h`, sixteen hex digits and `E`, at the end or before a suffix such as `.llvm.123`.
+fn has_legacy_hash(symbol: &str) -> bool {
+    let mangled = symbol.split('.').next().unwrap_or_default();
+    symbol.starts_with("_ZN")
+        && mangled
+            .strip_suffix('E')
+            .and_then(|rest| rest.as_bytes().last_chunk::<19>())
+            .is_some_and(|[a, b, c, hash @ ..]| {
+                [*a, *b, *c] == *b"17h" && hash.iter().all(u8::is_ascii_hexdigit)
+            })
+}
+
+fn demangle_cpp(symbol: &str) -> Option<String> {
+    if !symbol.starts_with("_Z") {
+        return None;
+    }
+    let parsed = cpp_demangle::BorrowedSymbol::with_tail(symbol.as_bytes());
+    let (parsed, tail) = parsed.ok()?;
+    // Compilers append what they did to a clone: `.cold`, `.part.0`, `.constprop.1`.
+    if !tail.is_empty() && tail[0] != b'.' {
+        return None;
+    }
+    let mut name = Capped::default();
+    let complete = parsed.structured_demangle(&mut name, &cpp_demangle::DemangleOptions::default());
+    if complete.is_err() && !name.full {
+        return None;
+    }
+    if !tail.is_empty() {
+        // As above: an error is the cap.
+        let _ = write!(name, " [clone {}]", String::from_utf8_lossy(tail));
+    }
+    Some(name.finish()).filter(|name| !name.is_empty())
+}
+
+/// Characters that steer a terminal or reorder the text around them.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Collects a name up to [`MAX_NAME`] bytes, then stops the writer.
+#[derive(Default)]
+struct Capped {
+    text: String,
+    full: bool,
+}
+
+impl Capped {
+    fn finish(mut self) -> String {
+        if self.full {
+            self.text.push('…');
+        }
+        self.text
+    }
+}
+
+impl Write for Capped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            let character = if is_unsafe(character) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                character
+            };
+            if self.full || self.text.len() + character.len_utf8() > MAX_NAME {
+                self.full = true;
+                return Err(fmt::Error);
+            }
+            self.text.push(character);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_NAME, clean_symbol, demangle};
+
+    #[test]
+    fn rust_names_lose_hashes_and_disambiguators() {
+        for (mangled, name) in [
+            ("_ZN4core3fmt5write17h0123456789abcdefE", "core::fmt::write"),
+            (
+                "_ZN4core3fmt5write17h0123456789abcdefE.llvm.1234",
+                "core::fmt::write",
+            ),
+            ("_RNvC6_123foo3bar", "123foo::bar"),
+            ("_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"),
+        ] {
+            assert_eq!(demangle(mangled), name);
+        }
+    }
+
+    #[test]
+    fn cpp_names_keep_parameters_and_say_what_a_clone_is() {
+        for (mangled, name) in [
+            ("_ZN3foo3barEi", "foo::bar(int)"),
+            ("_Z3addIiET_S0_S0_", "int add<int>(int, int)"),
+            ("_ZN3foo3barEi.cold", "foo::bar(int) [clone .cold]"),
+            ("_Znwm", "operator new(unsigned long)"),
+        ] {
+            assert_eq!(demangle(mangled), name);
+        }
+    }
+
+    #[test]
+    fn other_names_stay_as_they_are() {
+        for name in ["malloc", "_Z", "_R", "_ZN", "main.cold", "_Zé", "_RNv"] {
+            assert_eq!(demangle(name), name);
+        }
+    }
+
+    #[test]
+    fn terminal_control_and_bad_utf8_are_replaced() {
+        assert_eq!(
+            clean_symbol(b"a\x1b[2Jb\xffc\xe2\x80\xaed\n"),
+            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn endless_names_are_capped() {
+        let long = clean_symbol(&vec![b'x'; 10 * MAX_NAME]);
+        assert_eq!(long.len(), MAX_NAME + '…'.len_utf8());
+
+        // Each substitution doubles the demangled text.
+        let mut bomb = String::from("_Z1fI1AIS_S_E");
+        for depth in 0..40 {
+            let last = ["S0_", "S1_", "S2_", "S3_"][depth % 4];
+            bomb.push_str(&format!("1AI{last}{last}E"));
+        }
+        bomb.push_str("Evv");
+        assert!(demangle(&bomb).len() <= MAX_NAME + '…'.len_utf8());
+    }
+}

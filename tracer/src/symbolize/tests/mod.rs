@@ -1,0 +1,1 @@
+//! Real files: compiled here, resolved here.
