@@ -4,9 +4,15 @@
 //! functions, locations, samples), so that the pprof export is a renaming and nothing is lost on
 //! the way there and back.
 
+mod frames;
 mod model;
+mod prune;
+mod validate;
 
+pub use frames::Frame;
 pub use model::{
     CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,
     MappingIndex, Metadata, Profile, Sample, ValueKind, Values, Verdict,
 };
+pub use prune::{DROP_FRAMES, FrameRules, KEEP_FRAMES, prune};
+pub use validate::Invalid;
