@@ -1,0 +1,205 @@
+//! Numbers and names as text, the way pprof prints them.
+
+/// The unit one report prints its amounts in, so that they can be compared down a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Unit {
+    Count,
+    Bytes(ByteUnit),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ByteUnit {
+    name: &'static str,
+    bytes: f64,
+}
+
+/// Powers of 1024 under the names pprof gives them.
+const BYTE_UNITS: [ByteUnit; 6] = {
+    const fn unit(name: &'static str, shift: u32) -> ByteUnit {
+        ByteUnit {
+            name,
+            bytes: (1_u64 << shift) as f64,
+        }
+    }
+    [
+        unit("B", 0),
+        unit("kB", 10),
+        unit("MB", 20),
+        unit("GB", 30),
+        unit("TB", 40),
+        unit("PB", 50),
+    ]
+};
+
+impl Unit {
+    /// The unit for amounts whose sum is `total`: that of the smallest one, unless it would make
+    /// the others unwieldy; then the smallest may go down to hundredths.
+    pub(super) fn choose(unit: &str, amounts: impl Iterator<Item = i64>, total: i64) -> Self {
+        if unit != "bytes" {
+            return Self::Count;
+        }
+        let total = total.unsigned_abs();
+        let smallest = amounts
+            .map(i64::unsigned_abs)
+            .filter(|&amount| amount != 0)
+            .min()
+            .unwrap_or(total);
+        let of_smallest = byte_unit(smallest);
+        let hundredfold = smallest.saturating_mul(100);
+        Self::Bytes(if of_smallest != byte_unit(total) && hundredfold < total {
+            byte_unit(hundredfold)
+        } else {
+            of_smallest
+        })
+    }
+
+    /// The amount with its unit; at most two decimals, and `0` for what rounds to it.
+    pub(super) fn show(self, amount: i64) -> String {
+        match self {
+            Self::Count => amount.to_string(),
+            Self::Bytes(unit) => {
+                let scaled = format!("{:.2}", amount as f64 / unit.bytes);
+                match scaled.strip_suffix(".00").unwrap_or(&scaled) {
+                    "0" | "-0" => "0".to_owned(),
+                    scaled => format!("{scaled}{}", unit.name),
+                }
+            }
+        }
+    }
+}
+
+/// The amount alone, in the unit that suits it.
+pub(super) fn show_alone(amount: i64, unit: &str) -> String {
+    Unit::choose(unit, std::iter::once(amount), amount).show(amount)
+}
+
+fn byte_unit(amount: u64) -> ByteUnit {
+    let [bytes, larger @ ..] = BYTE_UNITS;
+    larger
+        .into_iter()
+        .take_while(|unit| amount as f64 >= unit.bytes)
+        .last()
+        .unwrap_or(bytes)
+}
+
+/// `part` of `total` in percent, never negative; 0 of nothing.
+pub(super) fn percent(part: i64, total: i64) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    (part as f64 / total as f64).abs() * 100.0
+}
+
+/// A percentage in six columns: two decimals, or two digits where it is below one, down to 0.01.
+pub(super) fn show_percent(percent: f64) -> String {
+    let number = if (99.95..=100.05).contains(&percent) {
+        "100".to_owned()
+    } else if percent >= 1.0 {
+        format!("{percent:.2}")
+    } else if percent == 0.0 {
+        "0".to_owned()
+    } else if percent < 0.01 {
+        "<0.01".to_owned()
+    } else {
+        // Two significant digits: one more decimal for each zero after the point.
+        let zeros = (-percent.log10()).ceil().max(0.0) as usize;
+        let number = format!("{percent:.*}", zeros + 1);
+        number
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned()
+    };
+    format!("{number:>5}%")
+}
+
+/// A name fit for a terminal: what a traced program calls its functions must not move the cursor.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A printable name of at most `width` characters: the middle of a longer one goes, since both the
+/// crate at its beginning and the function at its end are wanted.
+pub(super) fn shorten(name: &str, width: usize) -> String {
+    let name = printable(name);
+    let length = name.chars().count();
+    if length <= width {
+        return name;
+    }
+    let kept = width.saturating_sub(1);
+    let head = kept / 2;
+    let tail = kept - head;
+    name.chars()
+        .take(head)
+        .chain(std::iter::once('…'))
+        .chain(name.chars().skip(length - tail))
+        .collect()
+}
+
+/// What is left of `max_width` columns after `used`, but enough to recognise a name by.
+pub(super) fn name_width(max_width: Option<usize>, used: usize) -> usize {
+    const LEAST: usize = 20;
+    max_width.map_or(usize::MAX, |width| width.saturating_sub(used).max(LEAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unit, percent, shorten, show_alone, show_percent};
+
+    #[test]
+    fn sizes_look_like_pprofs() {
+        assert_eq!(show_alone(0, "bytes"), "0");
+        assert_eq!(show_alone(1023, "bytes"), "1023B");
+        assert_eq!(show_alone(1024, "bytes"), "1kB");
+        assert_eq!(show_alone(1536, "bytes"), "1.50kB");
+        assert_eq!(show_alone(-3 << 20, "bytes"), "-3MB");
+        assert_eq!(show_alone(i64::MAX, "bytes"), "8192PB");
+        assert_eq!(show_alone(i64::MIN, "bytes"), "-8192PB");
+        assert_eq!(show_alone(5_000, "count"), "5000");
+    }
+
+    #[test]
+    fn one_unit_a_report() {
+        let show = |amounts: &[i64]| {
+            let total = amounts.iter().sum();
+            let unit = Unit::choose("bytes", amounts.iter().copied(), total);
+            amounts.iter().map(|&a| unit.show(a)).collect::<Vec<_>>()
+        };
+        assert_eq!(show(&[2048, 1024]), ["2kB", "1kB"]);
+        // The small one decides while the large one is not a hundred times as much.
+        assert_eq!(show(&[3000, 1000]), ["3000B", "1000B"]);
+        assert_eq!(show(&[2 << 20, 100]), ["2048kB", "0.10kB"]);
+        assert_eq!(show(&[0, 0]), ["0", "0"]);
+    }
+
+    #[test]
+    fn percentages_look_like_pprofs() {
+        for (part, total, text) in [
+            (0, 0, "    0%"),
+            (0, 9, "    0%"),
+            (1, 1, "  100%"),
+            (9996, 10_000, "  100%"),
+            (-1, 3, "33.33%"),
+            (300, 100, "300.00%"),
+            (5, 1000, "  0.5%"),
+            (123, 100_000, " 0.12%"),
+            (999, 100_000, "    1%"),
+            (3, 10_000, " 0.03%"),
+            (1, 8_000, "0.013%"),
+            (1, 10_001, "<0.01%"),
+        ] {
+            assert_eq!(show_percent(percent(part, total)), text, "{part}/{total}");
+        }
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shorten("abcdefghij", 10), "abcdefghij");
+        assert_eq!(shorten("abcdefghijk", 10), "abcd…ghijk");
+        assert_eq!(shorten("äöüäöüäöü", 4), "ä…öü");
+        assert_eq!(shorten("abc", 0), "…");
+        assert_eq!(shorten("a\x1b[2Jb", 80), "a\u{fffd}[2Jb");
+    }
+}

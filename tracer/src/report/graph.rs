@@ -1,0 +1,99 @@
+//! The call graph of a profile: what `top` and `peek` are made of.
+//!
+//! By the rules of pprof's `internal/graph/graph.go`, so that the amounts agree: a node is a
+//! function name, a stack adds to a node and to an edge at most once, a function's call of itself is
+//! no edge.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::profile::{Profile, ValueKind};
+
+/// The graph; nodes with no amounts at all stay in it.
+pub(super) struct Graph<'a> {
+    pub(super) nodes: Vec<Node<'a>>,
+    pub(super) edges: Vec<Edge>,
+}
+
+pub(super) struct Node<'a> {
+    pub(super) name: &'a str,
+    /// Held by the function's own allocations.
+    pub(super) flat: i64,
+    /// Held by it and all it calls.
+    pub(super) cum: i64,
+}
+
+pub(super) struct Edge {
+    pub(super) caller: usize,
+    pub(super) callee: usize,
+    pub(super) weight: i64,
+    /// Every call along this edge was inlined.
+    pub(super) inline: bool,
+}
+
+impl<'a> Graph<'a> {
+    pub(super) fn new(profile: &'a Profile, by: ValueKind) -> Self {
+        let mut nodes = Vec::new();
+        let mut by_name = HashMap::new();
+        let node_of: Vec<usize> = profile
+            .functions
+            .iter()
+            .map(|function| {
+                *by_name.entry(function.name.as_str()).or_insert_with(|| {
+                    nodes.push(Node {
+                        name: &function.name,
+                        flat: 0,
+                        cum: 0,
+                    });
+                    nodes.len() - 1
+                })
+            })
+            .collect();
+
+        let mut edges: Vec<Edge> = Vec::new();
+        let mut edge_of: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut seen_nodes = HashSet::new();
+        let mut seen_edges = HashSet::new();
+        for sample in &profile.samples {
+            let weight = sample.values.get(by);
+            if weight == 0 {
+                continue;
+            }
+            seen_nodes.clear();
+            seen_edges.clear();
+            let mut caller = None;
+            for frame in profile.frames(sample) {
+                let Some(&callee) = node_of.get(frame.function) else {
+                    continue;
+                };
+                if seen_nodes.insert(callee)
+                    && let Some(node) = nodes.get_mut(callee)
+                {
+                    node.cum = node.cum.saturating_add(weight);
+                }
+                if let Some(caller) = caller
+                    && caller != callee
+                    && seen_edges.insert((caller, callee))
+                {
+                    let index = *edge_of.entry((caller, callee)).or_insert_with(|| {
+                        edges.push(Edge {
+                            caller,
+                            callee,
+                            weight: 0,
+                            inline: true,
+                        });
+                        edges.len() - 1
+                    });
+                    if let Some(edge) = edges.get_mut(index) {
+                        edge.weight = edge.weight.saturating_add(weight);
+                        edge.inline &= frame.inlined;
+                    }
+                }
+                caller = Some(callee);
+            }
+            if let Some(node) = caller.and_then(|leaf| nodes.get_mut(leaf)) {
+                node.flat = node.flat.saturating_add(weight);
+            }
+        }
+        Self { nodes, edges }
+    }
+}

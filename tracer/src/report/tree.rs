@@ -1,0 +1,367 @@
+//! The call tree from the root down: which way the memory was asked for.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::format::{Unit, name_width, percent, shorten, show_percent};
+use super::{Header, visible};
+use crate::profile::{Profile, ValueKind};
+
+/// What to show.
+#[derive(Clone, Debug)]
+pub struct TreeOptions {
+    /// The value to show.
+    pub by: ValueKind,
+    /// Branches below this percentage of the total are folded into one line.
+    pub threshold_percent: f64,
+    /// Show the allocator's own frames.
+    pub show_allocator: bool,
+    /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
+    pub max_width: Option<usize>,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self {
+            by: ValueKind::default(),
+            threshold_percent: 1.0,
+            show_allocator: false,
+            max_width: None,
+        }
+    }
+}
+
+/// The call tree. As JSON: `{"report": "tree", "header": …, "threshold_percent": …, "nodes": […]}`.
+///
+/// Flat, in the order of a walk from the root down, so that no depth of a stack is too much for
+/// whoever reads it: a node's children are the nodes after it whose `depth` is one more, up to the
+/// next whose depth is not greater.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "report", rename = "tree")]
+pub struct Tree {
+    /// Where the amounts come from.
+    pub header: Header,
+    /// Branches below this percentage of the total are folded.
+    pub threshold_percent: f64,
+    /// The nodes, a parent before its children, the heaviest child first.
+    pub nodes: Vec<TreeNode>,
+    #[serde(skip)]
+    max_width: Option<usize>,
+}
+
+/// A function in one place of the tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TreeNode {
+    /// Callers above it.
+    pub depth: usize,
+    /// The function; empty for folded branches.
+    pub name: String,
+    /// Branches folded into this node; 0 for a function.
+    pub folded: usize,
+    /// What the function's own allocations hold.
+    #[serde(rename = "self")]
+    pub own: i64,
+    /// That, in percent of the total.
+    #[serde(rename = "self_percent")]
+    pub own_percent: f64,
+    /// What it and everything below it holds.
+    pub total: i64,
+    /// That, in percent of the total.
+    pub total_percent: f64,
+    /// The call was always inlined.
+    pub inline: bool,
+    /// Columns to indent the text by.
+    #[serde(skip)]
+    indent: usize,
+    /// One of several branches, which get a dash; a chain of single calls runs straight down, so
+    /// that deep stacks stay readable.
+    #[serde(skip)]
+    branch: bool,
+}
+
+/// A node while the tree grows.
+struct Growing<'a> {
+    name: &'a str,
+    own: i64,
+    total: i64,
+    inline: bool,
+    children: Vec<usize>,
+}
+
+/// The call tree.
+#[must_use]
+pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
+    let profile = visible(profile, options.show_allocator);
+    let header = Header::new(&profile, options.by);
+    let (growing, roots) = grow(&profile, options.by);
+
+    let mut nodes = Vec::new();
+    // What is still to be walked, the next one last.
+    let mut pending = siblings(
+        &growing,
+        &roots,
+        None,
+        header.total,
+        options.threshold_percent,
+    );
+    while let Some((index, node)) = pending.pop() {
+        if let Some(children) = index
+            .and_then(|index| growing.get(index))
+            .map(|g| &g.children)
+        {
+            pending.extend(siblings(
+                &growing,
+                children,
+                Some(&node),
+                header.total,
+                options.threshold_percent,
+            ));
+        }
+        nodes.push(node);
+    }
+    Tree {
+        header,
+        threshold_percent: options.threshold_percent,
+        nodes,
+        max_width: options.max_width,
+    }
+}
+
+/// The nodes below one parent, the lightest first and before it the folded ones; each with its place
+/// in the tree, if it has one.
+fn siblings(
+    growing: &[Growing<'_>],
+    indices: &[usize],
+    parent: Option<&TreeNode>,
+    total: i64,
+    threshold_percent: f64,
+) -> Vec<(Option<usize>, TreeNode)> {
+    let mut kept: Vec<(usize, &Growing<'_>)> = indices
+        .iter()
+        .filter_map(|&index| Some((index, growing.get(index)?)))
+        .filter(|(_, node)| node.total != 0 || node.own != 0)
+        .collect();
+    kept.sort_by_key(|(_, node)| (Reverse(node.total.unsigned_abs()), node.name));
+    let thin = kept.partition_point(|(_, node)| percent(node.total, total) >= threshold_percent);
+    let folded = kept.split_off(thin);
+
+    let blank = TreeNode {
+        depth: parent.map_or(0, |parent| parent.depth + 1),
+        name: String::new(),
+        folded: 0,
+        own: 0,
+        own_percent: 0.0,
+        total: 0,
+        total_percent: 0.0,
+        inline: false,
+        indent: parent.map_or(0, TreeNode::name_column),
+        branch: kept.len() + usize::from(!folded.is_empty()) > 1,
+    };
+    let mut siblings = Vec::with_capacity(kept.len() + 1);
+    if !folded.is_empty() {
+        let sum = folded
+            .iter()
+            .fold(0_i64, |sum, (_, node)| sum.saturating_add(node.total));
+        siblings.push((
+            None,
+            TreeNode {
+                folded: folded.len(),
+                total: sum,
+                total_percent: percent(sum, total),
+                ..blank.clone()
+            },
+        ));
+    }
+    siblings.extend(kept.into_iter().rev().map(|(index, node)| {
+        (
+            Some(index),
+            TreeNode {
+                name: node.name.to_owned(),
+                own: node.own,
+                own_percent: percent(node.own, total),
+                total: node.total,
+                total_percent: percent(node.total, total),
+                inline: node.inline,
+                ..blank.clone()
+            },
+        )
+    }));
+    siblings
+}
+
+impl TreeNode {
+    /// Where the name begins: what it calls is written from there on.
+    const fn name_column(&self) -> usize {
+        self.indent + if self.branch { 2 } else { 0 }
+    }
+}
+
+/// Every node of the tree, and which of them are roots.
+fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
+    let mut nodes: Vec<Growing<'_>> = Vec::new();
+    let mut roots = Vec::new();
+    let mut places: HashMap<(Option<usize>, &str), usize> = HashMap::new();
+    for sample in &profile.samples {
+        let weight = sample.values.get(by);
+        if weight == 0 {
+            continue;
+        }
+        let mut parent = None;
+        for frame in profile.frames(sample) {
+            let Some(function) = profile.functions.get(frame.function) else {
+                continue;
+            };
+            let name = function.name.as_str();
+            let index = *places.entry((parent, name)).or_insert_with(|| {
+                nodes.push(Growing {
+                    name,
+                    own: 0,
+                    total: 0,
+                    inline: true,
+                    children: Vec::new(),
+                });
+                let index = nodes.len() - 1;
+                match parent.and_then(|parent: usize| nodes.get_mut(parent)) {
+                    Some(parent) => parent.children.push(index),
+                    None => roots.push(index),
+                }
+                index
+            });
+            if let Some(node) = nodes.get_mut(index) {
+                node.total = node.total.saturating_add(weight);
+                node.inline &= frame.inlined;
+            }
+            parent = Some(index);
+        }
+        if let Some(leaf) = parent.and_then(|leaf| nodes.get_mut(leaf)) {
+            leaf.own = leaf.own.saturating_add(weight);
+        }
+    }
+    (nodes, roots)
+}
+
+impl fmt::Display for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Columns left of the name.
+        const LEFT: usize = 37;
+        write!(f, "{}", self.header)?;
+        if self.nodes.is_empty() {
+            let name = self.header.sample_type.name();
+            return writeln!(f, "\nNo function holds any {name}.");
+        }
+        let smallest = self.nodes.iter().map(|node| match node.own {
+            0 => node.total,
+            own => own,
+        });
+        let unit = Unit::choose(&self.header.unit, smallest, self.header.total);
+        writeln!(f, "\n     total total%       self  self%")?;
+        for node in &self.nodes {
+            let inline = if node.inline { " (inline)" } else { "" };
+            let width = name_width(self.max_width, LEFT + node.name_column() + inline.len());
+            let name = match node.folded {
+                0 => shorten(&node.name, width),
+                1 => format!("(1 more below {}%)", self.threshold_percent),
+                n => format!("({n} more below {}%)", self.threshold_percent),
+            };
+            writeln!(
+                f,
+                "{:>10} {} {:>10} {}  {:indent$}{dash}{name}{inline}",
+                unit.show(node.total),
+                show_percent(node.total_percent),
+                unit.show(node.own),
+                show_percent(node.own_percent),
+                "",
+                indent = node.indent,
+                dash = if node.branch { "- " } else { "" },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TreeOptions, tree};
+    use crate::export::example::counter_service;
+    use crate::profile::{Function, Line, Location, Profile, Sample, ValueKind, Values};
+
+    #[test]
+    fn branches_indent_and_thin_ones_fold() {
+        let tree = tree(&counter_service(), &TreeOptions::default());
+        insta::assert_snapshot!(tree, @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: degraded
+                 2 of 3048 allocations have no stack.
+        Type:    inuse_space, total 2.95MB
+
+             total total%       self  self%
+         3024.98kB   100%          0     0%  main
+            2000kB 66.12%          0     0%  - counter::handle
+            2000kB 66.12%     2000kB 66.12%    counter::Cache::insert
+            1024kB 33.85%     1024kB 33.85%  - libc.so.6+0x8f2c1
+            0.98kB 0.032%          0     0%  - (1 more below 1%)
+        ");
+    }
+
+    #[test]
+    fn everything_shown_adds_up() {
+        let options = TreeOptions {
+            by: ValueKind::AllocSpace,
+            threshold_percent: 0.0,
+            show_allocator: true,
+            max_width: None,
+        };
+        let tree = tree(&counter_service(), &options);
+        let own: i64 = tree.nodes.iter().map(|node| node.own).sum();
+        assert_eq!(own, tree.header.total);
+        assert!(tree.nodes.iter().all(|node| node.folded == 0));
+        insta::assert_snapshot!(tree, @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: degraded
+                 2 of 3048 allocations have no stack.
+        Type:    alloc_space, total 3.93MB
+
+             total total%       self  self%
+         4028.59kB   100%          0     0%  main
+         3000.68kB 74.48%          0     0%  - counter::handle
+            3000kB 74.47%          0     0%    - counter::Cache::insert
+            3000kB 74.47%     3000kB 74.47%      alloc::alloc::alloc (inline)
+            0.68kB 0.017%     0.68kB 0.017%    - libc.so.6+0x8f2c1
+            1024kB 25.42%     1024kB 25.42%  - libc.so.6+0x8f2c1
+            3.91kB 0.097%          0     0%  - counter::walk
+            3.91kB 0.097%          0     0%    counter::walk
+            3.91kB 0.097%     3.91kB 0.097%    counter::walk
+        ");
+    }
+
+    #[test]
+    fn no_stack_is_too_deep() -> serde_json::Result<()> {
+        let depth = 200_000;
+        let profile = Profile {
+            functions: vec![Function::default(); 2],
+            locations: (0..2)
+                .map(|function| Location {
+                    lines: vec![Line { function, line: 0 }],
+                    ..Location::default()
+                })
+                .collect(),
+            samples: vec![Sample {
+                locations: (0..depth).map(|frame| frame % 2).collect(),
+                values: Values {
+                    inuse_space: 1,
+                    ..Values::default()
+                },
+                pid: None,
+            }],
+            ..Profile::default()
+        };
+        let tree = tree(&profile, &TreeOptions::default());
+        assert_eq!(tree.nodes.len(), depth);
+        assert!(tree.to_string().lines().count() > depth);
+        assert!(!serde_json::to_string(&tree)?.is_empty());
+        Ok(())
+    }
+}
