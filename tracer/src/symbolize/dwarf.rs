@@ -87,12 +87,6 @@ impl DebugInfo {
             frames(context, address, is_code).map_err(|error| reason(error, &sections.budget))
         })
     }
-
-    /// Reads left of the budget.
-    #[cfg(test)]
-    pub(super) fn budget_left(&self) -> u64 {
-        self.parsed.borrow_owner().budget.left()
-    }
 }
 
 fn frames(

@@ -377,7 +377,7 @@ fn read_build_id(image: &Image, offset: u64, size: u64, align: u64) -> Option<Ve
         return None;
     }
     let data = read_vec(image, offset, size).ok()?;
-    let mut notes = NoteIterator::<Header>::new(LittleEndian, align.into(), &data).ok()?;
+    let mut notes = NoteIterator::<Header>::new(LittleEndian, align, &data).ok()?;
     while let Ok(Some(note)) = notes.next() {
         if note.name() == elf::ELF_NOTE_GNU
             && note.n_type(LittleEndian) == elf::NT_GNU_BUILD_ID

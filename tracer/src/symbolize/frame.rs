@@ -41,6 +41,7 @@ pub struct Resolved {
     pub frames: Vec<Frame>,
     /// Where they come from.
     pub source: Source,
-    /// Why there are no source lines, where `source` is not DWARF.
-    pub no_lines: Option<Unknown>,
+    /// What could not be told, and why: source lines where `source` is not DWARF, or inlined
+    /// frames.
+    pub incomplete: Option<Unknown>,
 }

@@ -110,7 +110,8 @@ impl Module {
     }
 
     fn no_name(&self, reason: Option<Unknown>) -> Unknown {
-        if self.symbols().tables.is_empty() && matches!(reason, Some(Unknown::NoDebugInfo(_))) {
+        let stripped = !self.symbols().has(Source::Symtab);
+        if stripped && matches!(reason, Some(Unknown::NoDebugInfo(_))) {
             return Unknown::NoSymbols(self.build_id_hex());
         }
         let damage = reason.filter(|reason| matches!(reason, Unknown::BadDebugInfo(_)));
@@ -170,12 +171,6 @@ impl Module {
     fn plt(&self) -> &Plt {
         self.plt.get_or_init(|| Plt::load(&self.elf))
     }
-
-    /// Reads left of the DWARF budget.
-    #[cfg(test)]
-    pub(super) fn budget_left(&self) -> Option<u64> {
-        self.debug_info().ok().map(DebugInfo::budget_left)
-    }
 }
 
 impl fmt::Debug for Module {
@@ -189,6 +184,10 @@ impl fmt::Debug for Module {
 }
 
 impl Symbols {
+    fn has(&self, source: Source) -> bool {
+        self.tables.iter().any(|(table, _)| *table == source)
+    }
+
     fn find(&self, address: u64) -> Option<(Source, Vec<u8>)> {
         self.tables
             .iter()
@@ -210,10 +209,11 @@ fn combine(
         return Ok(Resolved {
             frames: vec![named(&name, None, None)],
             source,
-            no_lines,
+            incomplete: no_lines,
         });
     };
     let mut frames = Vec::with_capacity(dwarf.len());
+    let mut incomplete = None;
     for (index, frame) in dwarf.into_iter().enumerate() {
         let symbol = symbol.as_ref().map(|(_, name)| name.as_slice());
         let name = match (frame.name, symbol) {
@@ -221,8 +221,11 @@ fn combine(
             (None, Some(symbol)) if index == last => symbol.to_vec(),
             (Some(name), Some(symbol)) if index == last => fuller_name(name, symbol),
             (Some(name), _) => name,
-            // An inlined function without a name: the next frame has the line of the call.
-            (None, _) => continue,
+            // The next frame has the line of the call, and so stays right without this one.
+            (None, _) => {
+                incomplete = Some(Unknown::InlinedWithoutName);
+                continue;
+            }
         };
         frames.push(named(&name, frame.file, frame.line));
     }
@@ -232,7 +235,7 @@ fn combine(
     Ok(Resolved {
         frames,
         source: Source::Dwarf,
-        no_lines: None,
+        incomplete,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Why an offset has no name, or a name but no source lines. Its `Display` is a short reason for
+/// Why an offset has no name, or less than could be said of it. Its `Display` is a short reason for
 /// people. Some of these only the caller can find out, before there is a module at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unknown {
@@ -34,7 +34,8 @@ pub enum Unknown {
     /// The offset is not in an executable segment.
     #[error("not in an executable segment of the file")]
     OutsideSegments,
-    /// The file has no symbols, and no debug file was found. Holds the build id in hex.
+    /// The file has no symbols but those it exports, none of them covers the offset, and no debug
+    /// file was found. Holds the build id in hex.
     #[error("stripped, no debug file found{}", for_build_id(.0))]
     NoSymbols(Option<Arc<str>>),
     /// There are symbols, but none covers the offset.
@@ -49,6 +50,11 @@ pub enum Unknown {
     /// There is debug information, but not for this offset.
     #[error("debug info does not cover this offset")]
     NotInDebugInfo,
+    /// Functions are inlined here whose names the debug information does not have.
+    #[error(
+        "inlined functions without a name left out (a supplementary debug file may be missing)"
+    )]
+    InlinedWithoutName,
 }
 
 fn for_build_id(build_id: &Option<Arc<str>>) -> String {
