@@ -1,2 +1,112 @@
-//! Project chores.
-fn main() {}
+//! Project chores: everything that `./x` offers once the toolchain is there.
+//!
+//! Must build without the tracer, since it is what builds the tracer.
+
+mod bench;
+mod demo;
+mod dist;
+mod ebpf;
+mod lint;
+mod load;
+mod service;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::setup::Purpose;
+use crate::workspace::Workspace;
+
+/// Builds, tests and shows this project.
+#[derive(Parser)]
+#[command(name = "./x", bin_name = "./x", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF object, tracer and counter-service in release mode
+    Build,
+    /// Run all tests; arguments after `--` go to every test binary
+    Test {
+        /// For the test binaries, for example part of a test's name
+        #[arg(last = true, value_name = "ARGS")]
+        arguments: Vec<String>,
+    },
+    /// Trace counter-service under load and show what it found
+    Demo,
+    /// Measure what tracing costs; prints tables, and JSON under target/bench/
+    Bench(bench::Options),
+    /// Check formatting, clippy and shell scripts
+    Lint,
+    /// Format all code
+    Fmt,
+    /// Install and build all that the other commands need
+    Setup,
+    /// Build the eBPF object only, as target/ebpf/tracer-ebpf.o
+    Ebpf,
+    /// Put the release binary, completions and man pages into target/dist
+    Dist,
+}
+
+fn run(command: &Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Build => {
+            setup::install(&[Purpose::Build])?;
+            let binaries = workspace.build_release()?;
+            println!("{}", binaries.tracer.display());
+            println!("{}", binaries.counter_service.display());
+            Ok(())
+        }
+        Command::Test { arguments } => {
+            setup::install(&[Purpose::Build, Purpose::Test])?;
+            test::run(&workspace, arguments)
+        }
+        Command::Demo => {
+            setup::install(&[Purpose::Build])?;
+            demo::run_demo(&workspace)
+        }
+        Command::Bench(options) => {
+            setup::install(&[Purpose::Build, Purpose::Bench])?;
+            bench::run(&workspace, options)
+        }
+        Command::Lint => {
+            setup::install(&[Purpose::Lint])?;
+            lint::lint(&workspace)
+        }
+        Command::Fmt => lint::format(&workspace),
+        Command::Setup => {
+            setup::install(Purpose::ALL)?;
+            workspace::run(workspace.cargo().arg("fetch"))?;
+            ebpf::build_linker(&workspace)?;
+            Ok(())
+        }
+        Command::Ebpf => {
+            setup::install(&[Purpose::Build])?;
+            println!("{}", ebpf::build(&workspace)?.display());
+            Ok(())
+        }
+        Command::Dist => {
+            setup::install(&[Purpose::Build])?;
+            dist::collect(&workspace)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("./x: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

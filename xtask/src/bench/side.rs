@@ -1,0 +1,167 @@
+//! The sides of a comparison: who traces the process while it is measured.
+
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::Bench;
+use super::breakpoints::Breakpoints;
+use super::floor::Floor;
+use crate::service::interrupt;
+use crate::workspace::line;
+
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(20);
+/// No new probe for this long: attached.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Who traces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Side {
+    /// Nobody.
+    Untraced,
+    /// Probes on the tracer's instructions with programs that do nothing: no tracer that uses
+    /// these probes can cost less.
+    Floor,
+    /// `tracer attach`, exact.
+    Tracer,
+    /// bpftrace with `xtask/bench/memleak.bt`.
+    Peer,
+}
+
+impl Side {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Untraced => "untraced",
+            Self::Floor => "floor",
+            Self::Tracer => "tracer",
+            Self::Peer => "bpftrace",
+        }
+    }
+
+    /// Starts tracing and returns when all probes are in place.
+    pub(super) fn attach(self, bench: &Bench<'_>, pid: u32) -> Result<Attached> {
+        match self {
+            Self::Untraced => Ok(Attached::Nothing),
+            Self::Floor => Ok(Attached::Floor(Floor::attach(bench, pid)?)),
+            Self::Tracer => {
+                let mut tracer = Command::new(&bench.binaries.tracer);
+                tracer
+                    .args(["attach", "--pid", &pid.to_string(), "-o"])
+                    .arg(bench.folder.join("tracer.pb.gz"));
+                Tracing::start(tracer, pid, &bench.folder.join("tracer.log"))
+            }
+            Self::Peer => {
+                let library = Breakpoints::library(pid)?;
+                let script =
+                    fs::read_to_string(bench.workspace.root.join("xtask/bench/memleak.bt"))
+                        .context("cannot read the peer's script")?
+                        .replace("LIBC", &library.display().to_string());
+                let mut bpftrace = Command::new("bpftrace");
+                bpftrace
+                    .args(["-p", &pid.to_string(), "-e", &script])
+                    // The default of 4,096 live blocks is too few even for a small service.
+                    .env("BPFTRACE_MAP_KEYS_MAX", "100000");
+                Tracing::start(bpftrace, pid, &bench.folder.join("bpftrace.log"))
+            }
+        }
+    }
+}
+
+/// A running tracer of any kind; gone when dropped.
+pub(super) enum Attached {
+    Nothing,
+    Floor(#[expect(dead_code, reason = "held for its probes")] Floor),
+    Process(Tracing),
+}
+
+impl Attached {
+    /// Ends tracing in the orderly way; an error when the tracer ends with one, since then what
+    /// was measured was not tracing.
+    pub(super) fn detach(self) -> Result<()> {
+        match self {
+            Self::Nothing | Self::Floor(_) => Ok(()),
+            Self::Process(tracing) => tracing.stop(),
+        }
+    }
+}
+
+/// A tracer that is a process of its own.
+pub(super) struct Tracing {
+    child: Child,
+    name: String,
+    log: std::path::PathBuf,
+}
+
+impl Tracing {
+    fn start(mut command: Command, pid: u32, log: &Path) -> Result<Attached> {
+        let output =
+            File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {}", line(&command)))?;
+        let mut tracing = Self {
+            child,
+            name: command.get_program().to_string_lossy().into(),
+            log: log.to_owned(),
+        };
+        tracing.wait_for_probes(pid)?;
+        Ok(Attached::Process(tracing))
+    }
+
+    /// Probes are seen where they are: in the traced process's memory. No tracer's output is
+    /// needed for that.
+    fn wait_for_probes(&mut self, pid: u32) -> Result<()> {
+        let start = Instant::now();
+        let mut last = (start, 0);
+        while last.1 == 0 || last.0.elapsed() < SETTLED {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended early ({status}):\n{}", self.name, self.output());
+            }
+            if start.elapsed() > ATTACH_TIMEOUT {
+                bail!("{} has not attached:\n{}", self.name, self.output());
+            }
+            let count = Breakpoints::read(pid)?.offsets.len();
+            if count != last.1 {
+                last = (Instant::now(), count);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn stop(mut self) -> Result<()> {
+        let status = interrupt(&mut self.child, Signal::INT)?;
+        // 3: the tracer itself judged its profile inconclusive, which is no fault of measuring.
+        if !matches!(status.code(), Some(0 | 3)) {
+            bail!("{} failed ({status}):\n{}", self.name, self.output());
+        }
+        Ok(())
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,143 @@
+//! Load on loopback at a fixed rate, over one keep-alive connection.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+/// What a client saw.
+pub(crate) struct Outcome {
+    /// Requests answered with 200.
+    pub(crate) answered: usize,
+    /// Half of the answers took less.
+    pub(crate) median_latency: Duration,
+}
+
+/// Asks for `path` at `rate` requests per second until `length` has passed; any answer but 200 is
+/// an error. Falls behind the rate, and does not catch up by bursts, where answers take too long.
+pub(crate) fn run(address: &str, path: &str, rate: u32, length: Duration) -> Result<Outcome> {
+    let mut client = Client::connect(address)?;
+    let interval = Duration::from_secs(1) / rate;
+    let start = Instant::now();
+    let mut next = start;
+    let mut latencies = Vec::new();
+    while start.elapsed() < length {
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        let asked = Instant::now();
+        client.get(path)?;
+        latencies.push(asked.elapsed());
+        next = (next + interval).max(asked);
+    }
+    latencies.sort_unstable();
+    Ok(Outcome {
+        answered: latencies.len(),
+        median_latency: latencies
+            .get(latencies.len() / 2)
+            .copied()
+            .unwrap_or_default(),
+    })
+}
+
+/// A connection that one request follows another on.
+struct Client {
+    address: String,
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(address: &str) -> Result<Self> {
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self {
+            address: address.to_owned(),
+            stream: BufReader::new(stream),
+        })
+    }
+
+    fn get(&mut self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+        self.stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .context("cannot send a request")?;
+        let status = self.line()?;
+        if !status.starts_with("HTTP/1.1 200 ") {
+            bail!("{path} was answered with {status:?}");
+        }
+        let mut length = 0;
+        loop {
+            let header = self.line()?.to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().context("content-length")?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream
+            .read_exact(&mut body)
+            .context("cannot read an answer")?;
+        String::from_utf8(body).context("the answer is not UTF-8")
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line).context("no answer")? == 0 {
+            bail!("the service closed the connection");
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Answers every request on one connection with `status` until the client goes.
+    fn serve(status: &'static str) -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
+        thread::spawn(move || -> Result<()> {
+            let (stream, _) = listener.accept()?;
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line)? > 0 {
+                if line == "\r\n" {
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nOK");
+                    stream.get_mut().write_all(answer.as_bytes())?;
+                }
+                line.clear();
+            }
+            Ok(())
+        });
+        Ok(address)
+    }
+
+    #[test]
+    fn one_request_follows_another_on_a_connection() -> Result<()> {
+        let mut client = Client::connect(&serve("200 OK")?)?;
+        assert_eq!(client.get("/")?, "OK");
+        assert_eq!(client.get("/")?, "OK");
+        Ok(())
+    }
+
+    #[test]
+    fn any_other_status_is_an_error() -> Result<()> {
+        let address = serve("500 Internal Server Error")?;
+        let error = run(&address, "/", 1000, Duration::from_secs(1)).err();
+        assert!(error.is_some_and(|error| error.to_string().contains("500")));
+        Ok(())
+    }
+}

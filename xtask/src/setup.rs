@@ -1,0 +1,181 @@
+//! Programs from outside that a command needs, and the Debian packages they come from.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::workspace::find_program;
+use crate::workspace::run;
+use crate::workspace::step;
+
+/// What a program is needed for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Building, the demo included.
+    Build,
+    /// `./x test`.
+    Test,
+    /// `./x bench`.
+    Bench,
+    /// `./x lint`.
+    Lint,
+}
+
+impl Purpose {
+    /// All of them.
+    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Bench, Self::Lint];
+}
+
+/// A program and where it comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Need {
+    program: &'static str,
+    packages: &'static [&'static str],
+    purpose: Purpose,
+    /// Without it the command makes no sense; otherwise only a part of it is missing.
+    required: bool,
+}
+
+const fn required(
+    purpose: Purpose,
+    program: &'static str,
+    packages: &'static [&'static str],
+) -> Need {
+    Need {
+        program,
+        packages,
+        purpose,
+        required: true,
+    }
+}
+
+const fn optional(
+    purpose: Purpose,
+    program: &'static str,
+    packages: &'static [&'static str],
+) -> Need {
+    Need {
+        program,
+        packages,
+        purpose,
+        required: false,
+    }
+}
+
+/// All of them. Building needs no more than the C compiler that links: the BPF linker is built
+/// from source against the toolchain's own LLVM.
+const NEEDS: &[Need] = &[
+    required(Purpose::Build, "cc", &["gcc", "libc6-dev"]),
+    // Workloads in C++.
+    required(Purpose::Test, "g++", &["g++"]),
+    // `go tool pprof`, and `dot` for its pictures.
+    optional(Purpose::Test, "go", &["golang-go"]),
+    optional(Purpose::Test, "dot", &["graphviz"]),
+    // speedscope, and a browser to open it.
+    optional(Purpose::Test, "npm", &["nodejs", "npm"]),
+    optional(Purpose::Test, "chromium", &["chromium"]),
+    // The peer and the floor; load.
+    required(Purpose::Bench, "bpftrace", &["bpftrace"]),
+    required(Purpose::Bench, "wrk", &["wrk"]),
+    optional(Purpose::Lint, "shellcheck", &["shellcheck"]),
+];
+
+/// Installs what is missing where that can be done without asking, as root on Debian; elsewhere
+/// says what to run, and fails if the command cannot do without.
+pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
+    let missing = missing(purposes, |program| find_program(program).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.packages)
+        .copied()
+        .collect();
+    if rustix::process::geteuid().is_root() && is_debian() {
+        return install_packages(&packages);
+    }
+    let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
+    let advice = format!(
+        "missing: {}. On Debian: sudo apt-get install --no-install-recommends {}",
+        programs.join(", "),
+        packages.join(" ")
+    );
+    if missing.iter().any(|need| need.required) {
+        bail!("{advice}");
+    }
+    eprintln!("./x: {advice}\n./x: going on without");
+    Ok(())
+}
+
+fn missing(purposes: &[Purpose], is_there: impl Fn(&str) -> bool) -> Vec<Need> {
+    NEEDS
+        .iter()
+        .filter(|need| purposes.contains(&need.purpose) && !is_there(need.program))
+        .copied()
+        .collect()
+}
+
+fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && find_program("apt-get").is_some()
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
+    step(&format!("installing {}", packages.join(" ")));
+    apt_get(&["update"])?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt_get(&arguments)
+}
+
+/// Runs apt-get without questions, and once more after a failure: mirrors have moments.
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let attempt = || {
+        run(std::process::Command::new("apt-get")
+            .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr()))
+    };
+    attempt().or_else(|first| {
+        eprintln!("./x: {first:#}; trying once more");
+        thread::sleep(Duration::from_secs(3));
+        attempt().context("could not install packages; the lines above are apt-get's")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_missing_where_all_is_there() {
+        assert_eq!(missing(Purpose::ALL, |_| true), []);
+    }
+
+    #[test]
+    fn a_command_asks_only_for_its_own_programs() {
+        let programs = |purpose| -> Vec<_> {
+            missing(&[purpose], |_| false)
+                .iter()
+                .map(|need| need.program)
+                .collect()
+        };
+        assert_eq!(programs(Purpose::Build), ["cc"]);
+        assert_eq!(programs(Purpose::Bench), ["bpftrace", "wrk"]);
+        assert_eq!(programs(Purpose::Lint), ["shellcheck"]);
+    }
+
+    #[test]
+    fn only_what_is_missing_is_asked_for() {
+        let missing = missing(&[Purpose::Test], |program| program != "dot");
+        assert_eq!(missing.len(), 1);
+        assert_eq!(missing[0].packages, ["graphviz"]);
+    }
+}
