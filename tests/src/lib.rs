@@ -1,1 +1,14 @@
-//! Integration tests.
+//! The harness of the integration tests: starts workloads and the tracer, waits for them, and
+//! compares profiles with ledgers.
+//!
+//! It must not know how the tracer works inside: everything goes through its command line and the
+//! files it writes. Tests are in `integration/`, the programs they trace in `workloads/`.
+
+pub mod binaries;
+pub mod ledger;
+pub mod process;
+pub mod profile;
+pub mod tracing;
+pub mod trial;
+pub mod wait;
+pub mod workload;

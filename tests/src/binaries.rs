@@ -1,0 +1,182 @@
+//! Where the programs are: those under test, and the workloads, which are built here.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Flags for C and C++: optimised, with frame pointers down to the leaves, and with nothing that
+/// would make the calls in the source and the calls at run time differ.
+const C_FLAGS: &[&str] = &[
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-pthread",
+    "-fno-builtin",
+    "-fno-omit-frame-pointer",
+    "-mno-omit-leaf-frame-pointer",
+    "-fno-optimize-sibling-calls",
+];
+
+/// The repository's root.
+fn root() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// The `target` folder that builds go to.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn built(variable: &str, name: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable)
+        .map_or_else(|| target_dir().join("release").join(name), PathBuf::from);
+    if !path.is_file() {
+        bail!(
+            "no {name} at {}: build it with `./x build`, or set {variable}",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// The tracer: `TRACER_BIN`, or `target/release/tracer`.
+///
+/// # Errors
+/// It is not there.
+pub fn tracer() -> Result<PathBuf> {
+    built("TRACER_BIN", "tracer")
+}
+
+/// The example service: `COUNTER_SERVICE_BIN`, or `target/release/counter-service`.
+///
+/// # Errors
+/// It is not there.
+pub fn counter_service() -> Result<PathBuf> {
+    built("COUNTER_SERVICE_BIN", "counter-service")
+}
+
+/// A workload, built where it is missing or older than its sources. They go to
+/// `TRACER_WORKLOADS_DIR`, or `target/workloads`.
+///
+/// # Errors
+/// There is no such workload, or it does not build; the error carries the compiler's output.
+pub fn workload(name: &str) -> Result<PathBuf> {
+    let (into, _lock) = lock_workloads()?;
+    let sources = root().join("tests/workloads");
+    let c = sources.join("c").join(name).with_extension("c");
+    let cpp = sources.join("cpp").join(name).with_extension("cpp");
+    let program = into.join(name);
+    if c.is_file() {
+        compile(
+            Command::new(variable_or("CC", "cc")).arg("-std=gnu11"),
+            &c,
+            &program,
+        )?;
+        Ok(program)
+    } else if cpp.is_file() {
+        compile(
+            Command::new(variable_or("CXX", "c++")).arg("-std=c++17"),
+            &cpp,
+            &program,
+        )?;
+        Ok(program)
+    } else if name == "ledger_rust" {
+        cargo_build(&sources.join("rust/Cargo.toml"), &into.join("cargo"))?;
+        Ok(into.join("cargo/release/ledger_rust"))
+    } else {
+        bail!("there is no workload {name}");
+    }
+}
+
+/// A shared library among the workloads, for `LD_PRELOAD`.
+///
+/// # Errors
+/// As for [`workload`].
+pub fn preload(name: &str) -> Result<PathBuf> {
+    let source = root()
+        .join("tests/workloads/c")
+        .join(name)
+        .with_extension("c");
+    let (into, _lock) = lock_workloads()?;
+    let library = into.join(name).with_extension("so");
+    let mut compiler = Command::new(variable_or("CC", "cc"));
+    compile(
+        compiler.args(["-std=gnu11", "-shared", "-fPIC"]),
+        &source,
+        &library,
+    )?;
+    Ok(library)
+}
+
+/// The folder for workloads, and the right to build there: one builder at a time, other test runs
+/// included. The lock goes with the file.
+fn lock_workloads() -> Result<(PathBuf, File)> {
+    let into = env::var_os("TRACER_WORKLOADS_DIR")
+        .map_or_else(|| target_dir().join("workloads"), PathBuf::from);
+    fs::create_dir_all(&into)?;
+    let lock = File::create(into.join(".lock"))?;
+    lock.lock()?;
+    Ok((into, lock))
+}
+
+fn variable_or(variable: &str, default: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| default.to_owned())
+}
+
+fn compile(compiler: &mut Command, source: &Path, program: &Path) -> Result<()> {
+    let headers = root().join("tests/workloads/c");
+    let inputs = [
+        source.to_owned(),
+        headers.join("gate.h"),
+        headers.join("tally.h"),
+    ];
+    let newest = newest(&inputs)?;
+    if fs::metadata(program)
+        .and_then(|file| file.modified())
+        .is_ok_and(|time| time > newest)
+    {
+        return Ok(());
+    }
+    // Beside its target and renamed: a run that is cut short leaves no half of a program.
+    let partial = program.with_extension("partial");
+    run(compiler.args(C_FLAGS).arg(source).arg("-o").arg(&partial))?;
+    fs::rename(&partial, program)?;
+    Ok(())
+}
+
+fn newest(files: &[PathBuf]) -> Result<SystemTime> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for file in files {
+        let metadata = fs::metadata(file).with_context(|| file.display().to_string())?;
+        newest = newest.max(metadata.modified()?);
+    }
+    Ok(newest)
+}
+
+fn cargo_build(manifest: &Path, target: &Path) -> Result<()> {
+    run(Command::new(variable_or("CARGO", "cargo"))
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-Cforce-frame-pointers=yes"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let printed = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} failed with {}\n{printed}", output.status);
+    }
+    Ok(())
+}

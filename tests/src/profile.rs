@@ -1,0 +1,148 @@
+//! Questions that tests ask of a profile.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tracer::profile::{CounterClass, Location, Profile, Sample, Values, Verdict};
+
+/// Reads a profile the tracer wrote with `--format json`.
+///
+/// # Errors
+/// The file is something else.
+pub fn read_json(bytes: &[u8]) -> Result<Profile> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).context("not JSON")?;
+    ensure!(
+        value["format"] == "tracer-profile",
+        "not a profile: {}",
+        value["format"]
+    );
+    ensure!(
+        value["version"] == 1,
+        "version {} of the format",
+        value["version"]
+    );
+    serde_json::from_value(value).context("not the shape of a profile")
+}
+
+/// Sum over all samples.
+#[must_use]
+pub fn total(profile: &Profile) -> Values {
+    sum(profile.samples.iter())
+}
+
+/// Sum over the samples whose stack goes through a function.
+#[must_use]
+pub fn through(profile: &Profile, function: &str) -> Values {
+    sum(profile
+        .samples
+        .iter()
+        .filter(|sample| stack(profile, sample).any(|name| name == function)))
+}
+
+fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Values {
+    samples.fold(Values::default(), |sum, sample| sum.plus(sample.values))
+}
+
+/// The names on a sample's stack, leaf first, inlined frames included, without parameters.
+pub fn stack<'a>(profile: &'a Profile, sample: &'a Sample) -> impl Iterator<Item = &'a str> {
+    sample
+        .locations
+        .iter()
+        .filter_map(|&index| profile.locations.get(index))
+        .flat_map(|location: &Location| &location.lines)
+        .filter_map(|line| profile.functions.get(line.function))
+        .map(|function| bare(&function.name))
+}
+
+/// A demangled name without the parameter list of C++.
+fn bare(name: &str) -> &str {
+    name.split_once('(')
+        .filter(|(bare, _)| !bare.is_empty())
+        .map_or(name, |(bare, _)| bare)
+}
+
+/// A counter's value.
+///
+/// # Errors
+/// The profile does not carry it.
+pub fn counter(profile: &Profile, name: &str) -> Result<u64> {
+    let found = profile.counters.iter().find(|counter| counter.name == name);
+    Ok(found
+        .with_context(|| format!("the profile has no counter {name}"))?
+        .value)
+}
+
+/// Checks that nothing was lost and that the profile says so.
+///
+/// # Errors
+/// Names the losses, or the verdict where it does not fit.
+pub fn check_complete(profile: &Profile) -> Result<()> {
+    ensure!(
+        !profile.counters.is_empty(),
+        "the profile carries no counters"
+    );
+    let lost = profile.counters.iter().any(|counter| {
+        let loss = matches!(
+            counter.class,
+            CounterClass::AmountLoss | CounterClass::AttributionLoss
+        );
+        loss && counter.value > 0
+    });
+    if lost || profile.verdict != Verdict::Complete {
+        bail!("not complete\n{}", summary(profile));
+    }
+    Ok(())
+}
+
+/// Checks that no stack holds less than nothing, or more than it ever allocated.
+///
+/// # Errors
+/// Names the first such stack.
+pub fn check_sane(profile: &Profile) -> Result<()> {
+    for sample in &profile.samples {
+        let Values {
+            alloc_objects,
+            alloc_space,
+            inuse_objects,
+            inuse_space,
+        } = sample.values;
+        if !(0..=alloc_objects).contains(&inuse_objects)
+            || !(0..=alloc_space).contains(&inuse_space)
+        {
+            let stack: Vec<_> = stack(profile, sample).collect();
+            bail!("{:?} in {}", sample.values, stack.join(" < "));
+        }
+    }
+    Ok(())
+}
+
+/// Verdict, counters and the largest stacks, for error messages.
+#[must_use]
+pub fn summary(profile: &Profile) -> String {
+    let mut text = format!(
+        "verdict {} {:?}\n",
+        profile.verdict.name(),
+        profile.verdict.reasons()
+    );
+    for counter in profile.counters.iter().filter(|counter| counter.value > 0) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:>12} {}", counter.value, counter.name);
+    }
+    let _ = writeln!(
+        text,
+        "{} stacks, the largest of them:",
+        profile.samples.len()
+    );
+    let mut samples: Vec<_> = profile.samples.iter().collect();
+    samples.sort_by_key(|sample| std::cmp::Reverse(sample.values.alloc_objects));
+    for sample in samples.iter().take(20) {
+        let stack: Vec<_> = stack(profile, sample).take(8).collect();
+        let _ = writeln!(
+            text,
+            "{:>12} {}",
+            sample.values.alloc_objects,
+            stack.join(" < ")
+        );
+    }
+    text
+}

@@ -1,0 +1,132 @@
+//! Running the tracer.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tracer::profile::Profile;
+
+use crate::process::{Child, Ended};
+use crate::{binaries, profile};
+
+/// A command that runs the tracer.
+///
+/// # Errors
+/// There is no tracer.
+pub fn tracer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Command> {
+    let mut command = Command::new(binaries::tracer()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// A running `tracer attach`, or `tracer run`, that writes JSON to a file of its own.
+#[derive(Debug)]
+pub struct Tracing {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Tracing {
+    /// Attaches and waits until every call counts.
+    ///
+    /// # Errors
+    /// The tracer ended instead; the error carries what it said.
+    pub fn attach(pid: u32) -> Result<Self> {
+        Self::attach_with(pid, &[])
+    }
+
+    /// Attaches with further arguments.
+    ///
+    /// # Errors
+    /// As for [`Tracing::attach`].
+    pub fn attach_with(pid: u32, arguments: &[&str]) -> Result<Self> {
+        let mut tracing = Self::begin_attach(pid, arguments)?;
+        tracing.wait_attached()?;
+        Ok(tracing)
+    }
+
+    /// Starts to attach, without waiting.
+    ///
+    /// # Errors
+    /// The tracer cannot be started.
+    pub fn begin_attach(pid: u32, arguments: &[&str]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut command = tracer(["attach", "--format", "json", "--pid", &pid.to_string()])?;
+        command
+            .arg("-o")
+            .arg(folder.path().join("profile.json"))
+            .args(arguments);
+        Ok(Self {
+            child: Child::spawn(&mut command)?,
+            folder,
+        })
+    }
+
+    /// Waits until every call counts.
+    ///
+    /// # Errors
+    /// The tracer ended instead.
+    pub fn wait_attached(&mut self) -> Result<()> {
+        let attached = |line: &str| line.starts_with("attached to");
+        self.child
+            .wait_line(|child| &child.stderr, "`attached to`", attached)?;
+        Ok(())
+    }
+
+    /// Starts a command under `tracer run`.
+    ///
+    /// # Errors
+    /// The tracer cannot be started.
+    pub fn run<S: AsRef<OsStr>>(traced: impl IntoIterator<Item = S>) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut command = tracer(["run", "--format", "json"])?;
+        command
+            .arg("-o")
+            .arg(folder.path().join("profile.json"))
+            .arg("--")
+            .args(traced);
+        Ok(Self {
+            child: Child::spawn(&mut command)?,
+            folder,
+        })
+    }
+
+    /// The tracer's process; under `run`, its standard streams are the traced program's.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Where the profile goes.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.folder.path().join("profile.json")
+    }
+
+    /// Ends the tracing as Ctrl-C does and reads the profile.
+    ///
+    /// # Errors
+    /// The tracer failed, or what it wrote is no profile.
+    pub fn stop(mut self) -> Result<Profile> {
+        self.child.signal(Signal::INT)?;
+        self.finish_with(0).map(|(profile, _)| profile)
+    }
+
+    /// Waits for the tracer to end by itself and reads the profile.
+    ///
+    /// # Errors
+    /// It ended with another code, or what it wrote is no profile.
+    pub fn finish_with(&mut self, code: i32) -> Result<(Profile, Ended)> {
+        let ended = self.child.wait()?;
+        ended.expect_code(code)?;
+        let path = self.output();
+        let bytes = fs::read(&path)
+            .with_context(|| format!("no profile was written\n{}", ended.printed()))?;
+        let profile = profile::read_json(&bytes).with_context(|| ended.printed())?;
+        profile::check_sane(&profile)?;
+        Ok((profile, ended))
+    }
+}
