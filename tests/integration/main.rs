@@ -1,15 +1,30 @@
 //! The integration tests, one module per theme. Most of them need root and a kernel with BPF; see
 //! `tests::trial` for what happens where those are missing.
 
+mod bad_input;
+mod kill;
 mod ledger;
+mod lifetimes;
 mod oracle;
+mod run;
+mod stacks;
+mod verdicts;
+mod viewers;
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // The workloads and the tracer have threads of their own.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let mut trials = Vec::new();
-    trials.extend(oracle::trials());
-    trials.extend(ledger::trials());
-    libtest_mimic::run(&arguments, trials).exit();
+    let trials = [
+        oracle::trials(),
+        ledger::trials(),
+        lifetimes::trials(),
+        stacks::trials(),
+        verdicts::trials(),
+        run::trials(),
+        bad_input::trials(),
+        kill::trials(),
+        viewers::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

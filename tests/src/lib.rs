@@ -5,7 +5,9 @@
 //! files it writes. Tests are in `integration/`, the programs they trace in `workloads/`.
 
 pub mod binaries;
+pub mod http;
 pub mod ledger;
+pub mod memory;
 pub mod process;
 pub mod profile;
 pub mod tracing;

@@ -21,13 +21,13 @@ fn on_ci() -> bool {
 
 /// A test that anybody can run.
 #[must_use]
-pub fn plain(name: &str, test: fn() -> Result<()>) -> Trial {
+pub fn plain(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(name, move || run(test))
 }
 
 /// A test that loads BPF programs.
 #[must_use]
-pub fn root(name: &str, test: fn() -> Result<()>) -> Trial {
+pub fn root(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     let gated = move || {
         ensure!(is_root(), "needs root, and CI must have it");
         test()
@@ -37,7 +37,7 @@ pub fn root(name: &str, test: fn() -> Result<()>) -> Trial {
 
 /// A test that loads BPF programs and keeps the processors busy.
 #[must_use]
-pub fn heavy(name: &str, test: fn() -> Result<()>) -> Trial {
+pub fn heavy(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     let alone = move || {
         let _guard = HEAVY.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(is_root(), "needs root, and CI must have it");

@@ -1,0 +1,152 @@
+//! The target's life: attached to in the middle of it, fork, exec, exit, and threads that leave
+//! the allocator sideways.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use tests::ledger::Ledger;
+use tests::tracing::Tracing;
+use tests::workload::Workload;
+use tests::{profile, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial::root("lifetimes::attach_in_midlife", midlife),
+        trial::root("lifetimes::fork", fork),
+        trial::root("lifetimes::exec", exec),
+        trial::root("lifetimes::exit", exit),
+        trial::root("lifetimes::killed", killed),
+        trial::root("lifetimes::longjmp", longjmp),
+    ]
+}
+
+/// Frees of memory from before the attach are counted as such and take nothing from what was seen.
+fn midlife() -> Result<()> {
+    let mut workload = Workload::start("midlife", &[])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    profile::check_complete(&profile)?;
+    let from_before = ledger.cases.get("freed_from_before").copied();
+    ensure!(
+        Some(profile::counter(&profile, "unknown_frees")?) == from_before,
+        "{from_before:?} blocks from before were freed\n{}",
+        profile::summary(&profile)
+    );
+    ensure!(
+        profile::total(&profile) == ledger.total.values()?,
+        "{}",
+        profile::summary(&profile)
+    );
+    ledger.check_parts(&profile)
+}
+
+/// The child shares the parent's code and its addresses, and none of it counts.
+fn fork() -> Result<()> {
+    let mut workload = Workload::start("forker", &[])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    profile::check_complete(&profile)?;
+    ledger.check_totals(&profile)?;
+    let child = profile::through(&profile, "forker_child");
+    ensure!(
+        child == Default::default(),
+        "the child was counted: {child:?}"
+    );
+    ledger.check_parts(&profile)
+}
+
+/// Each life is counted, and the symbols of the first outlive it.
+fn exec() -> Result<()> {
+    let mut workload = Workload::start("execer", &[])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    let first = workload.ledger()?;
+    let is_second = |line: &str| line.contains("execer_second_life");
+    let line = workload
+        .child()
+        .wait_line(|child| &child.stdout, "the second ledger", is_second)?;
+    let second = Ledger::parse(&line)?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    profile::check_complete(&profile)?;
+    second.check_parts(&profile)?;
+    // What the first life held went with its memory: live or not is the reader's choice of words,
+    // but it was allocated.
+    let expected = first.total.values()?;
+    let found = profile::through(&profile, "execer_first_life");
+    ensure!(
+        (found.alloc_objects, found.alloc_space) == (expected.alloc_objects, expected.alloc_space),
+        "first life: ledger {expected:?}, profile {found:?}\n{}",
+        profile::summary(&profile)
+    );
+    Ok(())
+}
+
+/// The target ends the moment it has allocated: nothing is missing, and everything has its name.
+fn exit() -> Result<()> {
+    let mut workload = Workload::start("exiter", &[])?;
+    let mut tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    workload.finish()?;
+    let (profile, ended) = tracing.finish_with(0)?;
+    profile::check_complete(&profile)?;
+    ledger.check_totals(&profile)?;
+    ledger.check_parts(&profile)?;
+    ensure!(
+        ended.stderr.contains("exited"),
+        "no note that the target is gone\n{}",
+        ended.stderr
+    );
+    Ok(())
+}
+
+/// A target that dies halfway is no reason to lose what was seen.
+fn killed() -> Result<()> {
+    let mut workload = Workload::start("steady", &[])?;
+    let mut tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    workload.child().signal(Signal::KILL)?;
+    workload.child().wait()?;
+    let (profile, ended) = tracing.finish_with(0)?;
+    let seen = profile::through(&profile, "steady_build");
+    ensure!(
+        seen.alloc_objects > 0,
+        "nothing was seen\n{}",
+        profile::summary(&profile)
+    );
+    ensure!(
+        ended.stderr.contains(&workload.pid().to_string()),
+        "no note that the target is gone\n{}",
+        ended.stderr
+    );
+    Ok(())
+}
+
+/// A call that never returns must not swallow the next one of its thread.
+fn longjmp() -> Result<()> {
+    let mut workload = Workload::start("jumper", &[])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    ledger.check_cases()?;
+    profile::check_complete(&profile)?;
+    ledger.check_totals(&profile)?;
+    let jumped = ledger.cases.get("jumped").copied().unwrap_or_default();
+    let abandoned = profile::counter(&profile, "abandoned_calls")?;
+    // The last call of each thread may not have been found out yet.
+    ensure!(
+        abandoned <= jumped && abandoned + 4 >= jumped,
+        "{jumped} calls were left, {abandoned} noticed"
+    );
+    ledger.check_parts(&profile)
+}

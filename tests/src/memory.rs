@@ -1,0 +1,40 @@
+//! What a tracer leaves in the memory of its target: probes are breakpoints in the code.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+
+use anyhow::{Context as _, Result, ensure};
+use procfs::process::{MMPermissions, MMapPath, Process};
+
+/// Counts the bytes of a process's code that differ from the files it was mapped from. A probe is
+/// one such byte; a process nobody probes has none, since code is never relocated.
+///
+/// # Errors
+/// The process is gone, or one of its files cannot be read.
+pub fn changed_code_bytes(pid: u32) -> Result<usize> {
+    let process = Process::new(i32::try_from(pid)?)?;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let mut changed = 0;
+    let mut compared = 0;
+    for map in process.maps()? {
+        let MMapPath::Path(path) = &map.pathname else {
+            continue;
+        };
+        if !map.perms.contains(MMPermissions::EXECUTE) {
+            continue;
+        }
+        let file = fs::read(path).with_context(|| path.display().to_string())?;
+        let from = usize::try_from(map.offset)?.min(file.len());
+        let length = usize::try_from(map.address.1 - map.address.0)?.min(file.len() - from);
+        let mut code = vec![0; length];
+        memory.read_exact_at(&mut code, map.address.0)?;
+        changed += code
+            .iter()
+            .zip(&file[from..])
+            .filter(|(a, b)| a != b)
+            .count();
+        compared += length;
+    }
+    ensure!(compared > 0, "process {pid} has no code to compare");
+    Ok(changed)
+}
