@@ -2,6 +2,7 @@
 //! `tests::trial` for what happens where those are missing.
 
 mod bad_input;
+mod harness;
 mod kill;
 mod ledger;
 mod lifetimes;
@@ -16,6 +17,7 @@ fn main() {
     // The workloads and the tracer have threads of their own.
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials = [
+        harness::trials(),
         oracle::trials(),
         ledger::trials(),
         lifetimes::trials(),

@@ -180,11 +180,7 @@ fn go_pprof_svg() -> Result<()> {
 
 /// In the browser, in the view that is a table of functions: the profile's are in the page.
 fn speedscope() -> Result<()> {
-    let Recorded {
-        folder,
-        file: _file,
-        ..
-    } = record("pprof", "heap.pb.gz")?;
+    let Recorded { folder, ledger, .. } = record("pprof", "heap.pb.gz")?;
     let app = speedscope_folder()?;
     let server = FileServer::start(vec![app, folder.path().to_owned()])?;
     let url = format!(
@@ -207,16 +203,20 @@ fn speedscope() -> Result<()> {
     let ended = process::run(&mut command, b"")?;
     ended.expect_code(0)?;
     let page = String::from_utf8_lossy(&ended.stdout);
-    ensure!(
-        page.contains("heap.pb.gz - speedscope") || page.contains("inuse_space"),
-        "the page has no title of a loaded profile\n{}",
-        ended.printed()
-    );
-    ensure!(
-        page.contains("midlife_new"),
-        "no function in the page\n{}",
-        ended.printed()
-    );
+    // As speedscope writes amounts.
+    let live = ledger.total.values()?.inuse_space as f64 / f64::from(1 << 20);
+    let live = format!("{live:.2} MB");
+    for expected in [
+        "<title>heap.pb.gz - speedscope</title>",
+        "midlife_new",
+        &live,
+    ] {
+        ensure!(
+            page.contains(expected),
+            "no `{expected}` in the page\n{}",
+            ended.printed()
+        );
+    }
     Ok(())
 }
 
