@@ -64,6 +64,7 @@ fn killed_by_signal() -> Result<()> {
     Ok(())
 }
 
+/// The program ends by itself after a while: nobody else would end it if the tracer did not.
 fn signals_are_forwarded() -> Result<()> {
     for (signal, name) in [
         (Signal::TERM, "TERM"),
@@ -73,8 +74,9 @@ fn signals_are_forwarded() -> Result<()> {
         (Signal::USR1, "USR1"),
         (Signal::USR2, "USR2"),
     ] {
-        let script =
-            format!("trap 'echo got; exit 5' {name}; echo up; while :; do sleep 0.05; done");
+        let script = format!(
+            "trap 'echo got; exit 5' {name}; echo up; for i in $(seq 2000); do sleep 0.05; done"
+        );
         let mut tracing = Tracing::run(["sh", "-c", &script])?;
         tracing
             .child()
