@@ -95,7 +95,7 @@ counters! {
     ResultUnreadable = 21, "result_unreadable", AmountLoss;
     /// Updates of a kernel map refused for another reason than its size.
     MapUpdateFailed = 22, "map_update_failed", AmountLoss;
-    /// Events of processes that share the code but are not traced.
+    /// Events of processes that are not traced, and of the target before and after the recording.
     ForeignEvents = 23, "foreign_events", Traffic;
     /// Children of fork that could not be followed because too many processes already were.
     TargetTableFull = 24, "target_table_full", AmountLoss;

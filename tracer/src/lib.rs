@@ -3,10 +3,13 @@
 //! One module per room; ARCHITECTURE.md has the map and the rules between them. The binary is a
 //! thin shell around [`cli`].
 
+pub mod address;
 pub mod bpf;
+pub mod cli;
 pub mod export;
 pub mod probe;
 pub mod process;
 pub mod profile;
 pub mod report;
+pub mod session;
 pub mod symbolize;

@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 
 use tracer_common::AllocatorFn;
 
-/// An offset in a file, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileOffset(pub u64);
+use crate::address::FileOffset;
 
 /// A function of the allocator and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -130,7 +130,7 @@ impl AddressSpace {
                 // The new image may well sit where the old one did.
                 self.overlapping = true;
             }
-            MappingEvent::Lost(_) => {}
+            MappingEvent::Fork { .. } | MappingEvent::Lost(_) => {}
         }
     }
 
@@ -188,6 +188,12 @@ impl AddressSpace {
                     && (mapped.since_ns >= image)
             })
             .max_by_key(|&index| (self.mapped[index].since_ns, index))
+    }
+
+    /// The mapping that became known last.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Mapped> {
+        self.mapped.last()
     }
 
     /// Every mapping, in the order they became known.

@@ -11,7 +11,8 @@ use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
 use tracer_common::AllocatorFn;
 
 use super::ProcessError;
-use crate::probe::{AllocatorSymbol, FileOffset};
+use crate::address::FileOffset;
+use crate::probe::AllocatorSymbol;
 
 /// The kind of an executable.
 #[derive(Clone, Debug, PartialEq, Eq)]

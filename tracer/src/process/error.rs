@@ -61,6 +61,14 @@ pub enum ProcessError {
         /// What was found instead.
         hint: String,
     },
+    /// A program could not be started.
+    #[error("{} cannot be run: {reason}", program.display())]
+    CannotRun {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file or /proc entry could not be read.
     #[error("{} could not be read: {source}", path.display())]
     Unreadable {

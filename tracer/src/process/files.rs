@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -64,10 +64,12 @@ impl Root {
         File::open(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
     }
 
-    /// A path to the root directory itself, for those who look for debug files below it.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        use std::os::fd::AsRawFd as _;
-        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    /// The root directory itself, for those who look for debug files below it.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub fn directory(&self) -> io::Result<OwnedFd> {
+        self.directory.try_clone()
     }
 }

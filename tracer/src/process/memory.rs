@@ -23,12 +23,13 @@ impl HeapUse {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
                 .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
-                .unwrap_or(0)
-                .saturating_mul(1024)
+                .map(|kib| kib.saturating_mul(1024))
+                // A zombie has a status without memory.
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
         Ok(Self {
-            data: kib("VmData"),
-            resident: kib("RssAnon"),
+            data: kib("VmData")?,
+            resident: kib("RssAnon")?,
         })
     }
 

@@ -13,8 +13,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event_open_sys::bindings::{
-    PERF_COUNT_SW_DUMMY, PERF_RECORD_COMM, PERF_RECORD_LOST, PERF_RECORD_MISC_COMM_EXEC,
-    PERF_RECORD_MMAP2, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, perf_event_attr, perf_event_mmap_page,
+    PERF_COUNT_SW_DUMMY, PERF_RECORD_COMM, PERF_RECORD_FORK, PERF_RECORD_LOST,
+    PERF_RECORD_MISC_COMM_EXEC, PERF_RECORD_MMAP2, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE,
+    perf_event_attr, perf_event_mmap_page,
 };
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -49,6 +50,13 @@ pub enum MappingEvent {
         pid: u32,
         /// `CLOCK_MONOTONIC`, nanoseconds.
         time_ns: u64,
+    },
+    /// A process has a new child.
+    Fork {
+        /// Parent.
+        parent: u32,
+        /// Child.
+        child: u32,
     },
     /// The buffer overflowed: this many records are missing.
     Lost(u64),
@@ -109,6 +117,7 @@ impl Stream {
         };
         attr.set_mmap(1);
         attr.set_mmap2(1);
+        attr.set_task(1);
         attr.set_comm(1);
         attr.set_comm_exec(1);
         attr.set_sample_id_all(1);
@@ -231,6 +240,11 @@ fn decode(record: &[u8]) -> Option<MappingEvent> {
         PERF_RECORD_COMM if misc & PERF_RECORD_MISC_COMM_EXEC != 0 => Some(MappingEvent::Exec {
             pid: word(8)?,
             time_ns: time()?,
+        }),
+        // Threads are reported as well; they stay in their parent's process.
+        PERF_RECORD_FORK if word(8)? != word(12)? => Some(MappingEvent::Fork {
+            parent: word(12)?,
+            child: word(8)?,
         }),
         PERF_RECORD_LOST => Some(MappingEvent::Lost(long(16)?)),
         _ => None,

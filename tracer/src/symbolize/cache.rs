@@ -1,6 +1,7 @@
 //! The modules of a recording, and every answer they have given.
 
-use super::{DebugRoots, FileOffset, Module, Resolved, Unknown};
+use super::{DebugRoots, Module, Resolved, Unknown};
+use crate::address::FileOffset;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;

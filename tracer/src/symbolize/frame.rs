@@ -2,11 +2,6 @@
 
 use super::Unknown;
 
-/// An offset in a module's file, in bytes. For a frame above the leaf it is the offset of the
-/// return address minus one, so that it lies inside the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileOffset(pub u64);
-
 /// One frame at an offset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {

@@ -1,9 +1,10 @@
 //! What compilers make: formats of debug information, kinds of files, languages.
 
-use super::super::{DebugRoots, FileOffset, Module, Source, Symbolizer, Unknown};
+use super::super::{DebugRoots, Module, Source, Symbolizer, Unknown};
 use super::fixtures::{
     INLINED_C, TestResult, Workshop, line_of, offset_of, only_name, open, summary,
 };
+use crate::address::FileOffset;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;

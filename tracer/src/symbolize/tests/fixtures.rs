@@ -1,6 +1,7 @@
 //! Programs for the tests, built with the compilers of the machine.
 
-use super::super::{DebugRoots, FileOffset, Module, Resolved, Unknown};
+use super::super::{DebugRoots, Module, Resolved, Unknown};
+use crate::address::FileOffset;
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use std::error::Error;
 use std::fs::{self, File};

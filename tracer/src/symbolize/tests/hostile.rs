@@ -1,7 +1,8 @@
 //! Files that lie. Nothing may panic, overflow the stack, or grow out of proportion.
 
-use super::super::{DebugRoots, FileOffset, Module, Source, Unknown};
+use super::super::{DebugRoots, Module, Source, Unknown};
 use super::fixtures::{TestResult, Workshop, handmade, offset_of, open};
+use crate::address::FileOffset;
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,10 @@
 //! Separate debug files: found where distributions put them, taken only when they are right.
 
-use super::super::{DebugRoots, FileOffset, Source, Unknown};
+use super::super::{DebugRoots, Source, Unknown};
 use super::fixtures::{
     TestResult, Workshop, handmade, offset_of, only_name, open_with, run, summary,
 };
+use crate::address::FileOffset;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

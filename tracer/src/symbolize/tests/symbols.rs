@@ -1,7 +1,8 @@
 //! Which symbol names an address, and which addresses have none.
 
-use super::super::{FileOffset, Source, Unknown};
+use super::super::{Source, Unknown};
 use super::fixtures::{TestResult, Workshop, offset_of, only_name, open};
+use crate::address::FileOffset;
 
 /// Functions of 16 bytes each, with every way to be named or not.
 const TABLE: &str = r#"

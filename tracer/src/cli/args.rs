@@ -1,0 +1,247 @@
+//! The clap definition; shell completions and man pages come from it as well.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracer_common::limits::{DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS};
+
+use crate::export::Format;
+use crate::profile::ValueKind;
+
+/// Shows who holds the memory of a running, unmodified Linux process.
+///
+/// Probes on the process's allocator count live and allocated bytes per call stack inside the
+/// kernel; the result is a heap profile that every pprof viewer opens.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes: 0 done, 2 could not do it, 3 inconclusive (too much was missed to say anything).
+`tracer run` exits as its program does.")]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Trace a process that runs already
+    Attach(AttachArgs),
+    /// Start a program and trace it from its first allocation
+    Run(RunArgs),
+    /// Show a profile as a table, a call tree, or one function with its callers and callees
+    Report(ReportArgs),
+    /// Say what this kernel, these privileges and a process allow
+    Doctor(DoctorArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages
+    Man {
+        /// Folder to write them to; the page of `tracer` itself goes to standard output without
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    /// Process to attach to
+    #[arg(short, long, value_name = "PID")]
+    pub(super) pid: u32,
+    /// Stop after this time, such as 30s, 5m or 1h30m; without, on Ctrl-C or when the process ends
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(super) recording: RecordingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) recording: RecordingArgs,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub(super) command: Vec<OsString>,
+}
+
+/// What attach and run have in common.
+#[derive(Debug, Args)]
+pub(super) struct RecordingArgs {
+    /// File to write, `-` for standard output [default: tracer-NAME-PID.pb.gz, or standard output
+    /// for text and folded stacks]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Form of the profile
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: FormatArg,
+    /// The value that text and folded stacks show; the other forms have all four
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) value: ValueArg,
+    /// Count the processes that the target forks, too. While it runs, every process on the machine
+    /// that uses the same C library pays for each of its allocations
+    #[arg(long)]
+    pub(super) follow_forks: bool,
+    /// Live allocations there is room for
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE,
+          value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
+    pub(super) max_live: u32,
+    /// Distinct call stacks there is room for
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS,
+          value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
+    pub(super) max_stacks: u32,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Profile: pprof (tracer's or another heap profiler's) or tracer's JSON
+    pub(super) file: PathBuf,
+    /// The value to show
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) value: ValueArg,
+    /// Show the call tree
+    #[arg(long, conflicts_with = "peek")]
+    pub(super) tree: bool,
+    /// Show the functions that match a regular expression, with their callers and callees
+    #[arg(long, value_name = "REGEX")]
+    pub(super) peek: Option<regex::Regex>,
+    /// Sort the table by what the functions and all they call hold
+    #[arg(long, conflicts_with_all = ["tree", "peek"])]
+    pub(super) cum: bool,
+    /// Rows of the table; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(super) limit: usize,
+    /// Show the allocator's own frames, too
+    #[arg(long)]
+    pub(super) show_allocator: bool,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Look at this process as well
+    #[arg(short, long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+/// The form of what is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+}
+
+/// The form of a profile's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArg {
+    /// For pprof and its viewers, gzipped
+    #[default]
+    Pprof,
+    /// A line per stack, for flame graph tools
+    Folded,
+    /// Everything, for machines
+    Json,
+    /// A summary for people
+    Text,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Pprof => Self::Pprof,
+            FormatArg::Folded => Self::Folded,
+            FormatArg::Json => Self::Json,
+            FormatArg::Text => Self::Text,
+        }
+    }
+}
+
+/// One of the four values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum ValueArg {
+    /// Objects allocated
+    AllocObjects,
+    /// Bytes allocated
+    AllocSpace,
+    /// Objects live at the end
+    InuseObjects,
+    /// Bytes live at the end
+    #[default]
+    InuseSpace,
+}
+
+impl From<ValueArg> for ValueKind {
+    fn from(value: ValueArg) -> Self {
+        match value {
+            ValueArg::AllocObjects => Self::AllocObjects,
+            ValueArg::AllocSpace => Self::AllocSpace,
+            ValueArg::InuseObjects => Self::InuseObjects,
+            ValueArg::InuseSpace => Self::InuseSpace,
+        }
+    }
+}
+
+/// A time above zero and below a year, with a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; say it as 30s, 5m or 1h30m"))?;
+    if duration.is_zero() {
+        return Err("must be above zero".to_owned());
+    }
+    if duration > YEAR {
+        return Err("must be below a year".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_needs_sense() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        for nonsense in ["", "0s", "-3s", "30", "soon", "1e9s", "99999h", "400days"] {
+            assert!(duration(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        let cli = Cli::try_parse_from(["tracer", "run", "-o", "x", "prog", "-o", "y", "--", "z"]);
+        let Ok(Cli {
+            command: Command::Run(args),
+        }) = cli
+        else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(args.command, ["prog", "-o", "y", "--", "z"]);
+    }
+}

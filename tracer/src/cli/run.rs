@@ -1,0 +1,79 @@
+//! `tracer run`
+
+use std::process::Child;
+use std::thread;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+
+use super::args::RunArgs;
+use super::attach::{deliver, options, output, runtime};
+use super::exit::Exit;
+use crate::process::{Waiting, find_program};
+use crate::session::{Session, Target, allocator_of_program};
+
+/// Starts a program, records it to its end, writes, and ends as it did.
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let [name, ..] = args.command.as_slice() else {
+        anyhow::bail!("no program was given");
+    };
+    let program = find_program(name)?;
+    let allocator = allocator_of_program(&program)?;
+    let waiting = Waiting::spawn(&program, &args.command)?;
+    let output = output(&args.recording, waiting.who())?;
+    let runtime = runtime()?;
+    let (recording, mut child) = runtime.block_on(async {
+        let target = Target::Waiting {
+            who: waiting.who().clone(),
+            allocator,
+        };
+        let mut session = Session::start(target, &options(&args.recording))?;
+        let child = waiting.go()?;
+        forward_signals(&child)?;
+        let ended = session.record(std::future::pending(), None, |_| ()).await?;
+        anyhow::Ok((session.finish(ended), child))
+    })?;
+    let status = child
+        .wait()
+        .context("the program's exit status could not be had")?;
+    let delivered = recording
+        .map_err(anyhow::Error::from)
+        .and_then(|recording| deliver(&args.recording, recording, output));
+    match delivered {
+        // The program's own failure goes first: it is what scripts act on.
+        Err(error) if !status.success() => eprintln!("tracer: {error:#}"),
+        Err(error) => return Err(error),
+        Ok(()) => {}
+    }
+    Ok(Exit::Program(status))
+}
+
+/// Passes on the signals that somebody sends to tracer. What the terminal sends, Ctrl-C for one,
+/// goes to the whole process group, so the program has it already; tracer outlives it to write the
+/// profile.
+fn forward_signals(child: &Child) -> anyhow::Result<()> {
+    let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+    let mut arriving =
+        SignalsInfo::<WithOrigin>::new(signals).context("the signal handlers could not be set")?;
+    let pid = Pid::from_child(child);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for origin in &mut arriving {
+                let from_terminal = matches!(origin.cause, Cause::Kernel);
+                if let Some(signal) = Signal::from_named_raw(origin.signal)
+                    && !from_terminal
+                {
+                    // The program may have ended a moment ago; it is not waited for yet, so the
+                    // pid is still its own.
+                    let _ = kill_process(pid, signal);
+                }
+            }
+        })
+        .context("the thread that passes signals on could not be started")?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What is said on standard error while a recording runs and when it ends.
+
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+
+use crate::profile::{Profile, Values};
+use crate::session::Status;
+
+/// The live line; nothing where standard error is no terminal.
+pub(super) struct StatusLine {
+    bar: Option<ProgressBar>,
+    last: Option<Status>,
+}
+
+impl StatusLine {
+    /// How often it is refreshed.
+    pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+
+    pub(super) fn new(shown: bool) -> Self {
+        use std::io::IsTerminal as _;
+        let bar = (shown && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, last: None }
+    }
+
+    pub(super) const fn is_shown(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    pub(super) fn update(&mut self, status: &Status) {
+        let Some(bar) = &self.bar else { return };
+        bar.set_message(line(status, self.last.as_ref()));
+        bar.tick();
+        self.last = Some(*status);
+    }
+
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(status: &Status, last: Option<&Status>) -> String {
+    let (objects, seconds) = last.map_or(
+        (status.alloc_objects, status.elapsed.as_secs_f64()),
+        |last| {
+            (
+                status.alloc_objects.saturating_sub(last.alloc_objects),
+                status.elapsed.saturating_sub(last.elapsed).as_secs_f64(),
+            )
+        },
+    );
+    let rate = if seconds > 0.0 {
+        (objects as f64 / seconds).round() as u64
+    } else {
+        0
+    };
+    format!(
+        "{:>4}s  {} allocations/s  live {} in {} objects  {} stacks  {}",
+        status.elapsed.as_secs(),
+        HumanCount(rate),
+        HumanBytes(status.live_bytes),
+        HumanCount(status.live_objects),
+        HumanCount(status.stacks as u64),
+        match status.losses {
+            0 => "nothing lost".to_owned(),
+            lost => format!("{} lost", HumanCount(lost)),
+        }
+    )
+}
+
+/// What a finished recording amounts to: totals, verdict with its reasons, notes.
+pub(super) fn summary(profile: &Profile) -> String {
+    let total = profile
+        .samples
+        .iter()
+        .fold(Values::default(), |sum, sample| sum.plus(sample.values));
+    let bytes = |value: i64| HumanBytes(value.unsigned_abs());
+    let count = |value: i64| HumanCount(value.unsigned_abs());
+    let mut text = format!(
+        "{} live in {} objects; {} allocated in {} objects, from {} stacks\nverdict: {}",
+        bytes(total.inuse_space),
+        count(total.inuse_objects),
+        bytes(total.alloc_space),
+        count(total.alloc_objects),
+        HumanCount(profile.samples.len() as u64),
+        profile.verdict.name(),
+    );
+    for reason in profile.verdict.reasons() {
+        text.push_str("\n  ");
+        text.push_str(reason);
+    }
+    for note in &profile.metadata.notes {
+        text.push_str("\nnote: ");
+        text.push_str(note);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(seconds: u64, alloc_objects: u64, losses: u64) -> Status {
+        Status {
+            elapsed: Duration::from_secs(seconds),
+            alloc_objects,
+            live_objects: 12_345,
+            live_bytes: 3 << 20,
+            stacks: 7,
+            losses,
+        }
+    }
+
+    #[test]
+    fn the_line_shows_the_rate_since_the_last_one() {
+        let shown = line(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
+        assert_eq!(
+            shown,
+            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  7 stacks  nothing lost"
+        );
+    }
+
+    #[test]
+    fn losses_are_shown() {
+        assert!(line(&status(4, 9_000, 3), None).ends_with("3 lost"));
+    }
+}

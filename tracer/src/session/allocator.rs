@@ -1,0 +1,237 @@
+//! Which module of a process is its allocator.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::linux::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crate::probe::AttachPlan;
+use crate::process::{
+    AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
+    interpreter, module_symbols, script_interpreter,
+};
+
+/// An allocator found in a process: a module and the plan for it.
+#[derive(Clone, Debug)]
+pub struct Allocator {
+    /// The module.
+    pub file: Arc<File>,
+    /// Its path, as the target sees it.
+    pub path: PathBuf,
+    /// Where the probes go.
+    pub plan: AttachPlan,
+}
+
+/// What the modules of a process have to offer.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// glibc, shared or static: what is probed.
+    pub(super) glibc: Vec<Allocator>,
+    /// Other modules that define `malloc`: if one of them serves the process, the probes on glibc
+    /// stay silent.
+    pub(super) others: Vec<PathBuf>,
+}
+
+/// Remembers which files have been looked at, by (device, inode).
+#[derive(Debug, Default)]
+pub(super) struct Searched(HashSet<(u64, u64)>);
+
+impl Searched {
+    /// Looks at one file; `None` where it was looked at before or is no module.
+    pub(super) fn look(&mut self, file: &File, path: &Path) -> Option<ModuleSymbols> {
+        let metadata = file.metadata().ok()?;
+        if !self.0.insert((metadata.st_dev(), metadata.st_ino())) {
+            return None;
+        }
+        module_symbols(file, path).ok()
+    }
+}
+
+impl Found {
+    /// Looks through everything a process has mapped that was not looked at before.
+    pub(super) fn in_space(space: &AddressSpace, searched: &mut Searched) -> Self {
+        let mut found = Self::default();
+        for mapped in space.mappings() {
+            let Some(module) = &mapped.file else { continue };
+            found.add(module, searched);
+        }
+        found
+    }
+
+    /// Looks at one more module.
+    pub(super) fn add(&mut self, module: &MappedFile, searched: &mut Searched) {
+        let Ok(file) = &module.file else { return };
+        let Some(symbols) = searched.look(file, &module.path) else {
+            return;
+        };
+        self.take(file, &module.path, &symbols);
+    }
+
+    /// Judges a module by its symbols.
+    pub(super) fn take(&mut self, file: &Arc<File>, path: &Path, symbols: &ModuleSymbols) {
+        if symbols.is_glibc && symbols.defines_malloc() {
+            self.glibc.push(Allocator {
+                file: Arc::clone(file),
+                path: path.to_owned(),
+                plan: AttachPlan::new(&symbols.allocator),
+            });
+        } else if symbols.defines_malloc() && !is_loader(path) {
+            self.others.push(path.to_owned());
+        }
+    }
+
+    /// The error for a process without a C library that can be probed.
+    pub(super) fn no_allocator(&self, who: &Identity) -> ProcessError {
+        ProcessError::NoAllocator {
+            pid: who.pid,
+            name: who.name.clone(),
+            hint: self.hint(),
+        }
+    }
+
+    /// What serves the process instead.
+    fn hint(&self) -> String {
+        match self.others.first() {
+            Some(other) => format!(
+                "its allocator is in {}, which is not glibc; only glibc's allocator can be traced so far",
+                other.display()
+            ),
+            None => "it is statically linked with its symbols stripped, or a runtime of its own serves it: \
+                     the allocator has no name to attach to; an unstripped build can be traced"
+                .to_owned(),
+        }
+    }
+}
+
+/// Finds the allocator that a program will have, before it runs: its dynamic loader is asked which
+/// files it would load (`--list`, what ldd(1) does), in the environment the program will get.
+///
+/// `None` where it cannot be told; an allocator that appears later is probed when it is mapped.
+///
+/// # Errors
+///
+/// The program is of a kind that can't be traced.
+pub fn allocator_of_program(program: &Path) -> Result<Option<Allocator>, ProcessError> {
+    let binary = binary_of(program)?;
+    let refuse = |reason: String| ProcessError::CannotRun {
+        program: program.to_owned(),
+        reason,
+    };
+    let file = File::open(&binary).map_err(|error| refuse(error.to_string()))?;
+    match elf_kind(&file).map_err(|error| refuse(error.to_string()))? {
+        ElfKind::X86_64 => {}
+        ElfKind::Foreign(kind) => {
+            return Err(refuse(format!(
+                "it is {kind}, and only 64-bit x86-64 programs can be traced"
+            )));
+        }
+        ElfKind::NotElf => {
+            return Err(refuse(
+                "it is neither an ELF program nor a script that names its interpreter (#!)"
+                    .to_owned(),
+            ));
+        }
+    }
+    let mut found = Found::default();
+    let mut searched = Searched::default();
+    let mut add = |path: PathBuf| {
+        if let Ok(file) = File::open(&path) {
+            let module = MappedFile {
+                path,
+                file: Ok(Arc::new(file)),
+            };
+            found.add(&module, &mut searched);
+        }
+    };
+    add(binary.clone());
+    let Some(loader) = interpreter(&file, &binary)? else {
+        return match found.glibc.pop() {
+            Some(allocator) => Ok(Some(allocator)),
+            None => Err(refuse(found.hint())),
+        };
+    };
+    let listed = Command::new(loader)
+        .arg("--list")
+        .arg(&binary)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    if let Ok(listed) = listed {
+        for path in loaded_files(&String::from_utf8_lossy(&listed.stdout)) {
+            add(path);
+        }
+    }
+    Ok(found.glibc.pop())
+}
+
+/// The ELF file behind a program: scripts name another, at most as often as the kernel follows.
+fn binary_of(program: &Path) -> Result<PathBuf, ProcessError> {
+    const MAX_INTERPRETERS: usize = 5;
+    let mut path = program.to_owned();
+    for _ in 0..MAX_INTERPRETERS {
+        let refuse = |reason: String| ProcessError::CannotRun {
+            program: path.clone(),
+            reason,
+        };
+        let file = File::open(&path).map_err(|error| refuse(error.to_string()))?;
+        match script_interpreter(&file).map_err(|error| refuse(error.to_string()))? {
+            Some(next) => path = next,
+            None => return Ok(path),
+        }
+    }
+    Err(ProcessError::CannotRun {
+        program: program.to_owned(),
+        reason: "its interpreters are scripts themselves".to_owned(),
+    })
+}
+
+/// The files in the output of `ld.so --list`: `libc.so.6 => /lib/libc.so.6 (0x…)`.
+fn loaded_files(list: &str) -> Vec<PathBuf> {
+    list.lines()
+        .filter_map(|line| {
+            let line = line.trim();
+            let path = line.split_once(" => ").map_or(line, |(_, path)| path);
+            let path = path.rsplit_once(" (0x").map_or(path, |(path, _)| path);
+            path.starts_with('/').then(|| PathBuf::from(path))
+        })
+        .collect()
+}
+
+/// Older dynamic loaders export a `malloc` for their own use until the C library is there.
+fn is_loader(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with("ld-") || name.starts_with("ld."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaders_list_is_understood() {
+        let list = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n\tlibx.so => not found\n";
+        assert_eq!(
+            loaded_files(list),
+            [
+                PathBuf::from("/lib/libc.so.6"),
+                PathBuf::from("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_script_leads_to_its_interpreters_allocator() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#! /bin/sh -e\n")?;
+        let allocator = allocator_of_program(&script)?.ok_or("no allocator")?;
+        assert!(!allocator.plan.is_empty());
+        std::fs::write(&script, "echo no interpreter\n")?;
+        assert!(allocator_of_program(&script).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,281 @@
+//! What this kernel, these privileges and a process allow, each with its remedy.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::allocator::{Found, Searched};
+use crate::bpf::{Kernel, Limits};
+use crate::process::{
+    AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
+    pid_namespace,
+};
+
+/// How a line of the diagnosis turned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// Works, with a limit worth knowing.
+    Limited,
+    /// Stands in the way.
+    Failed,
+}
+
+/// One line of the diagnosis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// How it turned out.
+    pub grade: Grade,
+    /// What was found.
+    pub finding: String,
+    /// What to do about it, where anything can be done.
+    pub remedy: Option<String>,
+}
+
+/// The diagnosis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// Its lines.
+    pub checks: Vec<Check>,
+}
+
+impl Diagnosis {
+    /// Whether nothing stands in the way.
+    #[must_use]
+    pub fn can_trace(&self) -> bool {
+        self.checks.iter().all(|check| check.grade != Grade::Failed)
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in &self.checks {
+            let mark = match check.grade {
+                Grade::Ok => "ok     ",
+                Grade::Limited => "limited",
+                Grade::Failed => "FAILED ",
+            };
+            writeln!(f, "{mark}  {:<18} {}", check.subject, check.finding)?;
+            if let Some(remedy) = &check.remedy {
+                writeln!(f, "{:28} -> {remedy}", "")?;
+            }
+        }
+        let judgement = if self.can_trace() {
+            "tracing works here"
+        } else {
+            "tracing does not work here: see the lines marked FAILED"
+        };
+        writeln!(f, "{judgement}")
+    }
+}
+
+/// Examines this machine, and a process where one is named. Changes nothing.
+#[must_use]
+pub fn examine(pid: Option<u32>) -> Diagnosis {
+    let mut checks = vec![kernel_release(), btf(), privileges(), bpf_switch()];
+    // These ask the kernel for the real thing, which tells nothing new without the privilege.
+    if checks.iter().all(|check| check.grade != Grade::Failed) {
+        checks.push(programs());
+        checks.push(sideband());
+    }
+    checks.push(namespace());
+    if let Some(pid) = pid {
+        target(pid, &mut checks);
+    }
+    Diagnosis { checks }
+}
+
+fn check(
+    subject: &'static str,
+    grade: Grade,
+    finding: impl Into<String>,
+    remedy: Option<&str>,
+) -> Check {
+    Check {
+        subject,
+        grade,
+        finding: finding.into(),
+        remedy: remedy.map(str::to_owned),
+    }
+}
+
+fn kernel_release() -> Check {
+    let name = rustix::system::uname();
+    let (release, machine) = (
+        name.release().to_string_lossy(),
+        name.machine().to_string_lossy(),
+    );
+    let found = format!("Linux {release} on {machine}");
+    if machine == "x86_64" {
+        check("kernel", Grade::Ok, found, None)
+    } else {
+        let remedy = "only x86-64 is supported so far";
+        check("kernel", Grade::Failed, found, Some(remedy))
+    }
+}
+
+fn btf() -> Check {
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return check(
+            "kernel BTF",
+            Grade::Ok,
+            "/sys/kernel/btf/vmlinux is there",
+            None,
+        );
+    }
+    check(
+        "kernel BTF",
+        Grade::Limited,
+        "/sys/kernel/btf/vmlinux is missing: children cannot be followed (--follow-forks)",
+        Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y"),
+    )
+}
+
+fn privileges() -> Check {
+    match missing_capabilities() {
+        Ok(missing) if missing.is_empty() => check(
+            "privileges",
+            Grade::Ok,
+            "all capabilities that tracing needs",
+            None,
+        ),
+        Ok(missing) => {
+            let names: Vec<_> = missing
+                .iter()
+                .map(|capability| format!("{} (to {})", capability.name, capability.purpose))
+                .collect();
+            check(
+                "privileges",
+                Grade::Failed,
+                format!("missing {}", names.join(", ")),
+                Some("run it with sudo, or give the container these capabilities"),
+            )
+        }
+        Err(error) => check(
+            "privileges",
+            Grade::Failed,
+            error.to_string(),
+            Some("mount /proc"),
+        ),
+    }
+}
+
+fn bpf_switch() -> Check {
+    match bpf_disabled() {
+        None => check("bpf(2)", Grade::Ok, "works", None),
+        Some(reason) => check(
+            "bpf(2)",
+            Grade::Failed,
+            reason,
+            Some("run it as root outside the container, and look at /sys/kernel/security/lockdown"),
+        ),
+    }
+}
+
+fn programs() -> Check {
+    let small = Limits { live: 1, stacks: 1 };
+    match Kernel::load(small, false, None) {
+        Ok(kernel) => {
+            let found = format!(
+                "the kernel takes tracer's programs; probes: {}",
+                kernel.probe_kind()
+            );
+            check("eBPF programs", Grade::Ok, found, None)
+        }
+        Err(error) => check(
+            "eBPF programs",
+            Grade::Failed,
+            error.to_string(),
+            Some("tracer needs Linux 6.1 or later; please report this message with `uname -a`"),
+        ),
+    }
+}
+
+fn sideband() -> Check {
+    match Sideband::open() {
+        Ok(_) => check("mapping records", Grade::Ok, "perf_event_open works", None),
+        Err(error) => check(
+            "mapping records",
+            Grade::Failed,
+            error.to_string(),
+            Some("set kernel.perf_event_paranoid to 2 or lower, or run with CAP_PERFMON"),
+        ),
+    }
+}
+
+fn namespace() -> Check {
+    match pid_namespace() {
+        Ok(None) => check("pid namespace", Grade::Ok, "the machine's own", None),
+        Ok(Some(_)) => check(
+            "pid namespace",
+            Grade::Limited,
+            "a container's own: only its processes can be named, and children not be followed",
+            Some("run tracer on the host, or the container with --pid=host"),
+        ),
+        Err(error) => check(
+            "pid namespace",
+            Grade::Failed,
+            error.to_string(),
+            Some("mount /proc"),
+        ),
+    }
+}
+
+/// The process: who it is, and whether an allocator of its can be probed.
+fn target(pid: u32, checks: &mut Vec<Check>) {
+    let who = match check_traceable(pid) {
+        Ok(who) => who,
+        Err(error) => {
+            checks.push(check("process", Grade::Failed, error.to_string(), None));
+            return;
+        }
+    };
+    let found = format!("{} ({})", who.name, who.executable.display());
+    checks.push(check("process", Grade::Ok, found, None));
+    let space = Root::of(pid)
+        .map_err(|error| error.to_string())
+        .and_then(|root| AddressSpace::of(pid, &root).map_err(|error| error.to_string()));
+    let space = match space {
+        Ok(space) => space,
+        Err(error) => {
+            let remedy = Some("run it with sudo");
+            checks.push(check("allocator", Grade::Failed, error, remedy));
+            return;
+        }
+    };
+    let found = Found::in_space(&space, &mut Searched::default());
+    match found.glibc.as_slice() {
+        [] => checks.push(check(
+            "allocator",
+            Grade::Failed,
+            found.no_allocator(&who).to_string(),
+            None,
+        )),
+        allocators => {
+            for allocator in allocators {
+                let functions = allocator.plan.allocating.len() + allocator.plan.freeing.len();
+                let text = format!(
+                    "glibc, {functions} functions of {}",
+                    allocator.path.display()
+                );
+                checks.push(check("allocator", Grade::Ok, text, None));
+            }
+        }
+    }
+    for other in &found.others {
+        checks.push(check(
+            "allocator",
+            Grade::Limited,
+            format!(
+                "{} defines malloc, too: what it serves is not seen",
+                other.display()
+            ),
+            Some("only glibc's allocator can be traced so far"),
+        ));
+    }
+}

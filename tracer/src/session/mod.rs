@@ -1,0 +1,18 @@
+//! A tracing session, from attach to profile.
+//!
+//! One task owns everything (kernel side, side-band, processes) and takes a closed set of wake-ups;
+//! nothing else touches the maps.
+
+mod allocator;
+mod doctor;
+mod error;
+mod processes;
+mod recorder;
+mod roots;
+mod snapshot;
+mod verdict;
+
+pub use allocator::{Allocator, allocator_of_program};
+pub use doctor::{Check, Diagnosis, Grade, examine};
+pub use error::SessionError;
+pub use recorder::{Ended, Options, Recording, Session, Status, Target};

@@ -1,0 +1,520 @@
+//! The session itself: load, attach, listen, stop.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::epoll;
+use tokio::io::unix::AsyncFd;
+use tracer_common::{Counter, StackKey};
+
+use super::allocator::{Found, Searched};
+use super::processes::Processes;
+use super::snapshot::{self, Seen};
+use super::verdict::Findings;
+use super::{Allocator, SessionError};
+use crate::bpf::{Kernel, KernelEvent, Limits, ProcessChange, Scope};
+use crate::process::{
+    HeapUse, Identity, MappingEvent, ProcessError, Sideband, bpf_disabled, missing_capabilities,
+    pid_namespace,
+};
+use crate::profile::{Profile, Verdict};
+
+/// How to record.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Capacities of the kernel tables.
+    pub limits: Limits,
+    /// Count the children that the target forks, too.
+    pub follow_forks: bool,
+}
+
+/// What to record.
+#[derive(Debug)]
+pub enum Target {
+    /// A process that runs.
+    Running(Identity),
+    /// A process that waits to exec the program to be traced.
+    Waiting {
+        /// The process; its name is the program's.
+        who: Identity,
+        /// The allocator that the program will load, where it could be told beforehand.
+        allocator: Option<Allocator>,
+    },
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The time was up.
+    Elapsed,
+    /// Somebody asked for it.
+    Interrupted,
+    /// The target ended.
+    TargetExited,
+}
+
+/// How a recording stands, for a live display.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Since counting began.
+    pub elapsed: Duration,
+    /// Allocations counted.
+    pub alloc_objects: u64,
+    /// Live objects.
+    pub live_objects: u64,
+    /// Live bytes.
+    pub live_bytes: u64,
+    /// Distinct stacks that have arrived.
+    pub stacks: usize,
+    /// Events lost, of every kind.
+    pub losses: u64,
+}
+
+/// A finished recording.
+#[derive(Debug)]
+pub struct Recording {
+    /// The profile.
+    pub profile: Profile,
+    /// Why it ended.
+    pub ended: Ended,
+    /// How long it counted.
+    pub elapsed: Duration,
+}
+
+/// A session that counts.
+pub struct Session {
+    kernel: Kernel,
+    sideband: Sideband,
+    processes: Processes,
+    searched: Searched,
+    found: Found,
+    scope: Scope,
+    who: Identity,
+    /// `attach` or `run`.
+    mode: &'static str,
+    exited: AsyncFd<OwnedFd>,
+    wake: AsyncFd<OwnedFd>,
+    stacks: HashMap<StackKey, Seen>,
+    mapping_records_lost: u64,
+    children: u64,
+    follow_forks: bool,
+    started: Instant,
+    heap_at_start: Option<HeapUse>,
+}
+
+impl Session {
+    /// Loads the kernel side and begins to count a target.
+    ///
+    /// Must be called inside a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, no allocator that can be probed, or a refusal by the kernel. Nothing is left
+    /// in the target then.
+    pub fn start(target: Target, options: &Options) -> Result<Self, SessionError> {
+        check_privilege()?;
+        let (who, waiting) = match target {
+            Target::Running(who) => (who, None),
+            Target::Waiting { who, allocator } => (who, Some(allocator)),
+        };
+        let mode = if waiting.is_some() { "run" } else { "attach" };
+        let exited = pidfd(&who)?;
+        // Before the mappings are read, so that none falls between.
+        let sideband = Sideband::open()?;
+        let mut processes = Processes::new(options.follow_forks);
+        let mut searched = Searched::default();
+        let found = match waiting {
+            None => {
+                processes.add(&who)?;
+                let traced = processes.get(who.pid);
+                let found = traced.map(|traced| Found::in_space(&traced.space, &mut searched));
+                let found = found.unwrap_or_default();
+                if found.glibc.is_empty() {
+                    return Err(found.no_allocator(&who).into());
+                }
+                found
+            }
+            Some(allocator) => {
+                processes.add_waiting(&who)?;
+                let mut found = Found::default();
+                if let Some(allocator) = allocator {
+                    searched.look(&allocator.file, &allocator.path);
+                    found.glibc.push(allocator);
+                }
+                found
+            }
+        };
+
+        let namespace = pid_namespace().map_err(|source| ProcessError::Unreadable {
+            path: PathBuf::from("/proc/self/ns/pid"),
+            source,
+        })?;
+        if options.follow_forks && namespace.is_some() {
+            return Err(SessionError::Privilege(
+                "children can only be followed from the machine's own pid namespace: \
+                 run tracer outside the container"
+                    .to_owned(),
+            ));
+        }
+        let mut kernel = Kernel::load(options.limits, options.follow_forks, namespace)?;
+        let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
+        let scope = if options.follow_forks {
+            Scope::Everything
+        } else {
+            Scope::Process(pid)
+        };
+        for allocator in &found.glibc {
+            kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
+        }
+        let wake = watch(&kernel, &sideband)?;
+        kernel.start(who.pid)?;
+        Ok(Self {
+            heap_at_start: HeapUse::of(who.pid).ok(),
+            kernel,
+            sideband,
+            processes,
+            searched,
+            found,
+            scope,
+            who,
+            mode,
+            exited,
+            wake,
+            stacks: HashMap::new(),
+            mapping_records_lost: 0,
+            children: 0,
+            follow_forks: options.follow_forks,
+            started: Instant::now(),
+        })
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn target(&self) -> &Identity {
+        &self.who
+    }
+
+    /// The modules that are probed, and how.
+    #[must_use]
+    pub fn describe_probes(&self) -> String {
+        let modules: Vec<_> = self
+            .found
+            .glibc
+            .iter()
+            .map(|allocator| {
+                format!(
+                    "{} functions of {}",
+                    allocator.plan.allocating.len() + allocator.plan.freeing.len(),
+                    allocator.path.display()
+                )
+            })
+            .collect();
+        format!("{} ({})", modules.join(", "), self.kernel.probe_kind())
+    }
+
+    /// Modules beside the C library that define `malloc` and may serve the target instead.
+    #[must_use]
+    pub fn other_allocators(&self) -> &[PathBuf] {
+        &self.found.others
+    }
+
+    /// Listens until the target ends or `until` resolves, calling `tick` with the status at each
+    /// `interval`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel side failed.
+    pub async fn record(
+        &mut self,
+        until: impl Future<Output = Ended>,
+        interval: Option<Duration>,
+        mut tick: impl FnMut(&Status),
+    ) -> Result<Ended, SessionError> {
+        tokio::pin!(until);
+        let mut ticks = tokio::time::interval(interval.unwrap_or(Duration::from_secs(3600)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let wake = tokio::select! {
+                biased;
+                ended = &mut until => Wake::End(ended),
+                guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
+                guard = self.exited.readable() => { guard?.retain_ready(); Wake::End(Ended::TargetExited) }
+                _ = ticks.tick(), if interval.is_some() => Wake::Tick,
+            };
+            match wake {
+                Wake::Events => self.take_events()?,
+                Wake::Tick => tick(&self.status()?),
+                Wake::End(ended) => return Ok(ended),
+            }
+        }
+    }
+
+    /// Stops counting, takes the probes out and makes the profile.
+    ///
+    /// # Errors
+    ///
+    /// The kernel side failed, or the allocator that was probed is not the one the target uses.
+    pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
+        self.kernel.stop()?;
+        let elapsed = self.started.elapsed();
+        let heap_at_end = HeapUse::of(self.who.pid).ok();
+        self.kernel.detach()?;
+        self.take_events()?;
+
+        let counters = self.kernel.counters()?;
+        let amounts = self.kernel.stacks()?;
+        let findings = Findings {
+            mapping_records_lost: self.mapping_records_lost,
+            children_not_followed: self.children,
+            ..Findings::default()
+        };
+        let mut profile = snapshot::profile(
+            &self.processes,
+            self.who.pid,
+            &self.stacks,
+            &amounts,
+            &counters,
+            findings,
+        );
+        self.check_fired(&profile, elapsed, heap_at_end)?;
+        profile.metadata.source = format!(
+            "{} {} (pid {}) for {:.1} s{}",
+            self.mode,
+            self.who.name,
+            self.who.pid,
+            elapsed.as_secs_f64(),
+            match ended {
+                Ended::TargetExited => ", until it ended",
+                Ended::Elapsed | Ended::Interrupted => "",
+            }
+        );
+        profile.metadata.time_nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_nanos()).ok())
+            .unwrap_or(0);
+        profile.metadata.period = 1;
+        profile.metadata.notes.extend(self.notes());
+        Ok(Recording {
+            profile,
+            ended,
+            elapsed,
+        })
+    }
+
+    /// An attach that saw nothing while the heap moved has probed the wrong allocator.
+    fn check_fired(
+        &self,
+        profile: &Profile,
+        elapsed: Duration,
+        heap_at_end: Option<HeapUse>,
+    ) -> Result<(), SessionError> {
+        /// Stacks that grow and pages that are first touched move the figures a little.
+        const NOISE: u64 = 256 << 10;
+        let silent =
+            matches!(profile.verdict, Verdict::Inconclusive { .. }) && profile.samples.is_empty();
+        let moved = self
+            .heap_at_start
+            .zip(heap_at_end)
+            .map(|(a, b)| a.distance(&b));
+        match moved {
+            Some(moved) if silent && moved > NOISE => Err(SessionError::NeverFired {
+                seconds: elapsed.as_secs_f64(),
+                changed: moved >> 10,
+                hint: match self.found.others.first() {
+                    Some(other) => format!(
+                        "its allocator is most likely the one in {}; only glibc's can be traced so far",
+                        other.display()
+                    ),
+                    None => {
+                        "it maps its memory itself or through a runtime of its own (Go, Java); \
+                             only glibc's allocator can be traced so far"
+                            .to_owned()
+                    }
+                },
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self
+            .found
+            .others
+            .iter()
+            .map(|other| {
+                format!(
+                    "{} defines malloc, too: what it serves is not in this profile",
+                    other.display()
+                )
+            })
+            .collect();
+        if self.children > 0 && !self.follow_forks {
+            notes.push(format!(
+                "the target started {} processes that were not counted (--follow-forks counts them)",
+                self.children
+            ));
+        }
+        notes
+    }
+
+    fn status(&mut self) -> Result<Status, SessionError> {
+        self.take_events()?;
+        let counters = self.kernel.counters()?;
+        let value = |wanted| {
+            counters
+                .iter()
+                .find_map(|&(counter, value)| (counter == wanted).then_some(value))
+                .unwrap_or(0)
+        };
+        use tracer_common::CounterKind::{AmountLoss, AttributionLoss};
+        Ok(Status {
+            elapsed: self.started.elapsed(),
+            alloc_objects: value(Counter::AllocObjects),
+            live_objects: value(Counter::AllocObjects).saturating_sub(value(Counter::FreeObjects)),
+            live_bytes: value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes)),
+            stacks: self.stacks.len(),
+            losses: counters
+                .iter()
+                .filter(|(counter, _)| {
+                    matches!(counter.kind(), AmountLoss | AttributionLoss)
+                        && !counter.name().ends_with("_bytes")
+                })
+                .map(|(_, value)| value)
+                .sum(),
+        })
+    }
+
+    /// Takes what the side-band and the ring have. Mappings first: their files must be opened
+    /// while they are there.
+    fn take_events(&mut self) -> Result<(), SessionError> {
+        let mut mappings = Vec::new();
+        self.sideband.drain(|event| mappings.push(event));
+        for event in mappings {
+            self.take_mapping(event)?;
+        }
+        let mut changes = Vec::new();
+        self.kernel.drain(|event| match event {
+            KernelEvent::Stack(stack) => {
+                let key = StackKey {
+                    stack: stack.stack,
+                    tgid: stack.tgid,
+                    life: stack.life,
+                };
+                self.stacks.entry(key).or_insert(Seen {
+                    time_ns: stack.time_ns,
+                    frames: stack.frames,
+                });
+            }
+            KernelEvent::Process(change) => changes.push(change),
+        });
+        for change in changes {
+            self.processes.change(change);
+            if let ProcessChange::Exec { tgid, life, .. } = change {
+                self.kernel.forget_lives_before(tgid, life)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A new mapping may bring a C library that is not probed yet: after an exec, or in a
+    /// container of its own.
+    fn take_mapping(&mut self, event: MappingEvent) -> Result<(), SessionError> {
+        match event {
+            MappingEvent::Lost(records) => self.mapping_records_lost += records,
+            MappingEvent::Fork { parent, .. } => {
+                self.children += u64::from(self.processes.get(parent).is_some());
+            }
+            MappingEvent::Map { .. } | MappingEvent::Exec { .. } => {
+                let Some(traced) = self.processes.map(event) else {
+                    return Ok(());
+                };
+                let Some(module) = traced
+                    .space
+                    .newest()
+                    .and_then(|mapped| mapped.file.as_ref())
+                else {
+                    return Ok(());
+                };
+                let before = self.found.glibc.len();
+                self.found.add(module, &mut self.searched);
+                for allocator in &self.found.glibc[before..] {
+                    self.kernel.attach(
+                        &allocator.file,
+                        &allocator.path,
+                        &allocator.plan,
+                        self.scope,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What woke the session.
+enum Wake {
+    Events,
+    Tick,
+    End(Ended),
+}
+
+/// Refuses early and in words what the kernel would refuse later with a number.
+fn check_privilege() -> Result<(), SessionError> {
+    let missing = missing_capabilities().map_err(|source| ProcessError::Unreadable {
+        path: PathBuf::from("/proc/self/status"),
+        source,
+    })?;
+    if !missing.is_empty() {
+        let list: Vec<_> = missing
+            .iter()
+            .map(|capability| format!("{} (to {})", capability.name, capability.purpose))
+            .collect();
+        return Err(SessionError::Privilege(format!(
+            "missing privilege: {}; run it with sudo",
+            list.join(", ")
+        )));
+    }
+    match bpf_disabled() {
+        Some(reason) => Err(SessionError::Privilege(format!(
+            "eBPF is switched off here: {reason}; `tracer doctor` has the details"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A descriptor that becomes readable when the process ends.
+fn pidfd(who: &Identity) -> Result<AsyncFd<OwnedFd>, SessionError> {
+    let pid = i32::try_from(who.pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .ok_or(ProcessError::NoSuchProcess(who.pid))?;
+    let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .map_err(|_| ProcessError::NoSuchProcess(who.pid))?;
+    register(fd)
+}
+
+/// One descriptor that becomes readable when any of the streams has something.
+fn watch(kernel: &Kernel, sideband: &Sideband) -> Result<AsyncFd<OwnedFd>, SessionError> {
+    let all = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+    for fd in sideband.fds().chain([kernel.event_fd()]) {
+        epoll::add(
+            &all,
+            fd,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN,
+        )
+        .map_err(std::io::Error::from)?;
+    }
+    register(all)
+}
+
+fn register(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, SessionError> {
+    // SAFETY: the descriptor is owned by the result, which is never taken apart: it stays open for
+    // as long as it is registered.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    registered.map_err(|error| SessionError::Wait(error.into()))
+}

@@ -1,0 +1,375 @@
+//! From the kernel's amounts and stacks to a profile with names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tracer_common::{Counter, StackKey};
+
+use super::processes::{Processes, Traced};
+use super::roots::is_root;
+use super::verdict::{Findings, counter_values, verdict};
+use crate::address::FileOffset;
+use crate::bpf::StackAmounts;
+use crate::process::{Mapped, Place};
+use crate::profile::{
+    Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
+    Values,
+};
+use crate::symbolize::{DebugRoots, ModuleId, Resolved, Source, Symbolizer, Unknown};
+
+/// A stack as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// When, `CLOCK_MONOTONIC` in nanoseconds.
+    pub(super) time_ns: u64,
+    /// Return addresses, leaf first.
+    pub(super) frames: Vec<u64>,
+}
+
+/// Makes the profile of a recording; `main` is the process it is about.
+pub(super) fn profile(
+    processes: &Processes,
+    main: u32,
+    stacks: &HashMap<StackKey, Seen>,
+    amounts: &[StackAmounts],
+    counters: &[(Counter, u64)],
+    findings: Findings,
+) -> Profile {
+    let mut builder = Builder {
+        processes,
+        symbolizer: Symbolizer::new(),
+        profile: Profile::default(),
+        findings,
+        functions: HashMap::new(),
+        locations: HashMap::new(),
+        mappings: HashMap::new(),
+        debug_roots: HashMap::new(),
+    };
+    builder.main_binary(main);
+    // The kernel's tables have no order; a profile of the same recording should.
+    let mut amounts: Vec<_> = amounts.iter().collect();
+    amounts.sort_by_key(|amount| (amount.key.tgid, amount.key.life, amount.key.stack));
+    let several = processes.iter().count() > 1;
+    for amount in amounts {
+        builder.sample(amount, stacks.get(&amount.key), several);
+    }
+    let Builder {
+        mut profile,
+        findings,
+        ..
+    } = builder;
+    profile.metadata.pids = std::iter::once(main)
+        .chain(
+            processes
+                .iter()
+                .map(|(tgid, _)| tgid)
+                .filter(|&tgid| tgid != main),
+        )
+        .collect();
+    profile.counters = counter_values(counters, &findings);
+    profile.verdict = verdict(counters, &findings);
+    profile
+}
+
+/// Identity of a mapping: process and index in its address space.
+type MappedKey = (u32, usize);
+
+/// A mapping of the profile and the module behind it.
+#[derive(Clone, Copy)]
+struct Known {
+    mapping: MappingIndex,
+    module: ModuleId,
+    is_c_library: bool,
+}
+
+struct Builder<'a> {
+    processes: &'a Processes,
+    symbolizer: Symbolizer,
+    profile: Profile,
+    findings: Findings,
+    functions: HashMap<Function, FunctionIndex>,
+    locations: HashMap<(Option<MappingIndex>, u64), LocationIndex>,
+    mappings: HashMap<MappedKey, Known>,
+    debug_roots: HashMap<u32, Arc<DebugRoots>>,
+}
+
+impl Builder<'_> {
+    /// pprof takes the first mapping for the main binary.
+    fn main_binary(&mut self, tgid: u32) {
+        let Some(traced) = self.processes.get(tgid) else {
+            return;
+        };
+        let main = traced
+            .space
+            .mappings()
+            .iter()
+            .enumerate()
+            .rfind(|(_, mapped)| {
+                mapped
+                    .file
+                    .as_ref()
+                    .is_some_and(|file| traced.is_executable(&file.path))
+            });
+        if let Some((index, mapped)) = main {
+            self.mapping(tgid, traced, index, mapped);
+        }
+    }
+
+    fn sample(&mut self, amount: &StackAmounts, seen: Option<&Seen>, several: bool) {
+        let counters = &amount.counters;
+        if counters.alloc_objects == 0 {
+            return;
+        }
+        self.findings.stacks += 1;
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let mut values = Values {
+            alloc_objects: count(counters.alloc_objects),
+            alloc_space: count(counters.alloc_bytes),
+            inuse_objects: count(
+                counters
+                    .alloc_objects
+                    .saturating_sub(counters.freed_objects),
+            ),
+            inuse_space: count(counters.alloc_bytes.saturating_sub(counters.freed_bytes)),
+        };
+        let tgid = amount.key.tgid;
+        let traced = self.processes.get(tgid);
+        if traced.is_some_and(|traced| amount.key.life < traced.life) {
+            self.findings.bytes_released_by_exec += values.inuse_space.unsigned_abs();
+            values.inuse_objects = 0;
+            values.inuse_space = 0;
+        }
+        let locations = match (seen, traced) {
+            (Some(seen), Some(traced)) => self.stack(tgid, traced, seen),
+            _ if amount.key.stack == 0 => vec![self.pseudo("[stack unknown]")],
+            _ => {
+                self.findings.stacks_without_frames += 1;
+                self.findings.objects_without_frames += counters.alloc_objects;
+                vec![self.pseudo("[stack not received]")]
+            }
+        };
+        self.profile.samples.push(Sample {
+            locations,
+            values,
+            pid: several.then_some(tgid),
+        });
+    }
+
+    fn stack(&mut self, tgid: u32, traced: &Traced, seen: &Seen) -> Vec<LocationIndex> {
+        let mut reaches_root = false;
+        let locations = seen
+            .frames
+            .iter()
+            .map(|&return_address| {
+                // The call lies before the address it returns to.
+                let address = return_address.saturating_sub(1);
+                let place = traced.space.place(address, seen.time_ns);
+                let (location, root) = self.location(tgid, traced, address, place);
+                reaches_root = root;
+                location
+            })
+            .collect();
+        if !reaches_root {
+            self.findings.stacks_ended_early += 1;
+        }
+        locations
+    }
+
+    /// The location of an address, and whether a whole stack may end in it.
+    fn location(
+        &mut self,
+        tgid: u32,
+        traced: &Traced,
+        address: u64,
+        place: Option<Place<'_>>,
+    ) -> (LocationIndex, bool) {
+        let known = place.map(|place| self.mapping(tgid, traced, place.index, place.mapped));
+        let key = (known.map(|known| known.mapping), address);
+        let index = match self.locations.get(&key) {
+            Some(&index) => index,
+            None => {
+                let index = self.new_location(address, place, known);
+                self.locations.insert(key, index);
+                index
+            }
+        };
+        let location = &self.profile.locations[index];
+        let outermost = location
+            .lines
+            .last()
+            .map(|line| self.profile.functions[line.function].system_name.as_str());
+        let name = outermost.filter(|_| location.unknown.is_none());
+        let root = is_root(name, known.is_some_and(|known| known.is_c_library));
+        (index, root)
+    }
+
+    fn new_location(
+        &mut self,
+        address: u64,
+        place: Option<Place<'_>>,
+        known: Option<Known>,
+    ) -> LocationIndex {
+        let resolved = match (place, known) {
+            (Some(place), Some(known)) => self
+                .symbolizer
+                .resolve(known.module, FileOffset(place.file_offset))
+                .cloned()
+                .map_err(Unknown::clone),
+            _ => Err(Unknown::NoMapping),
+        };
+        let (lines, unknown) = match resolved {
+            Ok(resolved) => {
+                if let Some(known) = known {
+                    self.mark_resolved(known.mapping, &resolved);
+                }
+                let lines = resolved
+                    .frames
+                    .into_iter()
+                    .map(|frame| Line {
+                        line: frame.line.unwrap_or(0),
+                        function: self.function(Function {
+                            name: frame.function,
+                            system_name: frame.system_name,
+                            file: frame.file.unwrap_or_default(),
+                            start_line: 0,
+                        }),
+                    })
+                    .collect();
+                (lines, None)
+            }
+            Err(reason) => {
+                self.findings.unknown_locations += 1;
+                let name = match place {
+                    Some(place) => {
+                        format!(
+                            "{}+{:#x}",
+                            short_name(&place.mapped.name),
+                            place.file_offset
+                        )
+                    }
+                    None => format!("{address:#x}"),
+                };
+                let function = self.function(Function {
+                    system_name: name.clone(),
+                    name,
+                    ..Function::default()
+                });
+                (vec![Line { function, line: 0 }], Some(reason.to_string()))
+            }
+        };
+        self.profile.locations.push(Location {
+            mapping: known.map(|known| known.mapping),
+            address,
+            lines,
+            unknown,
+        });
+        self.profile.locations.len() - 1
+    }
+
+    /// A frame that stands for something else than code.
+    fn pseudo(&mut self, name: &str) -> LocationIndex {
+        let function = self.function(Function {
+            name: name.to_owned(),
+            system_name: name.to_owned(),
+            ..Function::default()
+        });
+        let lines = vec![Line { function, line: 0 }];
+        // Few enough that looking through them beats another table.
+        let found = self
+            .profile
+            .locations
+            .iter()
+            .position(|location| location.address == 0 && location.lines == lines);
+        found.unwrap_or_else(|| {
+            self.profile.locations.push(Location {
+                mapping: None,
+                address: 0,
+                lines,
+                unknown: None,
+            });
+            self.profile.locations.len() - 1
+        })
+    }
+
+    fn function(&mut self, function: Function) -> FunctionIndex {
+        if let Some(&index) = self.functions.get(&function) {
+            return index;
+        }
+        let index = self.profile.functions.len();
+        self.profile.functions.push(function.clone());
+        self.functions.insert(function, index);
+        index
+    }
+
+    fn mapping(&mut self, tgid: u32, traced: &Traced, index: usize, mapped: &Mapped) -> Known {
+        if let Some(&known) = self.mappings.get(&(tgid, index)) {
+            return known;
+        }
+        let module = self.module(tgid, traced, mapped);
+        let build_id = self
+            .symbolizer
+            .module(module)
+            .ok()
+            .and_then(|module| module.build_id())
+            .unwrap_or_default();
+        let mapping = Mapping {
+            start: mapped.start,
+            limit: mapped.end,
+            file_offset: mapped.file_offset,
+            path: mapped.name.clone(),
+            build_id: build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ..Mapping::default()
+        };
+        let known = Known {
+            mapping: self.profile.mappings.len(),
+            module,
+            is_c_library: is_c_library(&mapped.name),
+        };
+        self.profile.mappings.push(mapping);
+        self.mappings.insert((tgid, index), known);
+        known
+    }
+
+    fn module(&mut self, tgid: u32, traced: &Traced, mapped: &Mapped) -> ModuleId {
+        let Some(file) = &mapped.file else {
+            return self.symbolizer.add_unknown(Unknown::Anonymous);
+        };
+        let opened = match &file.file {
+            Ok(opened) => opened.try_clone().map_err(|error| error.to_string()),
+            Err(reason) => Err(reason.clone()),
+        };
+        match opened {
+            Ok(opened) => {
+                let roots = self
+                    .debug_roots
+                    .entry(tgid)
+                    .or_insert_with(|| Arc::new(traced.debug_roots()));
+                self.symbolizer.add(opened, &file.path, Arc::clone(roots))
+            }
+            Err(reason) => self
+                .symbolizer
+                .add_unknown(Unknown::FileUnreadable(reason.into())),
+        }
+    }
+
+    /// pprof looks for names itself in the mappings that say they have none.
+    fn mark_resolved(&mut self, mapping: MappingIndex, resolved: &Resolved) {
+        let mapping = &mut self.profile.mappings[mapping];
+        mapping.has_functions = true;
+        if resolved.source == Source::Dwarf {
+            mapping.has_filenames = true;
+            mapping.has_line_numbers = true;
+            mapping.has_inline_frames = true;
+        }
+    }
+}
+
+fn short_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The C library by its usual names; only used to recognise where stacks begin.
+fn is_c_library(path: &str) -> bool {
+    let name = short_name(path);
+    name.starts_with("libc.so") || name.starts_with("libc-2.") || name.starts_with("libpthread")
+}

@@ -1,0 +1,218 @@
+//! From counters to the one verdict.
+
+use tracer_common::{Counter, CounterKind};
+
+use crate::profile::{CounterClass, CounterValue, Verdict};
+
+/// Share of the allocations that may be missing, or in no stack, before nothing can be concluded.
+const INCONCLUSIVE_SHARE: f64 = 0.01;
+
+/// What user space itself found out, in addition to the kernel's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// Distinct stacks with amounts.
+    pub(super) stacks: u64,
+    /// Of these, stacks whose frames never arrived.
+    pub(super) stacks_without_frames: u64,
+    /// Allocations of the stacks whose frames never arrived.
+    pub(super) objects_without_frames: u64,
+    /// Stacks whose outermost frame does not begin a process or thread.
+    pub(super) stacks_ended_early: u64,
+    /// Locations that nothing names.
+    pub(super) unknown_locations: u64,
+    /// Records of new mappings that the kernel dropped.
+    pub(super) mapping_records_lost: u64,
+    /// Processes that the target started and that were not counted.
+    pub(super) children_not_followed: u64,
+    /// Bytes that earlier images of the process held when exec replaced them.
+    pub(super) bytes_released_by_exec: u64,
+}
+
+/// Every counter under the name it has in every output.
+pub(super) fn counter_values(
+    counters: &[(Counter, u64)],
+    findings: &Findings,
+) -> Vec<CounterValue> {
+    let kernel = counters.iter().map(|&(counter, value)| CounterValue {
+        name: counter.name().to_owned(),
+        value,
+        class: class(counter.kind()),
+        help: counter.help().to_owned(),
+    });
+    use CounterClass::{AttributionLoss, Note, Traffic};
+    let own = [
+        ("stacks", findings.stacks, Traffic, "Distinct call stacks."),
+        (
+            "stacks_without_frames",
+            findings.stacks_without_frames,
+            AttributionLoss,
+            "Stacks whose frames never arrived: the event ring was full each time.",
+        ),
+        (
+            "objects_without_frames",
+            findings.objects_without_frames,
+            AttributionLoss,
+            "Allocations of the stacks whose frames never arrived.",
+        ),
+        (
+            "stacks_ended_early",
+            findings.stacks_ended_early,
+            Note,
+            "Stacks that end before the function their process or thread began with: code without frame pointers hides its callers.",
+        ),
+        (
+            "unknown_locations",
+            findings.unknown_locations,
+            Note,
+            "Places in the code that nothing names; each carries its reason.",
+        ),
+        (
+            "mapping_records_lost",
+            findings.mapping_records_lost,
+            Note,
+            "Records of new mappings that the kernel dropped: code loaded then may have no name.",
+        ),
+        (
+            "children_not_followed",
+            findings.children_not_followed,
+            Note,
+            "Processes that the target started and that were not counted.",
+        ),
+        (
+            "bytes_released_by_exec",
+            findings.bytes_released_by_exec,
+            Note,
+            "Bytes that earlier images of the process held when exec replaced them; not live any more.",
+        ),
+    ]
+    .map(|(name, value, class, help)| CounterValue {
+        name: name.to_owned(),
+        value,
+        class,
+        help: help.to_owned(),
+    });
+    kernel.chain(own).collect()
+}
+
+const fn class(kind: CounterKind) -> CounterClass {
+    match kind {
+        CounterKind::Traffic => CounterClass::Traffic,
+        CounterKind::Note => CounterClass::Note,
+        CounterKind::AttributionLoss => CounterClass::AttributionLoss,
+        CounterKind::AmountLoss => CounterClass::AmountLoss,
+    }
+}
+
+/// The verdict over a recording.
+pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdict {
+    let value = |wanted: Counter| {
+        counters
+            .iter()
+            .find_map(|&(counter, value)| (counter == wanted).then_some(value))
+            .unwrap_or(0)
+    };
+    let events: u64 = [
+        Counter::AllocObjects,
+        Counter::FreeObjects,
+        Counter::FailedAllocs,
+        Counter::NullFrees,
+        Counter::UnknownFrees,
+        Counter::NestedCalls,
+    ]
+    .into_iter()
+    .map(value)
+    .sum();
+    if events == 0 {
+        return Verdict::Inconclusive {
+            reasons: vec!["attached, but the allocator was never called".to_owned()],
+        };
+    }
+
+    let mut reasons = Vec::new();
+    let mut lost = 0;
+    for &(counter, amount) in counters {
+        let is_loss = matches!(
+            counter.kind(),
+            CounterKind::AmountLoss | CounterKind::AttributionLoss
+        );
+        if amount == 0 || !is_loss {
+            continue;
+        }
+        reasons.push(format!("{} {}: {}", amount, counter.name(), counter.help()));
+        // The byte counters stand beside a counter of objects.
+        if !counter.name().ends_with("_bytes") {
+            lost += amount;
+        }
+    }
+    if findings.objects_without_frames > 0 {
+        reasons.push(format!(
+            "{} allocations from {} stacks whose frames never arrived",
+            findings.objects_without_frames, findings.stacks_without_frames
+        ));
+        lost += findings.objects_without_frames;
+    }
+    if reasons.is_empty() {
+        return Verdict::Complete;
+    }
+    let share = lost as f64 / value(Counter::AllocObjects).max(1) as f64;
+    if value(Counter::LiveTableFull) > 0 || share > INCONCLUSIVE_SHARE {
+        Verdict::Inconclusive { reasons }
+    } else {
+        Verdict::Degraded { reasons }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lost_is_complete() {
+        let counters = [(Counter::AllocObjects, 5), (Counter::UnknownFrees, 9)];
+        assert_eq!(verdict(&counters, &Findings::default()), Verdict::Complete);
+    }
+
+    #[test]
+    fn silence_is_inconclusive() {
+        let verdict = verdict(&[(Counter::AllocObjects, 0)], &Findings::default());
+        assert_eq!(verdict.name(), "inconclusive");
+    }
+
+    #[test]
+    fn a_small_loss_degrades_and_a_large_one_is_inconclusive() {
+        let with = |missed| {
+            verdict(
+                &[
+                    (Counter::AllocObjects, 1_000),
+                    (Counter::MissedFrees, missed),
+                ],
+                &Findings::default(),
+            )
+        };
+        assert_eq!(with(5).name(), "degraded");
+        assert_eq!(with(50).name(), "inconclusive");
+        assert!(with(5).reasons()[0].contains("missed_frees"));
+    }
+
+    #[test]
+    fn a_full_live_table_is_inconclusive_however_small() {
+        let counters = [
+            (Counter::AllocObjects, 1_000_000),
+            (Counter::LiveTableFull, 1),
+        ];
+        assert_eq!(
+            verdict(&counters, &Findings::default()).name(),
+            "inconclusive"
+        );
+    }
+
+    #[test]
+    fn every_counter_has_one_name() {
+        let counters: Vec<_> = Counter::ALL.iter().map(|&counter| (counter, 0)).collect();
+        let values = counter_values(&counters, &Findings::default());
+        let mut names: Vec<_> = values.iter().map(|value| value.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), values.len());
+    }
+}
