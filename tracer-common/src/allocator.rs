@@ -84,6 +84,12 @@ impl AllocatorFn {
         )
     }
 
+    /// Whether the function frees and is told the size; it may hand on to `free`.
+    #[must_use]
+    pub const fn is_sized_free(self) -> bool {
+        matches!(self, Self::FreeSized | Self::FreeAlignedSized)
+    }
+
     /// The function's attach cookie.
     #[must_use]
     pub const fn cookie(self) -> u64 {

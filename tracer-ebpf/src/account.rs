@@ -202,14 +202,19 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
     } else {
         bump(Counter::UnknownFrees);
     }
-    let function = ctx.cookie();
-    if function == AllocatorFn::FreeSized.cookie()
-        || function == AllocatorFn::FreeAlignedSized.cookie()
-    {
-        if let Some(pending) = slot(&task) {
-            // SAFETY: the entry belongs to this thread alone.
-            unsafe { (*pending).sized_free = address };
-        }
+}
+
+/// Entry of `free_sized` or `free_aligned_sized`, which may hand on to `free`: that one must not be
+/// taken for a free of an unknown address.
+#[inline(always)]
+pub(crate) fn sized_free_entry(ctx: &ProbeContext) {
+    free_entry(ctx);
+    let Some(task) = task::traced() else {
+        return;
+    };
+    if let Some(pending) = slot(&task) {
+        // SAFETY: the entry belongs to this thread alone.
+        unsafe { (*pending).sized_free = ctx.arg::<u64>(0).unwrap_or(0) };
     }
 }
 

@@ -44,6 +44,8 @@ probes! {
     alloc_return_multi, alloc_return(RetProbeContext) => account::alloc_return, uretprobe;
     /// Entry of a freeing function.
     free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
+    /// Entry of a freeing function that is told the size.
+    sized_free_entry_multi, sized_free_entry(ProbeContext) => account::sized_free_entry, uprobe;
 }
 
 /// `sched:sched_process_exec`

@@ -55,6 +55,7 @@ struct Programs {
     alloc_entry: &'static str,
     alloc_return: &'static str,
     free_entry: &'static str,
+    sized_free_entry: &'static str,
 }
 
 static MULTI: Programs = Programs {
@@ -62,6 +63,7 @@ static MULTI: Programs = Programs {
     alloc_entry: "alloc_entry_multi",
     alloc_return: "alloc_return_multi",
     free_entry: "free_entry_multi",
+    sized_free_entry: "sized_free_entry_multi",
 };
 
 static SINGLE: Programs = Programs {
@@ -69,6 +71,7 @@ static SINGLE: Programs = Programs {
     alloc_entry: "alloc_entry",
     alloc_return: "alloc_return",
     free_entry: "free_entry",
+    sized_free_entry: "sized_free_entry",
 };
 
 /// The eBPF side, loaded. Dropping it detaches everything; so does the end of the process,
@@ -125,6 +128,7 @@ impl Kernel {
             programs.alloc_entry,
             programs.alloc_return,
             programs.free_entry,
+            programs.sized_free_entry,
         ] {
             uprobe(&mut ebpf, name)?
                 .load()
@@ -190,15 +194,21 @@ impl Kernel {
             Scope::Process(pid) => UProbeScope::OneProcess(pid),
             Scope::Everything => UProbeScope::AllProcesses,
         };
+        let (sized, plain): (Vec<_>, Vec<_>) = plan
+            .freeing
+            .iter()
+            .partition(|symbol| symbol.function.is_sized_free());
+        let allocating: Vec<_> = plan.allocating.iter().collect();
         for (name, symbols) in [
-            (self.programs.alloc_return, &plan.allocating),
-            (self.programs.free_entry, &plan.freeing),
-            (self.programs.alloc_entry, &plan.allocating),
+            (self.programs.alloc_return, &allocating),
+            (self.programs.free_entry, &plain),
+            (self.programs.sized_free_entry, &sized),
+            (self.programs.alloc_entry, &allocating),
         ] {
             if symbols.is_empty() {
                 continue;
             }
-            let points = symbols.iter().map(attach_point);
+            let points = symbols.iter().map(|symbol| attach_point(symbol));
             let link = uprobe(&mut self.ebpf, name)?
                 .attach(points, &target, scope)
                 .map_err(|error| BpfError::Attach {
