@@ -1,6 +1,8 @@
 //! `./x demo`: the tracer's main job on a live service, told step by step.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -28,7 +30,8 @@ pub(crate) fn run_demo(workspace: &Workspace) -> Result<()> {
     let privilege = Privilege::find()?;
     let binaries = workspace.build_release()?;
     let tracer = binaries.tracer.to_str().context("the path is not UTF-8")?;
-    fs::create_dir_all(workspace.target.join("demo")).context("cannot create target/demo")?;
+    let profile = workspace.root.join(OUTPUT);
+    prepare(&profile)?;
 
     let service = Service::start(&binaries.counter_service)?;
     let pid = service.pid().to_string();
@@ -51,6 +54,9 @@ pub(crate) fn run_demo(workspace: &Workspace) -> Result<()> {
         line(&attach)
     ));
     run(&mut attach)?;
+    if !profile.exists() {
+        bail!("tracer has written no {OUTPUT}");
+    }
 
     let outcome = client
         .join()
@@ -71,6 +77,18 @@ pub(crate) fn run_demo(workspace: &Workspace) -> Result<()> {
         "the service has stopped; the profile is {OUTPUT}, for go tool pprof and speedscope too"
     ));
     Ok(())
+}
+
+/// Makes the folder and removes an earlier profile, which could pass for this run's.
+fn prepare(profile: &Path) -> Result<()> {
+    let folder = profile.parent().context("the profile has no folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    match fs::remove_file(profile) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", profile.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How a program gets the rights to trace another one.
