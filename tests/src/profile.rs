@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use tracer::profile::{CounterClass, Location, Profile, Sample, Values, Verdict};
 
-/// Reads a profile the tracer wrote with `--format json`.
+/// Reads a profile the tracer wrote with `--format json`: by the documented form of the file, not
+/// by the tracer's own reader.
 ///
 /// # Errors
 /// The file is something else.
 pub fn read_json(bytes: &[u8]) -> Result<Profile> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).context("not JSON")?;
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).context("not JSON")?;
     ensure!(
         value["format"] == "tracer-profile",
         "not a profile: {}",
@@ -21,7 +22,7 @@ pub fn read_json(bytes: &[u8]) -> Result<Profile> {
         "version {} of the format",
         value["version"]
     );
-    serde_json::from_value(value).context("not the shape of a profile")
+    serde_json::from_value(value["profile"].take()).context("not the shape of a profile")
 }
 
 /// Sum over all samples.
@@ -30,13 +31,13 @@ pub fn total(profile: &Profile) -> Values {
     sum(profile.samples.iter())
 }
 
-/// Sum over the samples whose stack goes through a function.
+/// Sum over the samples whose stack goes through a function, named with or without the parameter
+/// list of C++.
 #[must_use]
 pub fn through(profile: &Profile, function: &str) -> Values {
-    sum(profile
-        .samples
-        .iter()
-        .filter(|sample| stack(profile, sample).any(|name| name == function)))
+    sum(profile.samples.iter().filter(|sample| {
+        functions(profile, sample).any(|name| name == function || bare(name) == function)
+    }))
 }
 
 fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Values {
@@ -45,13 +46,17 @@ fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Values {
 
 /// The names on a sample's stack, leaf first, inlined frames included, without parameters.
 pub fn stack<'a>(profile: &'a Profile, sample: &'a Sample) -> impl Iterator<Item = &'a str> {
+    functions(profile, sample).map(bare)
+}
+
+fn functions<'a>(profile: &'a Profile, sample: &'a Sample) -> impl Iterator<Item = &'a str> {
     sample
         .locations
         .iter()
         .filter_map(|&index| profile.locations.get(index))
         .flat_map(|location: &Location| &location.lines)
         .filter_map(|line| profile.functions.get(line.function))
-        .map(|function| bare(&function.name))
+        .map(|function| function.name.as_str())
 }
 
 /// A demangled name without the parameter list of C++.

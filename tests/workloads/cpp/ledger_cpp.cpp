@@ -25,9 +25,15 @@ namespace {
 constexpr int threads = 4;
 constexpr std::size_t slots = 2048;
 
-enum Part { operators, containers, exceptions, failures };
-const char *const part_names[] = {"part_operators", "part_containers", "part_exceptions",
-				  "part_failures", nullptr};
+enum Part { operators, aligned_operators, containers, exceptions, failures };
+const char *const part_names[] = {
+	"part_operators",
+	// libstdc++'s uses the frame pointer for something else: it is the last that a stack shows.
+	"operator new(unsigned long, std::align_val_t)",
+	"part_containers",
+	"part_exceptions",
+	"part_failures",
+	nullptr};
 
 enum Case {
 	plain,
@@ -127,6 +133,7 @@ struct Throws {
 TRACED Throws *make_throws() { return new Throws(3); }
 
 void release(Worker &worker, char *pointer, std::size_t size, Case form) {
+	current_part = form == aligned ? aligned_operators : operators;
 	count_free(size);
 	switch (form) {
 	case array:
@@ -167,50 +174,53 @@ extern "C" void __cxa_free_exception(void *exception) noexcept {
 	next(exception);
 }
 
-TRACED void part_operators(Worker &worker) {
-	current_part = operators;
-	std::uint64_t r = random_next(&worker.random);
-	Block &block = worker.blocks[(r >> 8) % slots];
-	if (char *pointer = block.pointer) {
-		if (r % 5 == 0 && worker.next->handed_over.pointer == nullptr) {
-			Block &target = worker.next->handed_over;
-			target.size = block.size;
-			target.form = block.form;
-			block.pointer = nullptr;
-			target.pointer = pointer;
-		} else {
-			block.pointer = nullptr;
-			release(worker, pointer, block.size, block.form);
-		}
-		return;
+// Gives the block to the next thread, if that has room, or deletes it.
+void give_up(Worker &worker, Block &block, bool hand_over) {
+	char *pointer = block.pointer;
+	Block &target = worker.next->handed_over;
+	block.pointer = nullptr;
+	if (hand_over && target.pointer == nullptr) {
+		target.size = block.size;
+		target.form = block.form;
+		target.pointer = pointer;
+	} else {
+		release(worker, pointer, block.size, block.form);
 	}
-	std::size_t size = r % 61 == 0 ? 0 : 1 + (r >> 20) % 700;
-	void *pointer = nullptr;
-	block.form = static_cast<Case>((r >> 32) % 4);
-	switch (block.form) {
-	case array:
-		pointer = ask_array(size);
-		break;
-	case aligned:
-		// A multiple of the alignment: libstdc++ rounds up to one.
-		size = (size / 64 + 1) * 64;
-		pointer = ask_aligned(size);
-		break;
-	case nothrow_form:
-		pointer = ask_nothrow(size);
-		break;
-	default:
-		pointer = ask(size);
-	}
+}
+
+void keep(Worker &worker, Block &block, void *pointer, std::size_t size, Case form) {
 	count_alloc(size);
-	worker.counts.cases[block.form] += 1;
+	worker.counts.cases[form] += 1;
 	worker.counts.cases[zero_sized] += size == 0;
 	block.size = size;
+	block.form = form;
 	block.pointer = static_cast<char *>(pointer);
 }
 
-TRACED void take_handed_over(Worker &worker) {
+TRACED void part_operators(Worker &worker, Block &block) {
+	std::uint64_t r = random_next(&worker.random);
+	std::size_t size = r % 61 == 0 ? 0 : 1 + (r >> 20) % 700;
 	current_part = operators;
+	switch (r % 3) {
+	case 0:
+		keep(worker, block, ask(size), size, plain);
+		break;
+	case 1:
+		keep(worker, block, ask_array(size), size, array);
+		break;
+	default:
+		keep(worker, block, ask_nothrow(size), size, nothrow_form);
+	}
+}
+
+TRACED void part_aligned(Worker &worker, Block &block) {
+	// A multiple of the alignment: libstdc++ rounds up to one.
+	std::size_t size = (random_next(&worker.random) % 10 + 1) * 64;
+	current_part = aligned_operators;
+	keep(worker, block, ask_aligned(size), size, aligned);
+}
+
+TRACED void take_handed_over(Worker &worker) {
 	if (char *pointer = worker.handed_over.pointer) {
 		worker.counts.cases[freed_elsewhere] += 1;
 		std::size_t size = worker.handed_over.size;
@@ -268,14 +278,19 @@ TRACED void part_failures(Worker &worker) {
 
 TRACED void step(Worker &worker) {
 	std::uint64_t r = random_next(&worker.random);
+	Block &block = worker.blocks[(r >> 8) % slots];
 	if (r % 211 == 0)
 		part_exceptions(worker);
 	else if (r % 223 == 0)
 		part_failures(worker);
 	else if (r % 61 == 0)
 		part_containers(worker);
+	else if (block.pointer != nullptr)
+		give_up(worker, block, r % 5 == 0);
+	else if (r % 4 == 0)
+		part_aligned(worker, block);
 	else
-		part_operators(worker);
+		part_operators(worker, block);
 	take_handed_over(worker);
 }
 
