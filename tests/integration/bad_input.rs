@@ -406,7 +406,7 @@ fn output_folder_read_only(place: &mut Place) -> Result<Command> {
 
 fn output_is_a_folder(place: &mut Place) -> Result<Command> {
     fs::create_dir(place.output())?;
-    place.expect(&[&place.output().to_string_lossy(), "director"]);
+    place.expect(&[&place.output().to_string_lossy(), "is a "]);
     place.attach()
 }
 

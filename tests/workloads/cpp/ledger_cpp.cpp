@@ -243,7 +243,7 @@ TRACED void part_containers(Worker &worker) {
 	worker.counts.cases[container_grew] += 1;
 }
 
-TRACED void part_exceptions(Worker &worker) {
+TRACED void throw_and_catch(Worker &worker) {
 	current_part = exceptions;
 	try {
 		// `new Throws` asks for the object, then for the exception, and gives the object
@@ -257,7 +257,7 @@ TRACED void part_exceptions(Worker &worker) {
 	}
 }
 
-TRACED void part_failures(Worker &worker) {
+TRACED void fail_and_go_on(Worker &worker) {
 	static volatile std::size_t huge = PTRDIFF_MAX;
 	current_part = failures;
 	worker.counts.failed += 1;
@@ -275,6 +275,9 @@ TRACED void part_failures(Worker &worker) {
 		worker.counts.cases[bad_alloc_caught] += 1;
 	}
 }
+
+TRACED void part_exceptions(Worker &worker) { throw_and_catch(worker); }
+TRACED void part_failures(Worker &worker) { fail_and_go_on(worker); }
 
 TRACED void step(Worker &worker) {
 	std::uint64_t r = random_next(&worker.random);
@@ -297,10 +300,10 @@ TRACED void step(Worker &worker) {
 extern "C" TRACED void *work(void *argument) {
 	Worker &worker = *static_cast<Worker *>(argument);
 	static tally warm_up[threads];
-	// The first throw of a thread sets up the runtime: before the gate.
+	// The first throw of a thread sets up the runtime: before the gate, and in no part.
 	current = &warm_up[working++];
-	part_exceptions(worker);
-	part_failures(worker);
+	throw_and_catch(worker);
+	fail_and_go_on(worker);
 	worker.counts = tally();
 	current = &worker.counts;
 	pthread_barrier_wait(&start);
