@@ -87,8 +87,8 @@ counters! {
     ProcessEventDropped = 17, "process_event_dropped", AmountLoss;
     /// Calls not followed because too many threads were inside the allocator.
     PendingTableFull = 18, "pending_table_full", AmountLoss;
-    /// Calls left by longjmp or an exception: their outcome is unknown.
-    AbandonedCalls = 19, "abandoned_calls", AmountLoss;
+    /// Calls left by longjmp or an exception: what they allocated, nobody has got.
+    AbandonedCalls = 19, "abandoned_calls", Note;
     /// Returns from allocator functions that were entered before tracing began.
     ReturnWithoutEntry = 20, "return_without_entry", Note;
     /// Results of posix_memalign that could not be read.
@@ -99,4 +99,6 @@ counters! {
     ForeignEvents = 23, "foreign_events", Traffic;
     /// Children of fork that could not be followed because too many processes already were.
     TargetTableFull = 24, "target_table_full", AmountLoss;
+    /// Calls taken for part of another call until there were too many of them for that.
+    NestingExceeded = 25, "nesting_exceeded", AmountLoss;
 }

@@ -23,9 +23,10 @@ pub const DEFAULT_MAX_STACKS: u32 = 1 << 18;
 /// Size of the event ring in bytes; a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 16 << 20;
 
-/// Most stack an allocator function uses below its own entry, in bytes, and most allocator
-/// functions it enters from inside. A call that seems to be inside another one beyond these is
-/// not: the other was left by longjmp, or runs on another stack.
-pub const MAX_NESTED_STACK: u64 = 64 << 10;
-/// See [`MAX_NESTED_STACK`].
+/// How far apart an allocator's functions lie in their module, and how much stack they use below
+/// their entry, in bytes. glibc's lie within 16 KiB, whose `malloc` and its relatives are one object
+/// file and its neighbours.
+pub const ALLOCATOR_REACH: u64 = 64 << 10;
+
+/// Most allocator functions that one call enters from inside; glibc's deepest nesting is two.
 pub const MAX_NESTED_CALLS: u32 = 16;

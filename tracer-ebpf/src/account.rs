@@ -8,7 +8,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tracer_common::limits::{MAX_NESTED_CALLS, MAX_NESTED_STACK};
+use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS};
 use tracer_common::{AllocatorFn, Counter, LiveKey, LiveRecord, PendingCall, StackKey};
 
 use crate::context::{Probe as _, RETURN_SIZE};
@@ -26,18 +26,12 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     let Some(task) = task::traced_or_foreign() else {
         return;
     };
-    let sp = ctx.stack_pointer();
-    let Some(pending) = enter(&task, sp) else {
-        return;
-    };
     let argument = |n| ctx.arg::<u64>(n).unwrap_or(0);
     let (first, second) = (argument(0), argument(1));
     let function = ctx.cookie();
     let mut call = PendingCall {
-        sp,
+        sp: ctx.stack_pointer(),
         function,
-        // SAFETY: the entry belongs to this thread alone.
-        sized_free: unsafe { (*pending).sized_free },
         ..PendingCall::default()
     };
     match AllocatorFn::from_cookie(function) {
@@ -58,14 +52,20 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
         }
         _ => return,
     }
+    let Some(pending) = enter(ctx, &task, &call) else {
+        return;
+    };
     if call.old_address != 0
         && let Some(record) = take(&task, call.old_address)
     {
         call.old = record;
         call.old_known = 1;
     }
-    // SAFETY: as above.
-    unsafe { *pending = call };
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe {
+        call.sized_free = (*pending).sized_free;
+        *pending = call;
+    }
 }
 
 /// `nmemb * size`. A call where this overflows returns NULL, so the value only has to differ from
@@ -80,27 +80,54 @@ fn product(nmemb: u64, size: u64) -> u64 {
     product
 }
 
-/// The thread's slot for a call that begins at `sp`; `None` where the call belongs to one already
-/// there (glibc's realloc enters malloc, reallocarray jumps to realloc), or where there is none.
+/// The thread's slot for a call that begins; `None` where the call belongs to one already there
+/// (glibc's realloc enters malloc, reallocarray jumps to realloc), or where there is none.
 #[inline(always)]
-fn enter(task: &Task, sp: u64) -> Option<*mut PendingCall> {
+fn enter(ctx: &ProbeContext, task: &Task, call: &PendingCall) -> Option<*mut PendingCall> {
     let pending = slot(task)?;
     // SAFETY: the entry belongs to this thread alone, and map values stay valid for the run.
     let outer = unsafe { &mut *pending };
     if outer.sp == 0 {
         return Some(pending);
     }
-    // Deeper in the same stack, or the same place: a tail call.
-    let inside =
-        outer.sp >= sp && outer.sp - sp <= MAX_NESTED_STACK && outer.nested < MAX_NESTED_CALLS;
-    if inside {
-        outer.nested += 1;
-        bump(Counter::NestedCalls);
-        return None;
+    if is_inside(ctx, call, outer) {
+        if outer.nested < MAX_NESTED_CALLS {
+            outer.nested += 1;
+            bump(Counter::NestedCalls);
+            return None;
+        }
+        add(Counter::NestingExceeded, u64::from(MAX_NESTED_CALLS));
     }
     bump(Counter::AbandonedCalls);
     put_back(task, outer);
     Some(pending)
+}
+
+/// Whether a call that begins comes from inside the pending one. The alternative is that the
+/// pending one was left by longjmp or an exception; its place on the stack alone can't tell, since
+/// the thread may have gone anywhere from where it landed.
+#[inline(always)]
+fn is_inside(ctx: &ProbeContext, call: &PendingCall, outer: &PendingCall) -> bool {
+    if call.sp == outer.sp {
+        // A jump from the end of the pending function: it hands on what it was asked for. Those
+        // that still have work to do afterwards don't jump.
+        return matches!(
+            AllocatorFn::from_cookie(outer.function),
+            Some(
+                AllocatorFn::Realloc
+                    | AllocatorFn::Reallocarray
+                    | AllocatorFn::AlignedAlloc
+                    | AllocatorFn::Memalign
+            )
+        ) && call.function != outer.function
+            && call.size == outer.size;
+    }
+    // SAFETY: a checked read of user memory: the return address lies on top of the stack.
+    let Ok(return_address) = (unsafe { bpf_probe_read_user(call.sp as *const u64) }) else {
+        return false;
+    };
+    let near = return_address.abs_diff(ctx.instruction_pointer()) < ALLOCATOR_REACH;
+    near && call.sp < outer.sp && outer.sp - call.sp < ALLOCATOR_REACH
 }
 
 /// The thread's slot, made on its first call.

@@ -11,6 +11,8 @@ pub(crate) const RETURN_SIZE: u64 = 8;
 pub(crate) trait Probe {
     /// Stack pointer.
     fn stack_pointer(&self) -> u64;
+    /// Instruction pointer.
+    fn instruction_pointer(&self) -> u64;
     /// Cookie of the probed function.
     fn cookie(&self) -> u64;
 }
@@ -22,6 +24,12 @@ macro_rules! probe {
             fn stack_pointer(&self) -> u64 {
                 // SAFETY: the kernel hands every probe a valid register set.
                 unsafe { (*self.regs).rsp }
+            }
+
+            #[inline(always)]
+            fn instruction_pointer(&self) -> u64 {
+                // SAFETY: as above.
+                unsafe { (*self.regs).rip }
             }
 
             #[inline(always)]

@@ -13,10 +13,11 @@ use super::status::{StatusLine, summary};
 use crate::bpf::Limits;
 use crate::export::Format;
 use crate::process::{Identity, check_traceable};
-use crate::session::{Ended, Options, Recording, Session, Target};
+use crate::session::{Ended, Options, Recording, Session, Target, check_privilege};
 
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Exit> {
+    check_privilege()?;
     let who = check_traceable(args.pid)?;
     let output = output(&args.recording, &who)?;
     let runtime = runtime()?;

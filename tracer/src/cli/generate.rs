@@ -27,7 +27,7 @@ pub(super) fn man(directory: Option<&Path>) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     };
     fs::create_dir_all(directory)
-        .with_context(|| format!("the folder {} cannot be made", directory.display()))?;
+        .with_context(|| format!("the directory {} cannot be made", directory.display()))?;
     clap_mangen::generate_to(Cli::command(), directory)
         .with_context(|| format!("writing man pages to {} failed", directory.display()))?;
     Ok(Exit::Done)

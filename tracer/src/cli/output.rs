@@ -83,7 +83,7 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
     if let Ok(metadata) = fs::metadata(path) {
         let kind = metadata.file_type();
         if kind.is_dir() {
-            bail!("{} is a folder: name a file in it", path.display());
+            bail!("{} is a directory: name a file in it", path.display());
         }
         if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
             if kind.is_block_device() {
@@ -106,12 +106,14 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 anyhow::anyhow!(
-                    "the folder {} does not exist: make it first",
+                    "the directory {} does not exist: make it first",
                     folder.display()
                 )
             }
-            _ => anyhow::Error::new(error)
-                .context(format!("the folder {} cannot be written", folder.display())),
+            _ => anyhow::Error::new(error).context(format!(
+                "the directory {} cannot be written",
+                folder.display()
+            )),
         })?;
     Ok(Destination::File {
         path: path.to_owned(),
@@ -244,7 +246,10 @@ mod tests {
     fn bad_places_are_refused_with_their_name() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing/heap.json");
-        for (path, word) in [(folder.path(), "is a folder"), (&missing, "does not exist")] {
+        for (path, word) in [
+            (folder.path(), "is a directory"),
+            (&missing, "does not exist"),
+        ] {
             let message = format!("{:#}", write_to(path).unwrap_err());
             assert!(message.contains(word), "{message}");
             assert!(

@@ -14,13 +14,14 @@ use super::args::RunArgs;
 use super::attach::{deliver, options, output, runtime};
 use super::exit::Exit;
 use crate::process::{Waiting, find_program};
-use crate::session::{Session, Target, allocator_of_program};
+use crate::session::{Session, Target, allocator_of_program, check_privilege};
 
 /// Starts a program, records it to its end, writes, and ends as it did.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let [name, ..] = args.command.as_slice() else {
         anyhow::bail!("no program was given");
     };
+    check_privilege()?;
     let program = find_program(name)?;
     let allocator = allocator_of_program(&program)?;
     let waiting = Waiting::spawn(&program, &args.command)?;

@@ -70,12 +70,12 @@ pub enum ProcessError {
         reason: String,
     },
     /// A file or /proc entry could not be read.
-    #[error("{} could not be read: {source}", path.display())]
+    #[error("{} could not be read: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// A file is not the ELF file it should be.
     #[error("{} is not an ELF file that can be used: {reason}", path.display())]
@@ -92,10 +92,10 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// Wraps an I/O error with its path.
-    pub(super) fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+    pub(crate) fn unreadable(path: impl Into<PathBuf>, error: io::Error) -> Self {
         Self::Unreadable {
             path: path.into(),
-            source,
+            error,
         }
     }
 }

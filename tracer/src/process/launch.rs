@@ -43,7 +43,7 @@ pub fn find_program(name: &OsStr) -> Result<PathBuf, ProcessError> {
             continue;
         };
         if metadata.is_dir() {
-            reason = "it is a folder";
+            reason = "it is a directory";
         } else if metadata.permissions().mode() & 0o111 == 0 {
             reason = "it is not executable (chmod +x makes it so)";
         } else {

@@ -15,4 +15,4 @@ mod verdict;
 pub use allocator::{Allocator, allocator_of_program};
 pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
-pub use recorder::{Ended, Options, Recording, Session, Status, Target};
+pub use recorder::{Ended, Options, Recording, Session, Status, Target, check_privilege};

@@ -148,8 +148,5 @@ impl Processes {
 }
 
 fn open_root(pid: u32) -> Result<Root, ProcessError> {
-    Root::of(pid).map_err(|source| ProcessError::Unreadable {
-        path: format!("/proc/{pid}/root").into(),
-        source,
-    })
+    Root::of(pid).map_err(|error| ProcessError::unreadable(format!("/proc/{pid}/root"), error))
 }

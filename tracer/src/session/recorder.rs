@@ -108,14 +108,13 @@ pub struct Session {
 impl Session {
     /// Loads the kernel side and begins to count a target.
     ///
-    /// Must be called inside a tokio runtime with I/O and time.
+    /// Must be called inside a tokio runtime with I/O and time, after [`check_privilege`].
     ///
     /// # Errors
     ///
     /// No privilege, no allocator that can be probed, or a refusal by the kernel. Nothing is left
     /// in the target then.
     pub fn start(target: Target, options: &Options) -> Result<Self, SessionError> {
-        check_privilege()?;
         let (who, waiting) = match target {
             Target::Running(who) => (who, None),
             Target::Waiting { who, allocator } => (who, Some(allocator)),
@@ -148,10 +147,8 @@ impl Session {
             }
         };
 
-        let namespace = pid_namespace().map_err(|source| ProcessError::Unreadable {
-            path: PathBuf::from("/proc/self/ns/pid"),
-            source,
-        })?;
+        let namespace = pid_namespace()
+            .map_err(|error| ProcessError::unreadable("/proc/self/ns/pid", error))?;
         if options.follow_forks && namespace.is_some() {
             return Err(SessionError::Privilege(
                 "children can only be followed from the machine's own pid namespace: \
@@ -463,11 +460,13 @@ enum Wake {
 }
 
 /// Refuses early and in words what the kernel would refuse later with a number.
-fn check_privilege() -> Result<(), SessionError> {
-    let missing = missing_capabilities().map_err(|source| ProcessError::Unreadable {
-        path: PathBuf::from("/proc/self/status"),
-        source,
-    })?;
+///
+/// # Errors
+///
+/// A capability is missing, or eBPF is switched off.
+pub fn check_privilege() -> Result<(), SessionError> {
+    let missing = missing_capabilities()
+        .map_err(|error| ProcessError::unreadable("/proc/self/status", error))?;
     if !missing.is_empty() {
         let list: Vec<_> = missing
             .iter()
