@@ -294,7 +294,8 @@ impl Session {
             .and_then(|since| i64::try_from(since.as_nanos()).ok())
             .unwrap_or(0);
         profile.metadata.period = 1;
-        profile.metadata.notes.extend(self.notes());
+        let notes = self.notes(&profile);
+        profile.metadata.notes.extend(notes);
         Ok(Recording {
             profile,
             ended,
@@ -337,7 +338,7 @@ impl Session {
         }
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, profile: &Profile) -> Vec<String> {
         let mut notes: Vec<String> = self
             .found
             .others
@@ -349,6 +350,20 @@ impl Session {
                 )
             })
             .collect();
+        let counter = |name: &str| {
+            let counters = profile.counters.iter();
+            counters
+                .filter(|counter| counter.name == name)
+                .map(|counter| counter.value)
+                .sum::<u64>()
+        };
+        let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
+        if early > stacks / 10 {
+            notes.push(format!(
+                "{early} of {stacks} stacks end early: the target, or a library of its, is built without \
+                 frame pointers, and callers are missing"
+            ));
+        }
         if self.children > 0 && !self.follow_forks {
             notes.push(format!(
                 "the target started {} processes that were not counted (--follow-forks counts them)",

@@ -156,14 +156,24 @@ impl Builder<'_> {
     }
 
     fn stack(&mut self, tgid: u32, traced: &Traced, seen: &Seen) -> Vec<LocationIndex> {
-        let mut reaches_root = false;
-        let locations = seen
+        // The call lies before the address it returns to.
+        let mut places: Vec<_> = seen
             .frames
             .iter()
-            .map(|&return_address| {
-                // The call lies before the address it returns to.
-                let address = return_address.saturating_sub(1);
-                let place = traced.space.place(address, seen.time_ns);
+            .map(|&return_address| return_address.saturating_sub(1))
+            .map(|address| (address, traced.space.place(address, seen.time_ns)))
+            .collect();
+        // Where a function uses the frame pointer's register for something else, the walk takes
+        // that for a frame, and ends. The innermost frame is real: the kernel returns to it.
+        let mapped = places.iter().rposition(|(_, place)| place.is_some());
+        let real = mapped.map_or(1, |last| last + 1);
+        self.findings.frames_discarded += places.len().saturating_sub(real) as u64;
+        places.truncate(real);
+
+        let mut reaches_root = false;
+        let locations = places
+            .into_iter()
+            .map(|(address, place)| {
                 let (location, root) = self.location(tgid, traced, address, place);
                 reaches_root = root;
                 location

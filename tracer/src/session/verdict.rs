@@ -18,6 +18,8 @@ pub(super) struct Findings {
     pub(super) objects_without_frames: u64,
     /// Stacks whose outermost frame does not begin a process or thread.
     pub(super) stacks_ended_early: u64,
+    /// Frames at the outer end of stacks that were none.
+    pub(super) frames_discarded: u64,
     /// Locations that nothing names.
     pub(super) unknown_locations: u64,
     /// Records of new mappings that the kernel dropped.
@@ -59,6 +61,12 @@ pub(super) fn counter_values(
             findings.stacks_ended_early,
             Note,
             "Stacks that end before the function their process or thread began with: code without frame pointers hides its callers.",
+        ),
+        (
+            "frames_discarded",
+            findings.frames_discarded,
+            Note,
+            "Addresses at the outer end of stacks that lie in no mapping: code without frame pointers left something else in the register.",
         ),
         (
             "unknown_locations",
