@@ -117,7 +117,7 @@ fn streams_are_untouched() -> Result<()> {
 /// Environment, working directory, open files and signals are what they are without the tracer.
 fn surroundings_are_untouched() -> Result<()> {
     let script = "pwd; env; for fd in /proc/$$/fd/*; do echo fd ${fd##*/}; done; ulimit -a; umask; \
-                  grep -E '^(Sig(Blk|Ign|Cgt)|CapEff|NoNewPrivs|Seccomp)' /proc/$$/status; \
+                  grep -E '^(Sig(Blk|Ign|Cgt)|CapEff|NoNewPrivs|Seccomp)' /proc/self/status; \
                   sed 's/^[0-9]* ([a-z]*) [A-Z] [0-9]* \\([0-9]*\\) \\([0-9]*\\) .*/\\2/' \
                   /proc/$$/stat";
     let watched = run(&["sh", "-c", script], b"")?;
