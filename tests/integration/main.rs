@@ -7,6 +7,7 @@ mod kill;
 mod ledger;
 mod lifetimes;
 mod oracle;
+mod rooms;
 mod run;
 mod stacks;
 mod verdicts;
@@ -19,6 +20,7 @@ fn main() {
     let trials = [
         harness::trials(),
         oracle::trials(),
+        rooms::trials(),
         ledger::trials(),
         lifetimes::trials(),
         stacks::trials(),

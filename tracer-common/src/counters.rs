@@ -63,7 +63,7 @@ counters! {
     NullFrees = 5, "null_frees", Traffic;
     /// Allocator functions entered from inside another one, counted once with the outer call.
     NestedCalls = 6, "nested_calls", Traffic;
-    /// Frees of addresses never seen allocated: memory from before the attach, or its inheritance.
+    /// Frees of addresses not seen allocated: memory from before the attach or inherited by fork, and what glibc still caches for a thread when the thread ends.
     UnknownFrees = 7, "unknown_frees", Note;
     /// Addresses allocated twice with no free between: the free was missed, the old block is given up.
     MissedFrees = 8, "missed_frees", AmountLoss;

@@ -1,6 +1,5 @@
 //! `tracer run`
 
-use std::process::Child;
 use std::thread;
 
 use anyhow::Context as _;
@@ -33,8 +32,9 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
             allocator,
         };
         let mut session = Session::start(target, &options(&args.recording))?;
+        // Before the program runs: from then on a signal is the program's to answer.
+        forward_signals(waiting.who().pid)?;
         let child = waiting.go()?;
-        forward_signals(&child)?;
         let ended = session.record(std::future::pending(), None, |_| ()).await?;
         anyhow::Ok((session.finish(ended), child))
     })?;
@@ -56,11 +56,14 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Passes on the signals that somebody sends to tracer. What the terminal sends, Ctrl-C for one,
 /// goes to the whole process group, so the program has it already; tracer outlives it to write the
 /// profile.
-fn forward_signals(child: &Child) -> anyhow::Result<()> {
+fn forward_signals(pid: u32) -> anyhow::Result<()> {
     let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
     let mut arriving =
         SignalsInfo::<WithOrigin>::new(signals).context("the signal handlers could not be set")?;
-    let pid = Pid::from_child(child);
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the program has no pid")?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
