@@ -7,10 +7,13 @@ use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
@@ -62,14 +65,26 @@ impl Drop for Service {
     }
 }
 
-/// Sends a signal to a child and waits for its end.
+/// Sends a signal to a child and waits for its end. Sends it again after a while: bpftrace now and
+/// then loses one that comes early.
 pub(crate) fn interrupt(child: &mut Child, signal: Signal) -> Result<std::process::ExitStatus> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const TRIES: u32 = 6;
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .context("a process id out of range")?;
-    kill_process(pid, signal).context("cannot send a signal")?;
-    child.wait().context("cannot wait for a child")
+    for _ in 0..TRIES {
+        kill_process(pid, signal).context("cannot send a signal")?;
+        let sent = Instant::now();
+        while sent.elapsed() < PATIENCE {
+            if let Some(status) = child.try_wait().context("cannot wait for a child")? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    bail!("process {} does not end after {TRIES} signals", child.id())
 }
 
 /// CPU time that all threads of a process have used so far.
