@@ -67,10 +67,15 @@ pub(crate) fn run_demo(workspace: &Workspace) -> Result<()> {
         outcome.answered, outcome.median_latency
     ));
 
-    let mut report = workspace.command(tracer);
-    report.args(["report", OUTPUT]);
-    step(&format!("who holds the memory: {}", line(&report)));
-    run(&mut report)?;
+    for (question, value) in [
+        ("who holds the memory", "inuse_space"),
+        ("who allocated the most meanwhile", "alloc_space"),
+    ] {
+        let mut report = workspace.command(tracer);
+        report.args(["report", OUTPUT, "--value", value, "-n", "6"]);
+        step(&format!("{question}: {}", line(&report)));
+        run(&mut report)?;
+    }
 
     service.stop()?;
     step(&format!(

@@ -19,13 +19,16 @@ use super::{Function, Profile};
 /// wanted memory:
 /// - the `malloc` family calling itself, under its plain, glibc-internal and prefixed names;
 /// - C++'s `operator new` and the standard allocators above it;
-/// - Rust's allocator shims, `alloc::alloc` and whatever implements `GlobalAlloc` or `Allocator`.
+/// - Rust's allocator shims, `alloc::alloc`, whatever implements `GlobalAlloc` or `Allocator`, and
+///   the plumbing that all containers share (`alloc::raw_vec`, `box_new_uninit`), which calls
+///   nothing but the allocator and would otherwise be the leaf of nearly every stack.
 ///
-/// Not hidden: containers (`alloc::raw_vec`, `std::vector::_M_realloc_insert`), `Box::new` and
-/// functions that return memory as part of their purpose (`strdup`). They are not the allocator; a
-/// growing container is a finding of its own (reserve the capacity), and the frame is all that
-/// tells it apart from an allocation of the final size. pprof cuts from the match nearest the root
-/// down to the leaf, so a pattern that matched containers would also take away whatever they call.
+/// Not hidden: the containers themselves (`Vec::push`, `std::vector::_M_realloc_insert`),
+/// `Box::new` and functions that return memory as part of their purpose (`strdup`). They are not
+/// the allocator; a growing container is a finding of its own (reserve the capacity), and the frame
+/// is all that tells it apart from an allocation of the final size. pprof cuts from the match
+/// nearest the root down to the leaf, so a pattern that matched containers would also take away
+/// whatever they call.
 ///
 /// The syntax is what RE2 and the regex crate have in common.
 pub const DROP_FRAMES: &str = concat!(
@@ -37,6 +40,9 @@ pub const DROP_FRAMES: &str = concat!(
     r"|(.* )?std::__[0-9a-z]+::__(libcpp_allocate|libcpp_operator_new|allocate_at_least)(\[.*)?(<.*)?",
     r"|(__rustc(\[[0-9a-f]+\])?::)?__(rust|rdl|rg)_(alloc|alloc_zeroed|realloc)",
     r"|alloc::alloc::.*",
+    r"|<?alloc::raw_vec::.*",
+    r"|alloc::boxed::box_new_uninit",
+    r"|hashbrown::alloc::.*",
     r"|std::alloc::System::.*",
     r"|<.* as (core|alloc)::alloc::(global::)?(GlobalAlloc|Allocator)>::.*",
     r"|.*<impl core::alloc::(global::)?GlobalAlloc for .*>::.*",
@@ -228,6 +234,10 @@ mod tests {
             "alloc::alloc::Global::alloc_impl",
             "<alloc::alloc::Global as core::alloc::Allocator>::allocate",
             "std::alloc::System::alloc_impl",
+            "alloc::raw_vec::finish_grow",
+            "alloc::raw_vec::RawVec<T,A>::grow_one",
+            "<alloc::raw_vec::RawVecInner>::try_allocate_in",
+            "alloc::boxed::box_new_uninit",
             "<std::alloc::System as core::alloc::global::GlobalAlloc>::alloc",
             "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::realloc",
             "std::sys::alloc::unix::<impl core::alloc::global::GlobalAlloc for std::alloc::System>::alloc",
@@ -242,8 +252,6 @@ mod tests {
             "strdup",
             "Arena::operator new(unsigned long)",
             "operator newline",
-            "alloc::raw_vec::finish_grow",
-            "alloc::raw_vec::RawVec<T,A>::grow_one",
             "alloc::vec::Vec<T,A>::push",
             "alloc::boxed::Box<T>::new",
             "std::vector<int, std::allocator<int> >::_M_realloc_insert",
