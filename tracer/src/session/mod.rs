@@ -6,13 +6,16 @@
 mod allocator;
 mod doctor;
 mod error;
+mod privilege;
 mod processes;
 mod recorder;
 mod roots;
 mod snapshot;
 mod verdict;
+mod wake;
 
 pub use allocator::{Allocator, allocator_of_program};
 pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
-pub use recorder::{Ended, Options, Recording, Session, Status, Target, check_privilege};
+pub use privilege::check_privilege;
+pub use recorder::{Ended, Options, Recording, Session, Status, Target};

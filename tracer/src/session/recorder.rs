@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
 use tracer_common::{Counter, StackKey};
 
@@ -14,12 +13,10 @@ use super::allocator::{Found, Searched};
 use super::processes::Processes;
 use super::snapshot::{self, Seen};
 use super::verdict::Findings;
+use super::wake::{pidfd, watch};
 use super::{Allocator, SessionError};
 use crate::bpf::{Kernel, KernelEvent, Limits, ProcessChange, Scope};
-use crate::process::{
-    HeapUse, Identity, MappingEvent, ProcessError, Sideband, bpf_disabled, missing_capabilities,
-    pid_namespace,
-};
+use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::{Profile, Verdict};
 
 /// How to record.
@@ -108,7 +105,7 @@ pub struct Session {
 impl Session {
     /// Loads the kernel side and begins to count a target.
     ///
-    /// Must be called inside a tokio runtime with I/O and time, after [`check_privilege`].
+    /// Must be called inside a tokio runtime with I/O and time, after [`check_privilege`](super::check_privilege).
     ///
     /// # Errors
     ///
@@ -472,63 +469,4 @@ enum Wake {
     Events,
     Tick,
     End(Ended),
-}
-
-/// Refuses early and in words what the kernel would refuse later with a number.
-///
-/// # Errors
-///
-/// A capability is missing, or eBPF is switched off.
-pub fn check_privilege() -> Result<(), SessionError> {
-    let missing = missing_capabilities()
-        .map_err(|error| ProcessError::unreadable("/proc/self/status", error))?;
-    if !missing.is_empty() {
-        let list: Vec<_> = missing
-            .iter()
-            .map(|capability| format!("{} (to {})", capability.name, capability.purpose))
-            .collect();
-        return Err(SessionError::Privilege(format!(
-            "missing privilege: {}; run it with sudo",
-            list.join(", ")
-        )));
-    }
-    match bpf_disabled() {
-        Some(reason) => Err(SessionError::Privilege(format!(
-            "eBPF is switched off here: {reason}; `tracer doctor` has the details"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// A descriptor that becomes readable when the process ends.
-fn pidfd(who: &Identity) -> Result<AsyncFd<OwnedFd>, SessionError> {
-    let pid = i32::try_from(who.pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .ok_or(ProcessError::NoSuchProcess(who.pid))?;
-    let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-        .map_err(|_| ProcessError::NoSuchProcess(who.pid))?;
-    register(fd)
-}
-
-/// One descriptor that becomes readable when any of the streams has something.
-fn watch(kernel: &Kernel, sideband: &Sideband) -> Result<AsyncFd<OwnedFd>, SessionError> {
-    let all = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    for fd in sideband.fds().chain([kernel.event_fd()]) {
-        epoll::add(
-            &all,
-            fd,
-            epoll::EventData::new_u64(0),
-            epoll::EventFlags::IN,
-        )
-        .map_err(std::io::Error::from)?;
-    }
-    register(all)
-}
-
-fn register(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, SessionError> {
-    // SAFETY: the descriptor is owned by the result, which is never taken apart: it stays open for
-    // as long as it is registered.
-    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
-    registered.map_err(|error| SessionError::Wait(error.into()))
 }
