@@ -8,11 +8,13 @@ use tests::ledger::Ledger;
 use tests::tracing::Tracing;
 use tests::workload::Workload;
 use tests::{profile, trial};
+use tracer::profile::Values;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::root("lifetimes::attach_in_midlife", midlife),
         trial::root("lifetimes::fork", fork),
+        trial::root("lifetimes::followed_fork", followed_fork),
         trial::root("lifetimes::exec", exec),
         trial::root("lifetimes::exit", exit),
         trial::root("lifetimes::killed", killed),
@@ -61,6 +63,34 @@ fn fork() -> Result<()> {
     ledger.check_parts(&profile)
 }
 
+/// Asked for, the child is counted from its first call on; what it inherited is not its own.
+fn followed_fork() -> Result<()> {
+    let mut workload = Workload::start("forker", &[])?;
+    let tracing = Tracing::attach_with(workload.pid(), &["--follow-forks"])?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts(&profile)?;
+    // forker.c: 1,000 times a block of 500 bytes and one of 30 + i.
+    let (objects, bytes) = (2_000, 1_000 * 500 + (30..1_030).sum::<i64>());
+    let expected = Values {
+        alloc_objects: objects,
+        alloc_space: bytes,
+        inuse_objects: objects,
+        inuse_space: bytes,
+    };
+    let child = profile::through(&profile, "forker_child");
+    ensure!(child == expected, "the child: {child:?}, not {expected:?}");
+    let inherited = profile::counter(&profile, "unknown_frees")?;
+    ensure!(
+        inherited == 1_000,
+        "1,000 inherited blocks were freed, {inherited} noticed"
+    );
+    Ok(())
+}
+
 /// Each life is counted, and the symbols of the first outlive it.
 fn exec() -> Result<()> {
     let mut workload = Workload::start("execer", &[])?;
@@ -76,12 +106,22 @@ fn exec() -> Result<()> {
     workload.finish()?;
     profile::check_complete(&profile)?;
     second.check_parts(&profile)?;
-    // What the first life held went with its memory: live or not is the reader's choice of words,
-    // but it was allocated.
-    let expected = first.total.values()?;
+    // What the first life held went with its memory: it was allocated, and is not live.
+    let held = first.total.values()?;
+    let expected = Values {
+        inuse_objects: 0,
+        inuse_space: 0,
+        ..held
+    };
     let found = profile::through(&profile, "execer_first_life");
+    let released = profile::counter(&profile, "bytes_released_by_exec")?;
     ensure!(
-        (found.alloc_objects, found.alloc_space) == (expected.alloc_objects, expected.alloc_space),
+        i64::try_from(released)? == held.inuse_space,
+        "the first life held {} bytes, {released} were released",
+        held.inuse_space
+    );
+    ensure!(
+        found == expected,
         "first life: ledger {expected:?}, profile {found:?}\n{}",
         profile::summary(&profile)
     );

@@ -2,6 +2,7 @@
 //! `tests::trial` for what happens where those are missing.
 
 mod bad_input;
+mod files;
 mod harness;
 mod kill;
 mod ledger;
@@ -23,6 +24,7 @@ fn main() {
         rooms::trials(),
         ledger::trials(),
         lifetimes::trials(),
+        files::trials(),
         stacks::trials(),
         verdicts::trials(),
         run::trials(),
