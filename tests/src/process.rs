@@ -1,6 +1,7 @@
 //! A child process whose output is captured and that never outlives the test.
 
 use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,6 +126,17 @@ impl Child {
     /// The program cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
+        // A shell that starts the tests in the background makes them, and all their children,
+        // ignore these two.
+        // SAFETY: signal(2) is async-signal-safe and allocates nothing.
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [libc::SIGINT, libc::SIGQUIT] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
         let mut inner = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
