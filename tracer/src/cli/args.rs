@@ -39,6 +39,9 @@ pub(super) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Allocates and frees when asked, to be measured (see `session::cost`)
+    #[command(name = crate::session::SUBJECT_COMMAND, hide = true)]
+    CalibrationSubject,
     /// Write the man pages
     Man {
         /// Folder to write them to; the page of `tracer` itself goes to standard output without

@@ -140,7 +140,12 @@ pub(super) fn deliver(
     let said = summary(&recording.profile);
     let written = output.write(&recording.profile)?;
     if !args.quiet {
-        eprintln!("{said}\nwrote {}", written.0);
+        eprintln!(
+            "{said}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {}",
+            recording.attach_time.as_secs_f64() * 1e3,
+            recording.detach_time.as_secs_f64() * 1e3,
+            written.0
+        );
     }
     Ok(())
 }

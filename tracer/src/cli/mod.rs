@@ -26,6 +26,9 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => generate::completions(shell),
+        Command::CalibrationSubject => crate::session::be_measured()
+            .map(|()| Exit::Done)
+            .map_err(Into::into),
         Command::Man { directory } => generate::man(directory.as_deref()),
     };
     match result {

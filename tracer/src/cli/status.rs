@@ -63,7 +63,7 @@ fn line(status: &Status, last: Option<&Status>) -> String {
         0
     };
     format!(
-        "{:>4}s  {} allocations/s  live {} in {} objects  {} stacks  {}",
+        "{:>4}s  {} allocations/s  live {} in {} objects  {} stacks  {}{}",
         status.elapsed.as_secs(),
         HumanCount(rate),
         HumanBytes(status.live_bytes),
@@ -72,7 +72,11 @@ fn line(status: &Status, last: Option<&Status>) -> String {
         match status.losses {
             0 => "nothing lost".to_owned(),
             lost => format!("{} lost", HumanCount(lost)),
-        }
+        },
+        status
+            .cost
+            .map(|share| format!("  costs {:.1}% of a CPU", share * 100.0))
+            .unwrap_or_default(),
     )
 }
 
@@ -116,6 +120,7 @@ mod tests {
             live_bytes: 3 << 20,
             stacks: 7,
             losses,
+            cost: Some(0.0123),
         }
     }
 
@@ -124,12 +129,12 @@ mod tests {
         let shown = line(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
         assert_eq!(
             shown,
-            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  7 stacks  nothing lost"
+            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
 
     #[test]
     fn losses_are_shown() {
-        assert!(line(&status(4, 9_000, 3), None).ends_with("3 lost"));
+        assert!(line(&status(4, 9_000, 3), None).contains("3 lost"));
     }
 }

@@ -4,6 +4,7 @@
 //! nothing else touches the maps.
 
 mod allocator;
+mod cost;
 mod doctor;
 mod error;
 mod privilege;
@@ -15,6 +16,7 @@ mod verdict;
 mod wake;
 
 pub use allocator::{Allocator, allocator_of_program};
+pub use cost::{EventCosts, SUBJECT_COMMAND, be_measured};
 pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
 pub use privilege::check_privilege;

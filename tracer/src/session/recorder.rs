@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::unix::AsyncFd;
 use tracer_common::{Counter, StackKey};
 
 use super::allocator::{Found, Searched};
+use super::cost::{self, EventCosts};
 use super::processes::Processes;
 use super::snapshot::{self, Seen};
 use super::verdict::Findings;
@@ -68,6 +70,8 @@ pub struct Status {
     pub stacks: usize,
     /// Events lost, of every kind.
     pub losses: u64,
+    /// Share of one CPU that the tracing takes from the target, once it is known.
+    pub cost: Option<f64>,
 }
 
 /// A finished recording.
@@ -79,6 +83,10 @@ pub struct Recording {
     pub ended: Ended,
     /// How long it counted.
     pub elapsed: Duration,
+    /// From the beginning to the first event that could be counted.
+    pub attach_time: Duration,
+    /// Until the last probe was out.
+    pub detach_time: Duration,
 }
 
 /// A session that counts.
@@ -99,6 +107,8 @@ pub struct Session {
     children: u64,
     follow_forks: bool,
     started: Instant,
+    attach_time: Duration,
+    costs: Arc<OnceLock<EventCosts>>,
     heap_at_start: Option<HeapUse>,
 }
 
@@ -112,6 +122,7 @@ impl Session {
     /// No privilege, no allocator that can be probed, or a refusal by the kernel. Nothing is left
     /// in the target then.
     pub fn start(target: Target, options: &Options) -> Result<Self, SessionError> {
+        let begun = Instant::now();
         let (who, waiting) = match target {
             Target::Running(who) => (who, None),
             Target::Waiting { who, allocator } => (who, Some(allocator)),
@@ -182,6 +193,8 @@ impl Session {
             children: 0,
             follow_forks: options.follow_forks,
             started: Instant::now(),
+            attach_time: begun.elapsed(),
+            costs: cost::calibrate(),
         })
     }
 
@@ -255,7 +268,9 @@ impl Session {
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
         let heap_at_end = HeapUse::of(self.who.pid).ok();
+        let detaching = Instant::now();
         self.kernel.detach()?;
+        let detach_time = detaching.elapsed();
         self.take_events()?;
 
         let counters = self.kernel.counters()?;
@@ -293,10 +308,16 @@ impl Session {
         profile.metadata.period = 1;
         let notes = self.notes(&profile);
         profile.metadata.notes.extend(notes);
+        profile
+            .metadata
+            .notes
+            .extend(self.cost_note(&counters, elapsed));
         Ok(Recording {
             profile,
             ended,
             elapsed,
+            attach_time: self.attach_time,
+            detach_time,
         })
     }
 
@@ -370,6 +391,24 @@ impl Session {
         notes
     }
 
+    /// The rate of events and what they took from the target, for the profile.
+    fn cost_note(&self, counters: &[(Counter, u64)], elapsed: Duration) -> Option<String> {
+        let costs = self.costs.get()?;
+        let (allocations, frees) = cost::events(counters);
+        let seconds = elapsed.as_secs_f64();
+        (seconds > 0.0).then(|| {
+            format!(
+                "tracing took about {:.1}% of one CPU from the target: {:.0} allocations/s at {:.1} us, \
+                 {:.0} frees/s at {:.1} us (measured here, under 20 frames)",
+                costs.share(allocations, frees, elapsed) * 100.0,
+                allocations as f64 / seconds,
+                costs.allocation / 1e3,
+                frees as f64 / seconds,
+                costs.free / 1e3,
+            )
+        })
+    }
+
     fn status(&mut self) -> Result<Status, SessionError> {
         self.take_events()?;
         let counters = self.kernel.counters()?;
@@ -380,8 +419,14 @@ impl Session {
                 .unwrap_or(0)
         };
         use tracer_common::CounterKind::{AmountLoss, AttributionLoss};
+        let elapsed = self.started.elapsed();
+        let (allocations, frees) = cost::events(&counters);
         Ok(Status {
-            elapsed: self.started.elapsed(),
+            elapsed,
+            cost: self
+                .costs
+                .get()
+                .map(|costs| costs.share(allocations, frees, elapsed)),
             alloc_objects: value(Counter::AllocObjects),
             live_objects: value(Counter::AllocObjects).saturating_sub(value(Counter::FreeObjects)),
             live_bytes: value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes)),

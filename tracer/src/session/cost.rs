@@ -1,0 +1,228 @@
+//! What the tracing takes from the target, as an estimate: events times what one event of its kind
+//! costs on this machine, measured on a child of the tracer's own.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::num::NonZeroU32;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tracer_common::Counter;
+
+use super::SessionError;
+use super::allocator::{Found, Searched};
+use crate::bpf::{Kernel, Limits, Scope};
+use crate::process::{AddressSpace, Root, pid_namespace};
+
+/// Rounds of each measurement; the median counts.
+const ROUNDS: usize = 5;
+/// Allocations, and then frees, in a round.
+const CALLS: usize = 1_000;
+/// Frames above the allocation, as in a real program.
+const FRAMES: u32 = 20;
+
+/// Added time of one event by its kind, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EventCosts {
+    /// An allocation: entry, stack, return.
+    pub allocation: f64,
+    /// A free.
+    pub free: f64,
+}
+
+impl EventCosts {
+    /// Share of one CPU that so many events took from the target.
+    #[must_use]
+    pub fn share(&self, allocations: u64, frees: u64, elapsed: Duration) -> f64 {
+        let nanoseconds = allocations as f64 * self.allocation + frees as f64 * self.free;
+        let elapsed = elapsed.as_nanos() as f64;
+        if elapsed > 0.0 {
+            nanoseconds / elapsed
+        } else {
+            0.0
+        }
+    }
+}
+
+/// How often the target was stopped by a probe on an allocation, and by one on a free.
+pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
+    let sum = |wanted: &[Counter]| {
+        let events = counters.iter();
+        events
+            .filter(|(counter, _)| wanted.contains(counter))
+            .map(|(_, value)| value)
+            .sum()
+    };
+    (
+        sum(&[
+            Counter::AllocObjects,
+            Counter::FailedAllocs,
+            Counter::NestedCalls,
+        ]),
+        sum(&[
+            Counter::FreeObjects,
+            Counter::UnknownFrees,
+            Counter::NullFrees,
+        ]),
+    )
+}
+
+/// Measures in a thread of its own, so that no attach waits for it. Where it fails there is no
+/// estimate, and nothing else changes.
+pub(super) fn calibrate() -> Arc<OnceLock<EventCosts>> {
+    let result = Arc::new(OnceLock::new());
+    let slot = Arc::clone(&result);
+    let _ = std::thread::Builder::new()
+        .name("calibration".to_owned())
+        .spawn(move || {
+            if let Ok(costs) = measure() {
+                let _ = slot.set(costs);
+            }
+        });
+    result
+}
+
+fn measure() -> Result<EventCosts, SessionError> {
+    let mut subject = Subject::start()?;
+    let untraced = subject.median()?;
+    let pid = subject.child.id();
+    let root = Root::of(pid)?;
+    let space = AddressSpace::of(pid, &root)?;
+    let found = Found::in_space(&space, &mut Searched::default());
+    let small = Limits {
+        live: 4 * CALLS as u32,
+        stacks: 64,
+    };
+    let mut kernel = Kernel::load(small, false, pid_namespace()?)?;
+    let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
+    for allocator in &found.glibc {
+        kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
+    }
+    kernel.start(pid)?;
+    let traced = subject.median()?;
+    Ok(EventCosts {
+        allocation: (traced.allocation - untraced.allocation).max(0.0),
+        free: (traced.free - untraced.free).max(0.0),
+    })
+}
+
+/// The child that is measured: this program with a hidden command, see [`be_measured`].
+struct Subject {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Subject {
+    fn start() -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg(SUBJECT_COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("the child has no streams"));
+        };
+        let mut subject = Self {
+            child,
+            ask,
+            answers: BufReader::new(answers),
+        };
+        // The first round is cold.
+        subject.round()?;
+        Ok(subject)
+    }
+
+    fn round(&mut self) -> io::Result<EventCosts> {
+        self.ask.write_all(b"\n")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let mut figures = line.split_whitespace().map(str::parse);
+        match (figures.next(), figures.next()) {
+            (Some(Ok(allocation)), Some(Ok(free))) => Ok(EventCosts { allocation, free }),
+            _ => Err(io::Error::other(format!("the child answered {line:?}"))),
+        }
+    }
+
+    fn median(&mut self) -> io::Result<EventCosts> {
+        let rounds: io::Result<Vec<_>> = (0..ROUNDS).map(|_| self.round()).collect();
+        let rounds = rounds?;
+        let median = |kind: fn(&EventCosts) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(kind).collect();
+            values.sort_by(f64::total_cmp);
+            values[ROUNDS / 2]
+        };
+        Ok(EventCosts {
+            allocation: median(|costs| costs.allocation),
+            free: median(|costs| costs.free),
+        })
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The hidden command of the child that is measured.
+pub const SUBJECT_COMMAND: &str = "calibration-subject";
+
+/// Runs in the child: for each line on standard input, allocates and frees, and answers with the
+/// nanoseconds an allocation and a free took.
+///
+/// # Errors
+///
+/// The parent is gone.
+pub fn be_measured() -> io::Result<()> {
+    let mut blocks = vec![std::ptr::null_mut(); CALLS];
+    let mut line = String::new();
+    while io::stdin().read_line(&mut line)? > 0 {
+        line.clear();
+        let start = Instant::now();
+        beneath(FRAMES, &mut blocks);
+        let allocated = Instant::now();
+        for block in &mut blocks {
+            // SAFETY: `beneath` has put a block of malloc's, or NULL, into each place.
+            unsafe { libc::free(*block) };
+            *block = std::ptr::null_mut();
+        }
+        let freed = Instant::now();
+        let each = |time: Duration| time.as_nanos() as f64 / CALLS as f64;
+        println!("{} {}", each(allocated - start), each(freed - allocated));
+    }
+    Ok(())
+}
+
+/// Allocates under that many frames.
+#[inline(never)]
+fn beneath(frames: u32, blocks: &mut [*mut libc::c_void]) {
+    if frames > 0 {
+        beneath(std::hint::black_box(frames - 1), blocks);
+    } else {
+        for block in &mut *blocks {
+            // SAFETY: any size may be asked for.
+            *block = unsafe { libc::malloc(64) };
+        }
+    }
+    // Work after the call keeps it from becoming a jump.
+    std::hint::black_box(blocks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_time_spent_over_time_passed() {
+        let costs = EventCosts {
+            allocation: 2_000.0,
+            free: 1_000.0,
+        };
+        let share = costs.share(100_000, 50_000, Duration::from_secs(1));
+        assert!((share - 0.25).abs() < 1e-9, "{share}");
+        assert_eq!(costs.share(1, 1, Duration::ZERO), 0.0);
+    }
+}
