@@ -59,7 +59,7 @@ counters! {
     FreeBytes = 3, "free_bytes", Traffic;
     /// Allocation calls that returned NULL for a size above zero: nothing was allocated.
     FailedAllocs = 4, "failed_allocs", Note;
-    /// Calls of free with NULL.
+    /// Calls of free with NULL; none where the probe lies past the check for NULL.
     NullFrees = 5, "null_frees", Traffic;
     /// Allocator functions entered from inside another one, counted once with the outer call.
     NestedCalls = 6, "nested_calls", Traffic;

@@ -15,7 +15,7 @@ use tracer_common::{Config, Counter, LiveKey, LiveRecord, StackCounters, StackKe
 
 use super::error::chain;
 use super::{BpfError, KernelEvent, btf, events};
-use crate::probe::{AllocatorSymbol, AttachPlan};
+use crate::probe::{AttachPlan, Probe};
 
 /// The object that `build.rs` embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
@@ -197,18 +197,18 @@ impl Kernel {
         let (sized, plain): (Vec<_>, Vec<_>) = plan
             .freeing
             .iter()
-            .partition(|symbol| symbol.function.is_sized_free());
+            .partition(|probe| probe.function.is_sized_free());
         let allocating: Vec<_> = plan.allocating.iter().collect();
-        for (name, symbols) in [
+        for (name, probes) in [
             (self.programs.alloc_return, &allocating),
             (self.programs.free_entry, &plain),
             (self.programs.sized_free_entry, &sized),
             (self.programs.alloc_entry, &allocating),
         ] {
-            if symbols.is_empty() {
+            if probes.is_empty() {
                 continue;
             }
-            let points = symbols.iter().map(|symbol| attach_point(symbol));
+            let points = probes.iter().map(|probe| attach_point(probe));
             let link = uprobe(&mut self.ebpf, name)?
                 .attach(points, &target, scope)
                 .map_err(|error| BpfError::Attach {
@@ -353,10 +353,10 @@ impl Kernel {
     }
 }
 
-fn attach_point(symbol: &AllocatorSymbol) -> UProbeAttachPoint<'static> {
+fn attach_point(probe: &Probe) -> UProbeAttachPoint<'static> {
     UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(symbol.offset.0),
-        cookie: Some(symbol.function.cookie()),
+        location: UProbeAttachLocation::AbsoluteOffset(probe.point.0),
+        cookie: Some(probe.function.cookie()),
     }
 }
 

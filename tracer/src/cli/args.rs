@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tracer_common::limits::{DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS};
 
 use crate::export::Format;
@@ -32,6 +32,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Show a profile as a table, a call tree, or one function with its callers and callees
     Report(ReportArgs),
+    /// Show which instructions would be probed, and why, without attaching
+    Plan(PlanArgs),
     /// Say what this kernel, these privileges and a process allow
     Doctor(DoctorArgs),
     /// Print the completions for a shell
@@ -128,6 +130,20 @@ pub(super) struct ReportArgs {
     #[arg(long)]
     pub(super) show_allocator: bool,
     /// Form of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("subject").required(true).args(["pid", "file"])))]
+pub(super) struct PlanArgs {
+    /// Plan for the allocators of this process
+    #[arg(short, long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Plan for this ELF file: a C library, an allocator, or a static program
+    #[arg(long, value_name = "ELF")]
+    pub(super) file: Option<PathBuf>,
+    /// Form of the plan
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod exit;
 mod generate;
 mod output;
+mod plan;
 mod report;
 mod run;
 mod status;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         Command::Attach(args) => attach::attach(&args),
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::CalibrationSubject => crate::session::be_measured()

@@ -12,7 +12,7 @@ use tracer_common::AllocatorFn;
 
 use super::ProcessError;
 use crate::address::FileOffset;
-use crate::probe::AllocatorSymbol;
+use crate::probe::FunctionCode;
 
 /// The kind of an executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +59,20 @@ pub fn elf_kind(mut file: &File) -> std::io::Result<ElfKind> {
     Ok(ElfKind::NotElf)
 }
 
+/// Longest body that is looked at, in bytes; the longest known is jemalloc's `realloc` with 8 KiB.
+const MAX_CODE: u64 = 64 << 10;
+
+/// Longest body of a function whose symbol has no size, in bytes.
+const MAX_UNSIZED: u64 = 4 << 10;
+
+/// Most functions of one module that are looked at: each name twice is already unusual.
+const MAX_FUNCTIONS: usize = 256;
+
 /// What a module's symbol tables say about allocators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleSymbols {
-    /// The allocator functions it defines.
-    pub allocator: Vec<AllocatorSymbol>,
+    /// The allocator functions it defines, with their code.
+    pub allocator: Vec<FunctionCode>,
     /// It defines `__libc_malloc`, which only glibc does: statically linked or as `libc.so.6`.
     pub is_glibc: bool,
     /// It has a symbol table beyond the dynamic one.
@@ -111,15 +120,50 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         else {
             continue;
         };
-        let Some(offset) = file_offset(&elf, symbol.address()) else {
+        let Some(entry) = file_offset(&elf, symbol.address()) else {
             continue;
         };
-        let symbol = AllocatorSymbol { function, offset };
-        if !found.allocator.contains(&symbol) {
-            found.allocator.push(symbol);
+        let is_known = |known: &FunctionCode| (known.function, known.entry) == (function, entry);
+        if found.allocator.len() < MAX_FUNCTIONS && !found.allocator.iter().any(is_known) {
+            found.allocator.push(FunctionCode {
+                function,
+                entry,
+                code: code(&elf, &symbol, entry).unwrap_or_default(),
+            });
         }
     }
     Ok(found)
+}
+
+/// The body of a function: as long as its symbol says, or, where that says nothing (assembly), up
+/// to the next symbol. `None` where it is longer than any allocator function: half a body would
+/// hide the jumps in the other half.
+fn code<'data, R: object::ReadRef<'data>>(
+    elf: &ElfFile64<'data, Endianness, R>,
+    symbol: &impl object::ObjectSymbol<'data>,
+    entry: FileOffset,
+) -> Option<Vec<u8>> {
+    let start = symbol.address();
+    let size = match symbol.size() {
+        0 => elf
+            .dynamic_symbols()
+            .chain(elf.symbols())
+            .filter_map(|other| other.address().checked_sub(start))
+            .filter(|&distance| distance > 0)
+            .min()
+            .map_or(MAX_UNSIZED, |distance| distance.min(MAX_UNSIZED)),
+        size => size,
+    };
+    if size > MAX_CODE {
+        return None;
+    }
+    // What the segment holds of it: the kernel maps no more.
+    let last = file_offset(elf, start.checked_add(size - 1)?)?;
+    if last.0.checked_sub(entry.0)? != size - 1 {
+        return None;
+    }
+    let code = elf.data().read_bytes_at(entry.0, size).ok()?;
+    Some(code.to_vec())
 }
 
 /// File offset of a virtual address, by the segments: sections may be stripped, and the kernel

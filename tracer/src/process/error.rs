@@ -61,6 +61,19 @@ pub enum ProcessError {
         /// What was found instead.
         hint: String,
     },
+    /// A probe would break the process's shadow stack.
+    #[error(
+        "{name} (pid {pid}) has a shadow stack, and an allocator function of {} begins with a call, which cannot be probed then: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+        module.display()
+    )]
+    ShadowStack {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+        /// Whose function it is.
+        module: PathBuf,
+    },
     /// A program could not be started.
     #[error("{} cannot be run: {reason}", program.display())]
     CannotRun {

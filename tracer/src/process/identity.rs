@@ -19,6 +19,25 @@ pub struct Identity {
     pub executable: PathBuf,
 }
 
+/// Whether a process has a shadow stack (Intel CET), by its leading thread. Kernels that have none
+/// do not say anything.
+#[must_use]
+pub fn has_shadow_stack(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|status| names_shadow_stack(&status))
+}
+
+fn names_shadow_stack(status: &str) -> bool {
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("x86_Thread_features:"))
+        .any(|features| {
+            features
+                .split_whitespace()
+                .any(|feature| feature == "shstk")
+        })
+}
+
 /// Finds out who a pid is and refuses what cannot be traced.
 ///
 /// # Errors
@@ -71,5 +90,18 @@ pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
             name,
             kind: "non-ELF".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shadow_stack_is_read_from_the_status() {
+        let status = "Name:\tx\nx86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\t\n";
+        assert!(names_shadow_stack(status));
+        let off = "x86_Thread_features:\t\nx86_Thread_features_locked:\tshstk wrss \n";
+        assert!(!names_shadow_stack(off));
     }
 }

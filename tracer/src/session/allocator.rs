@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::probe::AttachPlan;
 use crate::process::{
     AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
-    interpreter, module_symbols, script_interpreter,
+    has_shadow_stack, interpreter, module_symbols, script_interpreter,
 };
 
 /// An allocator found in a process: a module and the plan for it.
@@ -22,6 +22,20 @@ pub struct Allocator {
     pub path: PathBuf,
     /// Where the probes go.
     pub plan: AttachPlan,
+}
+
+impl Allocator {
+    /// Refuses what would kill the process: see [`AttachPlan::needs_no_shadow_stack`].
+    pub(super) fn check_harmless(&self, who: &Identity) -> Result<(), ProcessError> {
+        if self.plan.needs_no_shadow_stack() && has_shadow_stack(who.pid) {
+            return Err(ProcessError::ShadowStack {
+                pid: who.pid,
+                name: who.name.clone(),
+                module: self.path.clone(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// What the modules of a process have to offer.

@@ -172,6 +172,7 @@ impl Session {
             Scope::Process(pid)
         };
         for allocator in &found.glibc {
+            allocator.check_harmless(&who)?;
             kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
         }
         let wake = watch(&kernel, &sideband)?;
@@ -496,6 +497,7 @@ impl Session {
                 let before = self.found.glibc.len();
                 self.found.add(module, &mut self.searched);
                 for allocator in &self.found.glibc[before..] {
+                    allocator.check_harmless(&self.who)?;
                     self.kernel.attach(
                         &allocator.file,
                         &allocator.path,

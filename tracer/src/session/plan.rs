@@ -1,0 +1,188 @@
+//! The probes that would be placed into a file, or into the modules of a process, as a report.
+//! Nothing is attached, and no privilege over BPF is needed.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::allocator::Searched;
+use crate::probe::{AttachPlan, Cost, Probe, ProbeKind};
+use crate::process::{
+    AddressSpace, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
+};
+
+/// The plans for some modules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanReport {
+    /// Each module with allocator functions.
+    pub modules: Vec<ModulePlan>,
+}
+
+/// The plan for one module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModulePlan {
+    /// The module's path; in a process, as that process sees it.
+    pub path: PathBuf,
+    /// Whether `attach` and `run` would probe it: so far, whether it is glibc.
+    pub probed: bool,
+    /// Its probes.
+    pub probes: Vec<PlannedProbe>,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedProbe {
+    /// Symbol of the function.
+    pub function: &'static str,
+    /// File offset of its first instruction.
+    pub entry: u64,
+    /// File offset of the instruction that gets the probe.
+    pub point: u64,
+    /// That instruction; `None` where there is no code to look at.
+    pub instruction: Option<String>,
+    /// What is probed.
+    pub kind: ProbeKind,
+    /// What a hit is predicted to cost.
+    pub cost: Cost,
+    /// Why this instruction.
+    pub reason: String,
+}
+
+impl From<&Probe> for PlannedProbe {
+    fn from(probe: &Probe) -> Self {
+        Self {
+            function: probe.function.symbol(),
+            entry: probe.entry.0,
+            point: probe.point.0,
+            instruction: probe.instruction.clone(),
+            kind: probe.kind,
+            cost: probe.cost,
+            reason: probe.reason.to_string(),
+        }
+    }
+}
+
+impl PlanReport {
+    /// Plans for one ELF file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is no ELF file, or has no allocator function.
+    pub fn of_file(path: &Path) -> Result<Self, ProcessError> {
+        // A folder or a FIFO is refused before anything is read from it.
+        let unreadable = |error| ProcessError::unreadable(path, error);
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(std::io::Error::other("not a regular file")));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let symbols = module_symbols(&file, path)?;
+        if symbols.allocator.is_empty() {
+            return Err(ProcessError::BadElf {
+                path: path.to_owned(),
+                reason: "no allocator function (malloc, free, ...) is among its symbols".to_owned(),
+            });
+        }
+        Ok(Self {
+            modules: vec![ModulePlan::new(path, &symbols)],
+        })
+    }
+
+    /// Plans for every module of a process that defines `malloc`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process, it may not be looked at, or none of its modules has an allocator.
+    pub fn of_process(pid: u32) -> Result<Self, ProcessError> {
+        let who = check_traceable(pid)?;
+        let root = Root::of(pid)
+            .map_err(|error| ProcessError::unreadable(format!("/proc/{pid}/root"), error))?;
+        let space = AddressSpace::of(pid, &root)?;
+        let mut searched = Searched::default();
+        let mut modules = Vec::new();
+        for mapped in space.mappings() {
+            let module = mapped.file.as_deref();
+            let Some(MappedFile { path, file }) = module else {
+                continue;
+            };
+            let Ok(file) = file else { continue };
+            let symbols = searched.look(file, path);
+            if let Some(symbols) = symbols.filter(ModuleSymbols::defines_malloc) {
+                modules.push(ModulePlan::new(path, &symbols));
+            }
+        }
+        if modules.is_empty() {
+            return Err(ProcessError::NoAllocator {
+                pid,
+                name: who.name,
+                hint: "no mapped file defines malloc by a symbol".to_owned(),
+            });
+        }
+        Ok(Self { modules })
+    }
+}
+
+impl ModulePlan {
+    fn new(path: &Path, symbols: &ModuleSymbols) -> Self {
+        Self {
+            path: path.to_owned(),
+            probed: symbols.is_glibc && symbols.defines_malloc(),
+            probes: AttachPlan::new(&symbols.allocator)
+                .probes()
+                .map(PlannedProbe::from)
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, module) in self.modules.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{module}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ModulePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name comes from outside: no control characters on a terminal.
+        write!(f, "{}", self.path.display().to_string().escape_debug())?;
+        writeln!(
+            f,
+            "{}",
+            if self.probed {
+                ""
+            } else {
+                " (not probed so far)"
+            }
+        )?;
+        let text = |probe: &PlannedProbe| probe.instruction.clone().unwrap_or("?".to_owned());
+        let widest = self.probes.iter().map(|probe| text(probe).len()).max();
+        let width = widest.unwrap_or(0).max("INSTRUCTION".len());
+        writeln!(
+            f,
+            "{:<18} {:>9} {:>5}  {:<width$}  {:<12} {:<14} WHY",
+            "FUNCTION", "ENTRY", "POINT", "INSTRUCTION", "KIND", "COST"
+        )?;
+        for probe in &self.probes {
+            writeln!(
+                f,
+                "{:<18} {:>9} {:>5}  {:<width$}  {:<12} {:<14} {}",
+                probe.function,
+                format!("{:#x}", probe.entry),
+                format!("+{}", probe.point.saturating_sub(probe.entry)),
+                text(probe),
+                probe.kind,
+                probe.cost,
+                probe.reason
+            )?;
+        }
+        Ok(())
+    }
+}
