@@ -9,6 +9,7 @@ mod ledger;
 mod lifetimes;
 mod oracle;
 mod rooms;
+mod plan;
 mod run;
 mod stacks;
 mod verdicts;
@@ -29,6 +30,7 @@ fn main() {
         verdicts::trials(),
         run::trials(),
         bad_input::trials(),
+        plan::trials(),
         kill::trials(),
         viewers::trials(),
     ];

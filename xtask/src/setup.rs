@@ -34,6 +34,7 @@ impl Purpose {
 /// A program and where it comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Need {
+    /// Its name, or the path of a file.
     program: &'static str,
     packages: &'static [&'static str],
     purpose: Purpose,
@@ -79,6 +80,23 @@ const NEEDS: &[Need] = &[
     // speedscope, and a browser to open it.
     optional(Purpose::Test, "npm", &["nodejs", "npm"]),
     optional(Purpose::Test, "chromium", &["chromium"]),
+    // Allocators to plan probes for: files instead of programs.
+    optional(Purpose::Test, "/lib/x86_64-linux-musl/libc.so", &["musl"]),
+    optional(
+        Purpose::Test,
+        "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+        &["libjemalloc2"],
+    ),
+    optional(
+        Purpose::Test,
+        "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2",
+        &["libmimalloc2.0"],
+    ),
+    optional(
+        Purpose::Test,
+        "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+        &["libtcmalloc-minimal4"],
+    ),
     // The peer and the floor; load.
     required(Purpose::Bench, "bpftrace", &["bpftrace"]),
     required(Purpose::Bench, "wrk", &["wrk"]),

@@ -1,0 +1,187 @@
+//! `tracer plan`: where the probes go in the allocators that people use, as Debian ships them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use serde::Deserialize;
+use tempfile::TempDir;
+use tests::process;
+use tests::tracing::tracer;
+use tests::trial;
+use tests::workload::Workload;
+
+const GLIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
+
+/// Other allocators, and the Debian packages they come from.
+const ALLOCATORS: &[(&str, &str, &str)] = &[
+    ("musl", "/lib/x86_64-linux-musl/libc.so", "musl"),
+    (
+        "jemalloc",
+        "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+        "libjemalloc2",
+    ),
+    (
+        "mimalloc",
+        "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2",
+        "libmimalloc2.0",
+    ),
+    (
+        "tcmalloc",
+        "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+        "libtcmalloc-minimal4",
+    ),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial::plain("plan::free_is_cheap_in_glibc", || free_is_cheap(GLIBC)),
+        trial::plain("plan::glibc_costs_no_single_step", glibc),
+        trial::root("plan::process", process),
+        trial::plain("plan::bad_files", bad_files),
+    ];
+    // Installing them needs root; who runs the tests without need not have them.
+    trials.extend(ALLOCATORS.iter().map(|&(name, path, package)| {
+        trial::root(&format!("plan::free_is_cheap_in_{name}"), move || {
+            ensure!(
+                Path::new(path).is_file(),
+                "{path} is missing: install {package}, as ./x test does"
+            );
+            free_is_cheap(path)
+        })
+    }));
+    trials
+}
+
+/// The plan as machines read it.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Plan {
+    modules: Vec<Module>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Module {
+    path: String,
+    probed: bool,
+    probes: Vec<Probe>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Probe {
+    function: String,
+    entry: u64,
+    point: u64,
+    instruction: Option<String>,
+    kind: String,
+    cost: String,
+    reason: String,
+}
+
+fn plan(subject: [&str; 2]) -> Result<Plan> {
+    let mut command = tracer(["plan", "--format", "json"])?;
+    let ended = process::run(command.args(subject), b"")?;
+    ended.expect_code(0)?;
+    serde_json::from_slice(&ended.stdout).with_context(|| ended.printed())
+}
+
+fn plan_of_file(path: &str) -> Result<Module> {
+    let mut plan = plan(["--file", path])?;
+    let module = plan.modules.pop().context("no module")?;
+    ensure!(plan.modules.is_empty(), "one file, several modules");
+    Ok(module)
+}
+
+impl Module {
+    fn probe(&self, function: &str) -> Result<&Probe> {
+        let mut named = self
+            .probes
+            .iter()
+            .filter(|probe| probe.function == function);
+        let probe = named.next();
+        probe.with_context(|| format!("no probe for {function}: {self:#?}"))
+    }
+}
+
+/// Whether the kernel emulates the instruction, told by its bytes alone and not by the planner.
+fn is_emulated(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [0x50..=0x57, ..] // push
+            | [0x41, 0x50..=0x57, ..]
+            | [0x90, ..] // nop
+            | [0xeb | 0xe9, ..] // jmp
+            | [0x70..=0x7f, ..] // jcc
+            | [0x0f, 0x80..=0x8f, ..]
+    )
+}
+
+fn check_cheap(code: &[u8], probe: &Probe) -> Result<()> {
+    let bytes = usize::try_from(probe.point)
+        .ok()
+        .and_then(|point| code.get(point..))
+        .context("the point lies outside the file")?;
+    ensure!(
+        is_emulated(bytes),
+        "{:x?} is stepped: {probe:?}",
+        &bytes[..8]
+    );
+    ensure!(probe.cost == "emulated", "{probe:?}");
+    ensure!(
+        (probe.entry..probe.entry + 256).contains(&probe.point),
+        "{probe:?}"
+    );
+    Ok(())
+}
+
+fn free_is_cheap(path: &str) -> Result<()> {
+    let module = plan_of_file(path)?;
+    let code = fs::read(path)?;
+    let free = module.probe("free")?;
+    ensure!(free.kind == "entry", "{free:?}");
+    check_cheap(&code, free)?;
+    let malloc = module.probe("malloc")?;
+    ensure!(malloc.kind == "entry_and_return", "{malloc:?}");
+    Ok(())
+}
+
+/// What services call all day; `reallocarray` multiplies in the argument registers and is rare.
+fn glibc() -> Result<()> {
+    let module = plan_of_file(GLIBC)?;
+    ensure!(module.probed, "glibc is what the tracer probes");
+    let code = fs::read(GLIBC)?;
+    for function in ["malloc", "calloc", "realloc", "posix_memalign", "free"] {
+        check_cheap(&code, module.probe(function)?)?;
+    }
+    Ok(())
+}
+
+/// The plan for a process is the plan for its C library.
+fn process() -> Result<()> {
+    let workload = Workload::start("steady", &[])?;
+    let plan = plan(["--pid", &workload.pid().to_string()])?;
+    let [module] = plan.modules.as_slice() else {
+        anyhow::bail!("one C library was expected: {plan:#?}");
+    };
+    ensure!(module.path.ends_with("libc.so.6"), "{module:#?}");
+    let file = plan_of_file(&module.path)?;
+    ensure!(*module == file, "{module:#?} is not {file:#?}");
+    workload.finish()?;
+    Ok(())
+}
+
+fn bad_files() -> Result<()> {
+    let folder = TempDir::new()?;
+    let text = folder.path().join("text");
+    fs::write(&text, "no ELF file")?;
+    let missing = folder.path().join("missing");
+    for path in [folder.path(), &text, &missing] {
+        let mut command = tracer(["plan", "--file"])?;
+        let ended = process::run(command.arg(path), b"")?;
+        ended.expect_code(2)?;
+        let name = path.display().to_string();
+        ensure!(ended.stderr.contains(&name), "{}", ended.printed());
+        ensure!(ended.stdout.is_empty(), "{}", ended.printed());
+    }
+    Ok(())
+}
