@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -40,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("plan::glibc_costs_no_single_step", glibc),
         trial::root("plan::process", process),
         trial::plain("plan::bad_files", bad_files),
+        trial::plain("plan::assembly", assembly),
     ];
     // Installing them needs root; who runs the tests without need not have them.
     trials.extend(ALLOCATORS.iter().map(|&(name, path, package)| {
@@ -167,6 +169,61 @@ fn process() -> Result<()> {
     let file = plan_of_file(&module.path)?;
     ensure!(*module == file, "{module:#?} is not {file:#?}");
     workload.finish()?;
+    Ok(())
+}
+
+/// Functions whose symbols have no size end at the next symbol; of a sized one, all of it is read;
+/// an enormous one is not looked at.
+fn assembly() -> Result<()> {
+    const SOURCE: &str = "
+        .globl free, malloc, calloc, realloc
+        .section .note.GNU-stack
+        .text
+        free:                   # unsized: the jump below is not its own
+            mov %rdi, %rbx
+        3:  push %rbp
+            ret
+        other:
+            jmp 3b
+        malloc:                 # comes back to its push
+            mov %rdi, %rbx
+        1:  push %rbp
+            .skip 300, 0x90
+            jmp 1b
+        .size malloc, . - malloc
+        calloc:                 # the same, cut short by its size
+            mov %rdi, %rbx
+        2:  push %rbp
+        .size calloc, . - calloc
+            jmp 2b
+        realloc:
+            mov %rdi, %rbx
+            push %rbp
+            .skip 70000, 0x90
+        .size realloc, . - realloc
+        end:
+    ";
+    let folder = TempDir::new()?;
+    let source = folder.path().join("allocator.s");
+    let library = folder.path().join("allocator.so");
+    fs::write(&source, SOURCE)?;
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-nostdlib", "-o"]).arg(&library);
+    process::run(compiler.arg(&source), b"")?.expect_code(0)?;
+    let module = plan_of_file(library.to_str().context("path")?)?;
+    let expected = [
+        ("free", 3, "emulated"),
+        ("malloc", 0, "single_stepped"),
+        ("calloc", 3, "emulated"),
+        ("realloc", 0, "single_stepped"),
+    ];
+    for (function, at, cost) in expected {
+        let probe = module.probe(function)?;
+        ensure!(
+            (probe.point - probe.entry, probe.cost.as_str()) == (at, cost),
+            "{probe:#?}"
+        );
+    }
     Ok(())
 }
 

@@ -44,9 +44,9 @@ pub struct Probe {
     pub function: AllocatorFn,
     /// The function's first instruction.
     pub entry: FileOffset,
-    /// The instruction the probe lies on. Each call that matters runs it once, with the arguments
-    /// still in their registers, and, where the return is probed, the return address on top of the
-    /// stack.
+    /// The instruction the probe lies on. Each call that matters runs it once, before it has changed
+    /// anything in memory, with the arguments still in their registers, and, where the return is
+    /// probed, the return address on top of the stack.
     pub point: FileOffset,
     /// That instruction; `None` where no code could be decoded.
     pub instruction: Option<String>,
@@ -153,6 +153,11 @@ pub enum Obstacle {
         /// Where.
         at: u64,
     },
+    /// Memory other than the stack is written: past that, a block may already be someone else's.
+    MemoryWritten {
+        /// Where.
+        at: u64,
+    },
     /// A jump leads there: what follows may run more than once a call.
     BranchTarget {
         /// Where.
@@ -173,6 +178,7 @@ impl fmt::Display for Obstacle {
             Self::TooFar { at } => write!(f, "none up to +{at}"),
             Self::ArgumentGone { at } => write!(f, "an argument is overwritten at +{at}"),
             Self::StackPointerMoved { at } => write!(f, "the stack pointer moves at +{at}"),
+            Self::MemoryWritten { at } => write!(f, "memory is written at +{at}"),
             Self::BranchTarget { at } => write!(f, "a jump leads to +{at}"),
             Self::LeadsAway { at } => write!(f, "control may leave at +{at}"),
         }

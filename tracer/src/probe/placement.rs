@@ -185,7 +185,16 @@ impl<'a> Walk<'a> {
             }
             _ => return Err(Obstacle::LeadsAway { at }),
         }
-        for used in self.info.info(instruction).used_registers() {
+        let info = self.info.info(instruction);
+        // A store may already give the block to whoever asks next. The stack is the thread's own.
+        let publishes = info
+            .used_memory()
+            .iter()
+            .any(|memory| is_written(memory.access()) && memory.base() != Register::RSP);
+        if publishes {
+            return Err(Obstacle::MemoryWritten { at });
+        }
+        for used in info.used_registers() {
             if !is_written(used.access()) {
                 continue;
             }

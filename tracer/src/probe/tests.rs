@@ -228,7 +228,6 @@ fn the_arguments_must_be_intact() {
         ("mov dil, 1", &[0x40, 0xb7, 1]),
         ("cmove rdi, rsi", &[0x48, 0x0f, 0x44, 0xfe]),
         ("pop rdi", &[0x5f]),
-        ("rep stosb", &[0xf3, 0xaa]),
     ];
     for &(name, clobber) in clobbers {
         let found = placed(Free, &[clobber, PUSH_RBP, RET]);
@@ -248,6 +247,21 @@ fn the_arguments_must_be_intact() {
     let mul: &[u8] = &[0x48, 0xf7, 0xe2];
     assert_eq!(placed(Calloc, &[mul, PUSH_RBP]), intact);
     assert_eq!(placed(Reallocarray, &[mul, PUSH_RBP]), gone);
+}
+
+#[test]
+fn nothing_may_have_been_given_away() {
+    // A free list: mov [rdi], rax; mov [rsi], rdi.
+    let link: &[u8] = &[0x48, 0x89, 0x07];
+    let publish: &[u8] = &[0x48, 0x89, 0x3e];
+    let found = placed(Free, &[link, publish, PUSH_RBP, RET]);
+    assert_eq!(found, entry_because(Obstacle::MemoryWritten { at: 0 }));
+    let locked: &[u8] = &[0xf0, 0x48, 0xff, 0x0e]; // lock dec qword ptr [rsi]
+    let found = placed(Free, &[locked, JNE, RET]);
+    assert_eq!(found, entry_because(Obstacle::MemoryWritten { at: 0 }));
+    let spill: &[u8] = &[0x48, 0x89, 0x7c, 0x24, 0xf8]; // mov [rsp-8], rdi
+    let found = placed(Free, &[spill, PUSH_RBP, RET]);
+    assert_eq!(found, (5, Cost::Emulated, Reason::FirstEmulated));
 }
 
 #[test]
