@@ -73,7 +73,9 @@ const MAX_FUNCTIONS: usize = 256;
 pub struct ModuleSymbols {
     /// The allocator functions it defines, with their code.
     pub allocator: Vec<FunctionCode>,
-    /// It defines `__libc_malloc`, which only glibc does: statically linked or as `libc.so.6`.
+    /// It is glibc, as `libc.so.6` or statically linked with its own allocator: it defines both
+    /// `__libc_malloc`, which allocators made to replace glibc's (tcmalloc, mimalloc) define as
+    /// well, and `__libc_start_main`, which they don't.
     pub is_glibc: bool,
     /// It has a symbol table beyond the dynamic one.
     pub has_symtab: bool,
@@ -105,13 +107,18 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         has_symtab: elf.symbol_table().is_some(),
         ..ModuleSymbols::default()
     };
+    let (mut has_libc_malloc, mut has_start_main) = (false, false);
     for symbol in elf.dynamic_symbols().chain(elf.symbols()) {
         if !symbol.is_definition() {
             continue;
         }
         let Ok(name) = symbol.name() else { continue };
         if name == "__libc_malloc" {
-            found.is_glibc = true;
+            has_libc_malloc = true;
+            continue;
+        }
+        if name == "__libc_start_main" {
+            has_start_main = true;
             continue;
         }
         let Some(function) = AllocatorFn::ALL
@@ -132,6 +139,7 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
             });
         }
     }
+    found.is_glibc = has_libc_malloc && has_start_main;
     Ok(found)
 }
 
