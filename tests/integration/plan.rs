@@ -139,7 +139,10 @@ fn check_cheap(code: &[u8], probe: &Probe) -> Result<()> {
 fn free_is_cheap(path: &str) -> Result<()> {
     let module = plan_of_file(path)?;
     let code = fs::read(path)?;
-    ensure!(module.probed == (path == GLIBC), "{path}: only glibc is probed");
+    ensure!(
+        module.probed == (path == GLIBC),
+        "{path}: only glibc is probed"
+    );
     let free = module.probe("free")?;
     ensure!(free.kind == "entry", "{free:?}");
     check_cheap(&code, free)?;

@@ -77,8 +77,8 @@ counters! {
     StackTableFullBytes = 12, "stack_table_full_bytes", AttributionLoss;
     /// Stacks not walked because every scratch slot of the CPU was in use.
     StackScratchBusy = 13, "stack_scratch_busy", AttributionLoss;
-    /// Stacks the kernel could not read.
-    StackUnreadable = 14, "stack_unreadable", AttributionLoss;
+    /// Walks that ended at a frame pointer that leads nowhere: code without frame pointers left something else in the register.
+    StackUnreadable = 14, "stack_unreadable", Note;
     /// Stacks cut at the depth limit.
     StackTruncated = 15, "stack_truncated", Note;
     /// Stacks that found the event ring full; each is sent again when it is next seen.

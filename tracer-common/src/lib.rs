@@ -16,5 +16,5 @@ mod records;
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
 pub use events::{EventHeader, EventKind, StackEvent};
-pub use hash::stack_hash;
+pub use hash::StackHash;
 pub use records::{Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};

@@ -44,7 +44,7 @@ pub struct LiveKey {
 pub struct LiveRecord {
     /// Bytes asked for.
     pub size: u64,
-    /// Stack it was allocated from, see [`stack_hash`](crate::stack_hash).
+    /// Stack it was allocated from, see [`StackHash`](crate::StackHash).
     pub stack: u64,
 }
 
@@ -52,7 +52,7 @@ pub struct LiveRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct StackKey {
-    /// Identity of the stack, see [`stack_hash`](crate::stack_hash); 0 for the allocations whose
+    /// Identity of the stack, see [`StackHash`](crate::StackHash); 0 for the allocations whose
     /// stack could not be read.
     pub stack: u64,
     /// Process.

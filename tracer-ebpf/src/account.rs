@@ -4,7 +4,6 @@
 //! and leaves it at the entry of free: it is out before the allocator can hand it to another
 //! thread, and in before anyone can free it.
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
@@ -311,7 +310,7 @@ fn put_back(task: &Task, call: &PendingCall) {
 fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
     add(Counter::AllocObjects, 1);
     add(Counter::AllocBytes, size);
-    let stack = stack::credit(ctx.as_ptr(), task, size);
+    let stack = stack::credit(ctx, task, size);
     let record = LiveRecord { size, stack };
     let key = live_key(task, address);
     match LIVE.insert(&key, &record, u64::from(BPF_NOEXIST)) {

@@ -13,6 +13,8 @@ pub(crate) trait Probe {
     fn stack_pointer(&self) -> u64;
     /// Instruction pointer.
     fn instruction_pointer(&self) -> u64;
+    /// Frame pointer.
+    fn frame_pointer(&self) -> u64;
     /// Cookie of the probed function.
     fn cookie(&self) -> u64;
 }
@@ -30,6 +32,12 @@ macro_rules! probe {
             fn instruction_pointer(&self) -> u64 {
                 // SAFETY: as above.
                 unsafe { (*self.regs).rip }
+            }
+
+            #[inline(always)]
+            fn frame_pointer(&self) -> u64 {
+                // SAFETY: as above.
+                unsafe { (*self.regs).rbp }
             }
 
             #[inline(always)]

@@ -15,6 +15,7 @@ mod maps;
 mod process;
 mod stack;
 mod task;
+mod walk;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};

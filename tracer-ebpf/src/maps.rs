@@ -11,6 +11,8 @@ use tracer_common::{
     TargetInfo,
 };
 
+use crate::walk::WINDOW_WORDS;
+
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: u32 = 1;
 
@@ -54,6 +56,8 @@ pub(crate) static COUNTERS: PerCpuArray<u64> =
 pub(crate) struct Scratch {
     /// 1 while a program uses the slot.
     pub(crate) busy: u64,
+    /// The part of the stack that is being walked.
+    pub(crate) window: [u64; WINDOW_WORDS],
     /// The event under construction.
     pub(crate) event: StackEvent,
 }

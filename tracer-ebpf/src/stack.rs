@@ -1,22 +1,23 @@
 //! Stacks: walked, identified, credited, and sent to user space the first time they are seen.
 
-use core::ffi::c_void;
-
-use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::programs::RetProbeContext;
 use tracer_common::limits::{MAX_FRAMES, SCRATCH_SLOTS};
-use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, stack_hash};
+use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey};
 
+use crate::context::Probe as _;
 use crate::count::{add, atomic_add, atomic_swap, bump};
 use crate::maps::{EVENTS, SCRATCH, STACKS, Scratch};
 use crate::task::Task;
+use crate::walk::{Walked, walk};
 
 const E2BIG: i32 = -7;
 
 /// Credits an allocation to the stack it came from, and returns the stack's identity; 0 where it
 /// could not be had.
 #[inline(always)]
-pub(crate) fn credit(ctx: *mut c_void, task: &Task, size: u64) -> u64 {
+pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> u64 {
     let Some(scratch) = acquire() else {
         bump(Counter::StackScratchBusy);
         return credit_unknown(task, size);
@@ -27,24 +28,10 @@ pub(crate) fn credit(ctx: *mut c_void, task: &Task, size: u64) -> u64 {
 }
 
 #[inline(always)]
-fn credit_with(scratch: *mut Scratch, ctx: *mut c_void, task: &Task, size: u64) -> u64 {
+fn credit_with(scratch: *mut Scratch, ctx: &RetProbeContext, task: &Task, size: u64) -> u64 {
     // SAFETY: the busy flag makes this program the slot's only user.
-    let event = unsafe { &mut (*scratch).event };
-    // SAFETY: the length is the buffer's own.
-    let bytes = unsafe {
-        bpf_get_stack(
-            ctx,
-            event.frames.as_mut_ptr().cast(),
-            (MAX_FRAMES * size_of::<u64>()) as u32,
-            u64::from(BPF_F_USER_STACK),
-        )
-    };
-    if bytes <= 0 {
-        bump(Counter::StackUnreadable);
-        return credit_unknown(task, size);
-    }
-    let len = bytes as usize / size_of::<u64>();
-    let stack = stack_hash(&event.frames, len);
+    let slot = unsafe { &mut *scratch };
+    let Walked { len, stack } = walk(slot, ctx.instruction_pointer(), ctx.frame_pointer());
     let Some(counters) = counters_of(task, stack) else {
         add(Counter::StackTableFullBytes, size);
         return credit_unknown(task, size);
@@ -52,7 +39,7 @@ fn credit_with(scratch: *mut Scratch, ctx: *mut c_void, task: &Task, size: u64) 
     add_allocation(counters, size);
     // SAFETY: a valid map value. Two CPUs may both find 0 and both send: user space keeps one.
     if unsafe { (*counters).sent } == 0 {
-        event.header = EventHeader {
+        slot.event.header = EventHeader {
             kind: EventKind::Stack as u32,
             frames: len as u32,
             tgid: task.tgid,

@@ -22,38 +22,48 @@ use crate::workspace::run;
 
 const FRAMES: [u32; 3] = [5, 20, 60];
 const MILLISECONDS: u32 = 500;
+/// With frame pointers every frame is walked; without, like most of what people run.
+const KINDS: [(&str, &str); 2] = [
+    ("frame pointers", "-fno-omit-frame-pointer"),
+    ("none", "-fomit-frame-pointer"),
+];
 const SIDES: [Side; 4] = [Side::Untraced, Side::Floor, Side::Tracer, Side::Peer];
 
 /// Every side in every round, at each depth of the stack.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
-    let binary = build(bench)?;
+    let mut binaries = Vec::new();
+    for (kind, flag) in KINDS {
+        binaries.push((kind, build(bench, flag)?));
+    }
     let mut table = Table::new("A malloc+free pair, by frames above the caller");
     for round in 1..=bench.rounds {
         eprintln!("    round {round} of {}", bench.rounds);
-        for side in SIDES {
-            let mut program = Program::start(&binary)?;
-            let attached = side
-                .attach(bench, program.child.id())
-                .with_context(|| format!("the side {}", side.name()))?;
-            // Page faults and cold caches of the first calls are nobody's cost.
-            program.time_pair(FRAMES[0], MILLISECONDS / 5)?;
-            for frames in FRAMES {
-                let nanoseconds = program.time_pair(frames, MILLISECONDS)?;
-                table.record(&format!("{frames} frames"), "ns", side, nanoseconds);
+        for (kind, binary) in &binaries {
+            for side in SIDES {
+                let mut program = Program::start(binary)?;
+                let attached = side
+                    .attach(bench, program.child.id())
+                    .with_context(|| format!("the side {}", side.name()))?;
+                // Page faults and cold caches of the first calls are nobody's cost.
+                program.time_pair(FRAMES[0], MILLISECONDS / 5)?;
+                for frames in FRAMES {
+                    let nanoseconds = program.time_pair(frames, MILLISECONDS)?;
+                    let row = format!("{frames} frames, {kind}");
+                    table.record(&row, "ns", side, nanoseconds);
+                }
+                attached.detach()?;
             }
-            attached.detach()?;
         }
     }
     Ok(table)
 }
 
-/// Without frame pointers, like most of what people run.
-fn build(bench: &Bench<'_>) -> Result<PathBuf> {
-    let binary = bench.folder.join("pair");
+fn build(bench: &Bench<'_>, flag: &str) -> Result<PathBuf> {
+    let binary = bench.folder.join(format!("pair{flag}"));
     run(bench
         .workspace
         .command("cc")
-        .args(["-O2", "-g", "-fomit-frame-pointer", "xtask/bench/pair.c"])
+        .args(["-O2", "-g", flag, "xtask/bench/pair.c"])
         .arg("-o")
         .arg(&binary))?;
     Ok(binary)
