@@ -1,28 +1,68 @@
 //! The amounts: more than 10 million allocator calls in C, C++ and Rust, from several threads,
 //! each program keeping its own ledger. Exact to the byte, with nothing lost.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::ledger::Ledger;
-use tests::tracing::Tracing;
+use tests::rung::{self, Rung};
+use tests::tracing::{self, Tracing};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
 
+/// Allocator calls for the rungs that the kernel would not choose: enough for every case.
+const FEW: &str = "200000";
+
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial::heavy("ledger::attach_c", || attach("ledger_c")),
-        trial::heavy("ledger::attach_cpp", || attach("ledger_cpp")),
-        trial::heavy("ledger::attach_rust", || attach("ledger_rust")),
-        trial::heavy("ledger::run_c", || run("ledger_c")),
-        trial::heavy("ledger::run_cpp", || run("ledger_cpp")),
-        trial::heavy("ledger::run_rust", || run("ledger_rust")),
-    ]
+    let mut trials = vec![trial::root("ledger::best_rung", best_rung)];
+    for language in ["c", "cpp", "rust"] {
+        let workload = format!("ledger_{language}");
+        for rung in rung::ALL {
+            let arguments: &[&str] = if rung.is_default() { &[] } else { &[FEW] };
+            let (name, workload) = (format!("ledger::attach_{language}"), workload.clone());
+            trials.push(trial::heavy(&rung.trial(&name), move || {
+                attach(&workload, arguments, rung)
+            }));
+        }
+        trials.push(trial::heavy(
+            &format!("ledger::run_{language}"),
+            move || run(&workload),
+        ));
+    }
+    trials
+}
+
+/// The kernel decides by what it has. Where that fails, everything still works, and nothing else
+/// would tell.
+fn best_rung() -> Result<()> {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next(), numbers.next());
+    let expected = if version >= (Some(6), Some(13)) {
+        "uprobe_session"
+    } else if version >= (Some(6), Some(10)) {
+        "uprobe_multi"
+    } else {
+        // Either, since distributions carry features back.
+        "probes: "
+    };
+    let output = tracing::tracer(["doctor"])?.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        said.contains(expected),
+        "no {expected} on {release}: {said}"
+    );
+    Ok(())
 }
 
 /// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
-fn attach(name: &str) -> Result<()> {
-    let mut workload = Workload::start(name, &[])?;
-    let tracing = Tracing::attach(workload.pid())?;
+fn attach(name: &str, arguments: &[&str], rung: Rung) -> Result<()> {
+    let mut workload = Workload::start(name, arguments)?;
+    let tracing = rung.attach(workload.pid())?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     let profile = tracing.stop()?;
@@ -36,7 +76,7 @@ fn attach(name: &str) -> Result<()> {
 /// From the first allocation to the last, those of the C library's own start and end included:
 /// what was allocated below the ledger's functions must agree.
 fn run(name: &str) -> Result<()> {
-    let mut tracing = Tracing::run([binaries::workload(name)?.as_os_str(), "200000".as_ref()])?;
+    let mut tracing = Tracing::run([binaries::workload(name)?.as_os_str(), FEW.as_ref()])?;
     let child = tracing.child();
     child.wait_line(|child| &child.stdout, "`ready`", |line| line == "ready")?;
     child.write(b"\n")?;

@@ -5,27 +5,34 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use tests::ledger::Ledger;
+use tests::rung::{self, Rung};
 use tests::tracing::Tracing;
 use tests::workload::Workload;
 use tests::{profile, trial};
 use tracer::profile::Values;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial::root("lifetimes::attach_in_midlife", midlife),
+    let mut trials = vec![
         trial::root("lifetimes::fork", fork),
         trial::root("lifetimes::followed_fork", followed_fork),
         trial::root("lifetimes::exec", exec),
         trial::root("lifetimes::exit", exit),
         trial::root("lifetimes::killed", killed),
-        trial::root("lifetimes::longjmp", longjmp),
-    ]
+    ];
+    for rung in rung::ALL {
+        let midlife = move || midlife(rung);
+        let name = rung.trial("lifetimes::attach_in_midlife");
+        trials.push(trial::root(&name, midlife));
+        let longjmp = move || longjmp(rung);
+        trials.push(trial::root(&rung.trial("lifetimes::longjmp"), longjmp));
+    }
+    trials
 }
 
 /// Frees of memory from before the attach are counted as such and take nothing from what was seen.
-fn midlife() -> Result<()> {
+fn midlife(rung: Rung) -> Result<()> {
     let mut workload = Workload::start("midlife", &[])?;
-    let tracing = Tracing::attach(workload.pid())?;
+    let tracing = rung.attach(workload.pid())?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     let profile = tracing.stop()?;
@@ -172,9 +179,9 @@ fn killed() -> Result<()> {
 }
 
 /// A call that never returns must not swallow the next one of its thread.
-fn longjmp() -> Result<()> {
+fn longjmp(rung: Rung) -> Result<()> {
     let mut workload = Workload::start("jumper", &[])?;
-    let tracing = Tracing::attach(workload.pid())?;
+    let tracing = rung.attach(workload.pid())?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     let profile = tracing.stop()?;

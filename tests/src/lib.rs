@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod memory;
 pub mod process;
 pub mod profile;
+pub mod rung;
 pub mod tracing;
 pub mod trial;
 pub mod wait;

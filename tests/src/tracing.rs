@@ -66,15 +66,14 @@ impl Tracing {
         })
     }
 
-    /// Waits until every call counts.
+    /// Waits until every call counts, and returns the line that says so.
     ///
     /// # Errors
     /// The tracer ended instead.
-    pub fn wait_attached(&mut self) -> Result<()> {
+    pub fn wait_attached(&mut self) -> Result<String> {
         let attached = |line: &str| line.starts_with("attached to");
         self.child
-            .wait_line(|child| &child.stderr, "`attached to`", attached)?;
-        Ok(())
+            .wait_line(|child| &child.stderr, "`attached to`", attached)
     }
 
     /// Starts a command under `tracer run`.

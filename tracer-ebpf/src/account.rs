@@ -19,11 +19,12 @@ use crate::task::{self, Task};
 const EEXIST: i32 = -17;
 const E2BIG: i32 = -7;
 
-/// Entry of an allocating function: note what is asked for.
+/// Entry of an allocating function: note what is asked for. Returns whether the return of this call
+/// must be seen: not for another process, and not for a call from inside another one.
 #[inline(always)]
-pub(crate) fn alloc_entry(ctx: &ProbeContext) {
+pub(crate) fn alloc_entry(ctx: &ProbeContext) -> bool {
     let Some(task) = task::traced_or_foreign() else {
-        return;
+        return false;
     };
     let argument = |n| ctx.arg::<u64>(n).unwrap_or(0);
     let (first, second) = (argument(0), argument(1));
@@ -49,10 +50,10 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
             call.size = argument(2);
             call.result_pointer = first;
         }
-        _ => return,
+        _ => return false,
     }
     let Some(pending) = enter(ctx, &task, &call) else {
-        return;
+        return false;
     };
     if call.old_address != 0
         && let Some(record) = take(&task, call.old_address)
@@ -65,6 +66,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
         call.sized_free = (*pending).sized_free;
         *pending = call;
     }
+    true
 }
 
 /// `nmemb * size`. A call where this overflows returns NULL, so the value only has to differ from

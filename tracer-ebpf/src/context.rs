@@ -1,7 +1,7 @@
 //! What a probe reads from the registers.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 /// Bytes that a return takes off the stack: on x86-64 the return address.
@@ -17,6 +17,9 @@ pub(crate) trait Probe {
     fn frame_pointer(&self) -> u64;
     /// Cookie of the probed function.
     fn cookie(&self) -> u64;
+    /// Whether a session's program runs for the return of a call: the probed instruction is then not
+    /// the one that comes next.
+    fn is_return(&self) -> bool;
 }
 
 macro_rules! probe {
@@ -44,6 +47,12 @@ macro_rules! probe {
             fn cookie(&self) -> u64 {
                 // SAFETY: the context is the one the program was called with.
                 unsafe { bpf_get_attach_cookie(self.as_ptr()) }
+            }
+
+            #[inline(always)]
+            fn is_return(&self) -> bool {
+                // SAFETY: as above.
+                self.instruction_pointer() != unsafe { bpf_get_func_ip(self.as_ptr()) }
             }
         }
     )+};

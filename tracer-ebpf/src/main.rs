@@ -2,7 +2,8 @@
 //! do lives in the modules.
 //!
 //! Every probe program exists twice, for multi-uprobe links and for perf-event uprobes: the
-//! attach type is part of a program, so the choice can't be made at attach.
+//! attach type is part of a program, so the choice can't be made at attach. Where the kernel has
+//! uprobe sessions, one program takes the place of two.
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "atomics, see count.rs")]
@@ -17,22 +18,26 @@ mod stack;
 mod task;
 mod walk;
 
+use core::ffi::c_void;
+
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+
+use crate::context::Probe as _;
 
 macro_rules! probes {
     ($($(#[$attr:meta])* $multi:ident, $single:ident ($ctx:ty) => $run:path, $macro:ident;)+) => {$(
         $(#[$attr])*
         #[$macro(multi)]
         fn $multi(ctx: $ctx) -> u32 {
-            $run(&ctx);
+            let _ = $run(&ctx);
             0
         }
 
         $(#[$attr])*
         #[$macro]
         fn $single(ctx: $ctx) -> u32 {
-            $run(&ctx);
+            let _ = $run(&ctx);
             0
         }
     )+};
@@ -47,6 +52,22 @@ probes! {
     free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
     /// Entry of a freeing function that is told the size.
     sized_free_entry_multi, sized_free_entry(ProbeContext) => account::sized_free_entry, uprobe;
+}
+
+/// Entry and return of an allocating function as one session. A result other than 0 at the entry
+/// spares the call its return probe.
+///
+/// Written without aya's macro, which knows no sessions and always returns 0. The section's name is
+/// one that aya accepts; user space loads the program itself (tracer/src/bpf/session.rs).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe.multi")]
+fn alloc_session(ctx: *mut c_void) -> u32 {
+    let at_return = RetProbeContext::new(ctx);
+    if at_return.is_return() {
+        account::alloc_return(&at_return);
+        return 0;
+    }
+    u32::from(!account::alloc_entry(&ProbeContext::new(ctx)))
 }
 
 /// `sched:sched_process_exec`

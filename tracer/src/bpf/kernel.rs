@@ -1,19 +1,21 @@
 //! The loaded programs, their links and their maps.
 
 use std::collections::HashMap as StdHashMap;
+use std::error::Error;
 use std::fs::File;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
-use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::{Config, Counter, LiveKey, LiveRecord, StackCounters, StackKey, TargetInfo};
 
 use super::error::chain;
+use super::ladder::ProbeKind;
+use super::session::SessionProgram;
 use super::{BpfError, KernelEvent, btf, events};
 use crate::probe::{AttachPlan, Probe};
 
@@ -49,37 +51,24 @@ pub struct StackAmounts {
     pub counters: StackCounters,
 }
 
-/// Names of the programs for one way of attaching.
-struct Programs {
-    kind: &'static str,
-    alloc_entry: &'static str,
-    alloc_return: &'static str,
-    free_entry: &'static str,
-    sized_free_entry: &'static str,
+/// The program that takes the place of `alloc_entry` and `alloc_return`.
+const ALLOC_SESSION: &str = "alloc_session";
+
+/// Probes in place.
+enum Link {
+    Aya(&'static str, UProbeLinkId),
+    /// Out when it is dropped.
+    Session(OwnedFd),
 }
-
-static MULTI: Programs = Programs {
-    kind: "uprobe_multi",
-    alloc_entry: "alloc_entry_multi",
-    alloc_return: "alloc_return_multi",
-    free_entry: "free_entry_multi",
-    sized_free_entry: "sized_free_entry_multi",
-};
-
-static SINGLE: Programs = Programs {
-    kind: "perf-event uprobes",
-    alloc_entry: "alloc_entry",
-    alloc_return: "alloc_return",
-    free_entry: "free_entry",
-    sized_free_entry: "sized_free_entry",
-};
 
 /// The eBPF side, loaded. Dropping it detaches everything; so does the end of the process,
 /// however it ends, because nothing is pinned.
 pub struct Kernel {
     ebpf: Ebpf,
-    programs: &'static Programs,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    kind: ProbeKind,
+    /// Where the kind is [`ProbeKind::Session`].
+    session: Option<SessionProgram>,
+    links: Vec<Link>,
     targets: HashMap<MapData, u32, TargetInfo>,
     live: HashMap<MapData, LiveKey, LiveRecord>,
     stacks: HashMap<MapData, StackKey, StackCounters>,
@@ -89,7 +78,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs and hooks exec and exit; no probe is attached and nothing is counted
-    /// yet.
+    /// yet. Without a `kind` the best that the kernel has is taken.
     ///
     /// # Errors
     ///
@@ -98,6 +87,7 @@ impl Kernel {
         limits: Limits,
         follow_forks: bool,
         pidns: Option<(u64, u64)>,
+        kind: Option<ProbeKind>,
     ) -> Result<Self, BpfError> {
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
@@ -120,20 +110,17 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
-        // A pid that selects the whole process and not one thread came with 6.10.
-        let multi =
-            is_uprobe_multi_supported(UProbeMultiFeature::ProcessScopedPidFilter).unwrap_or(false);
-        let programs = if multi { &MULTI } else { &SINGLE };
-        for name in [
-            programs.alloc_entry,
-            programs.alloc_return,
-            programs.free_entry,
-            programs.sized_free_entry,
-        ] {
-            uprobe(&mut ebpf, name)?
-                .load()
-                .map_err(|error| load_error(name, &error))?;
+        let kind = kind.unwrap_or_else(ProbeKind::best);
+        let programs = kind.programs();
+        let session = (kind == ProbeKind::Session)
+            .then(|| SessionProgram::load(OBJECT, ALLOC_SESSION, map_fds(&ebpf)))
+            .transpose()?;
+        if session.is_none() {
+            load_uprobe(&mut ebpf, programs.alloc_entry)?;
+            load_uprobe(&mut ebpf, programs.alloc_return)?;
         }
+        load_uprobe(&mut ebpf, programs.free_entry)?;
+        load_uprobe(&mut ebpf, programs.sized_free_entry)?;
         for (name, tracepoint) in [
             ("process_exec", Some("sched_process_exec")),
             ("process_exit", Some("sched_process_exit")),
@@ -149,11 +136,7 @@ impl Kernel {
             program.load().map_err(|error| load_error(name, &error))?;
             program
                 .attach(tracepoint)
-                .map_err(|error| BpfError::Attach {
-                    program: name,
-                    module: PathBuf::from(tracepoint),
-                    reason: chain(&error),
-                })?;
+                .map_err(|error| attach_error(name, Path::new(tracepoint), &error))?;
         }
         Ok(Self {
             targets: take(&mut ebpf, "TARGETS")?,
@@ -161,16 +144,17 @@ impl Kernel {
             stacks: take(&mut ebpf, "STACKS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             ring: take(&mut ebpf, "EVENTS")?,
-            programs,
+            kind,
+            session,
             links: Vec::new(),
             ebpf,
         })
     }
 
-    /// `uprobe_multi` or `perf-event uprobes`.
+    /// How the probes are placed: `uprobe_session`, `uprobe_multi` or `perf-event uprobes`.
     #[must_use]
-    pub fn probe_kind(&self) -> &'static str {
-        self.programs.kind
+    pub const fn probe_kind(&self) -> &'static str {
+        self.kind.name()
     }
 
     /// Places the probes of a plan into a module. They stay silent for a process until
@@ -190,34 +174,56 @@ impl Kernel {
         scope: Scope,
     ) -> Result<(), BpfError> {
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let scope = match scope {
-            Scope::Process(pid) => UProbeScope::OneProcess(pid),
-            Scope::Everything => UProbeScope::AllProcesses,
-        };
         let (sized, plain): (Vec<_>, Vec<_>) = plan
             .freeing
             .iter()
             .partition(|probe| probe.function.is_sized_free());
         let allocating: Vec<_> = plan.allocating.iter().collect();
-        for (name, probes) in [
-            (self.programs.alloc_return, &allocating),
-            (self.programs.free_entry, &plain),
-            (self.programs.sized_free_entry, &sized),
-            (self.programs.alloc_entry, &allocating),
-        ] {
-            if probes.is_empty() {
-                continue;
-            }
-            let points = probes.iter().map(|probe| attach_point(probe));
-            let link = uprobe(&mut self.ebpf, name)?
-                .attach(points, &target, scope)
-                .map_err(|error| BpfError::Attach {
-                    program: name,
-                    module: path.to_owned(),
-                    reason: chain(&error),
-                })?;
-            self.links.push((name, link));
+        let programs = self.kind.programs();
+        // Entries of allocating functions last: what they give out must be seen freed.
+        if self.session.is_none() {
+            self.place(programs.alloc_return, &allocating, &target, path, scope)?;
         }
+        self.place(programs.free_entry, &plain, &target, path, scope)?;
+        self.place(programs.sized_free_entry, &sized, &target, path, scope)?;
+        let Some(session) = &self.session else {
+            return self.place(programs.alloc_entry, &allocating, &target, path, scope);
+        };
+        if !allocating.is_empty() {
+            let points = allocating.iter().map(|probe| attach_point(probe));
+            let process = match scope {
+                Scope::Process(pid) => Some(pid),
+                Scope::Everything => None,
+            };
+            let link = session
+                .attach(&target, points, process)
+                .map_err(|error| attach_error(ALLOC_SESSION, path, &error))?;
+            self.links.push(Link::Session(link));
+        }
+        Ok(())
+    }
+
+    /// Places one of aya's programs.
+    fn place(
+        &mut self,
+        program: &'static str,
+        probes: &[&Probe],
+        target: &Path,
+        path: &Path,
+        scope: Scope,
+    ) -> Result<(), BpfError> {
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let points = probes.iter().map(|probe| attach_point(probe));
+        let scope = match scope {
+            Scope::Process(pid) => UProbeScope::OneProcess(pid),
+            Scope::Everything => UProbeScope::AllProcesses,
+        };
+        let link = uprobe(&mut self.ebpf, program)?
+            .attach(points, target, scope)
+            .map_err(|error| attach_error(program, path, &error))?;
+        self.links.push(Link::Aya(program, link));
         Ok(())
     }
 
@@ -228,14 +234,13 @@ impl Kernel {
     /// The kernel refused; the end of the process will take them out.
     pub fn detach(&mut self) -> Result<(), BpfError> {
         // Entries first, so that no call begins whose return would not be seen.
-        for (name, link) in std::mem::take(&mut self.links).into_iter().rev() {
-            uprobe(&mut self.ebpf, name)?
-                .detach(link)
-                .map_err(|error| BpfError::Attach {
-                    program: name,
-                    module: PathBuf::from("(detaching)"),
-                    reason: chain(&error),
-                })?;
+        for link in std::mem::take(&mut self.links).into_iter().rev() {
+            match link {
+                Link::Aya(program, link) => uprobe(&mut self.ebpf, program)?
+                    .detach(link)
+                    .map_err(|error| attach_error(program, Path::new("(detaching)"), &error))?,
+                Link::Session(link) => drop(link),
+            }
         }
         Ok(())
     }
@@ -302,7 +307,6 @@ impl Kernel {
     /// Becomes readable when there are events.
     #[must_use]
     pub fn event_fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd as _;
         self.ring.as_fd()
     }
 
@@ -366,10 +370,34 @@ fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, 
         .ok_or(BpfError::Missing(name))
 }
 
-fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError> {
+fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), BpfError> {
+    uprobe(ebpf, name)?
+        .load()
+        .map_err(|error| load_error(name, &error))
+}
+
+/// The maps of the kinds that the object has.
+fn map_fds(ebpf: &Ebpf) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+    ebpf.maps().filter_map(|(name, map)| match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            Some((name, data.fd().as_fd()))
+        }
+        _ => None,
+    })
+}
+
+fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError> {
     ebpf.take_map(name)
         .and_then(|map| M::try_from(map).ok())
         .ok_or(BpfError::Missing(name))
+}
+
+fn attach_error(program: &'static str, module: &Path, error: &dyn Error) -> BpfError {
+    BpfError::Attach {
+        program,
+        module: module.to_owned(),
+        reason: chain(error),
+    }
 }
 
 fn load_error(program: &'static str, error: &ProgramError) -> BpfError {

@@ -6,7 +6,10 @@ mod btf;
 mod error;
 mod events;
 mod kernel;
+mod ladder;
+mod session;
 
 pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
 pub use kernel::{Kernel, Limits, Scope, StackAmounts};
+pub use ladder::ProbeKind;

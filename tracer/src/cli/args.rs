@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tracer_common::limits::{DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS};
 
+use crate::bpf::ProbeKind;
 use crate::export::Format;
 use crate::profile::ValueKind;
 
@@ -102,6 +103,9 @@ pub(super) struct RecordingArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS,
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
     pub(super) max_stacks: u32,
+    /// How to place the probes, where not as the kernel does best; for tests and measurements
+    #[arg(long, value_enum, hide = true)]
+    pub(super) probes: Option<ProbesArg>,
     /// Say nothing but errors
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -189,6 +193,27 @@ impl From<FormatArg> for Format {
             FormatArg::Folded => Self::Folded,
             FormatArg::Json => Self::Json,
             FormatArg::Text => Self::Text,
+        }
+    }
+}
+
+/// How the probes are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProbesArg {
+    /// One session for entry and return
+    Session,
+    /// Multi-uprobe links
+    Multi,
+    /// Perf events
+    Perf,
+}
+
+impl From<ProbesArg> for ProbeKind {
+    fn from(probes: ProbesArg) -> Self {
+        match probes {
+            ProbesArg::Session => Self::Session,
+            ProbesArg::Multi => Self::Multi,
+            ProbesArg::Perf => Self::Perf,
         }
     }
 }

@@ -11,7 +11,7 @@ use tracer_common::Counter;
 
 use super::SessionError;
 use super::allocator::{Found, Searched};
-use crate::bpf::{Kernel, Limits, Scope};
+use crate::bpf::{Kernel, Limits, ProbeKind, Scope};
 use crate::process::{AddressSpace, Root, pid_namespace};
 
 /// Rounds of each measurement; the median counts.
@@ -67,22 +67,22 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
     )
 }
 
-/// Measures in a thread of its own, so that no attach waits for it. Where it fails there is no
+/// Measures, with probes of the session's own kind, in a thread of its own, so that no attach waits for it. Where it fails there is no
 /// estimate, and nothing else changes.
-pub(super) fn calibrate() -> Arc<OnceLock<EventCosts>> {
+pub(super) fn calibrate(kind: Option<ProbeKind>) -> Arc<OnceLock<EventCosts>> {
     let result = Arc::new(OnceLock::new());
     let slot = Arc::clone(&result);
     let _ = std::thread::Builder::new()
         .name("calibration".to_owned())
         .spawn(move || {
-            if let Ok(costs) = measure() {
+            if let Ok(costs) = measure(kind) {
                 let _ = slot.set(costs);
             }
         });
     result
 }
 
-fn measure() -> Result<EventCosts, SessionError> {
+fn measure(kind: Option<ProbeKind>) -> Result<EventCosts, SessionError> {
     let mut subject = Subject::start()?;
     let untraced = subject.median()?;
     let pid = subject.child.id();
@@ -93,7 +93,7 @@ fn measure() -> Result<EventCosts, SessionError> {
         live: 4 * CALLS as u32,
         stacks: 64,
     };
-    let mut kernel = Kernel::load(small, false, pid_namespace()?)?;
+    let mut kernel = Kernel::load(small, false, pid_namespace()?, kind)?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
     for allocator in &found.glibc {
         kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;

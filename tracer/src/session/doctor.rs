@@ -179,7 +179,7 @@ fn bpf_switch() -> Check {
 
 fn programs() -> Check {
     let small = Limits { live: 1, stacks: 1 };
-    match Kernel::load(small, false, None) {
+    match Kernel::load(small, false, None, None) {
         Ok(kernel) => {
             let found = format!(
                 "the kernel takes tracer's programs; probes: {}",

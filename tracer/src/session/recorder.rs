@@ -17,7 +17,7 @@ use super::snapshot::{self, Seen};
 use super::verdict::Findings;
 use super::wake::{pidfd, watch};
 use super::{Allocator, SessionError};
-use crate::bpf::{Kernel, KernelEvent, Limits, ProcessChange, Scope};
+use crate::bpf::{Kernel, KernelEvent, Limits, ProbeKind, ProcessChange, Scope};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::{Profile, Verdict};
 
@@ -28,6 +28,8 @@ pub struct Options {
     pub limits: Limits,
     /// Count the children that the target forks, too.
     pub follow_forks: bool,
+    /// How to place the probes, where not as the kernel does best.
+    pub probes: Option<ProbeKind>,
 }
 
 /// What to record.
@@ -164,7 +166,12 @@ impl Session {
                     .to_owned(),
             ));
         }
-        let mut kernel = Kernel::load(options.limits, options.follow_forks, namespace)?;
+        let mut kernel = Kernel::load(
+            options.limits,
+            options.follow_forks,
+            namespace,
+            options.probes,
+        )?;
         let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let scope = if options.follow_forks {
             Scope::Everything
@@ -195,7 +202,7 @@ impl Session {
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),
-            costs: cost::calibrate(),
+            costs: cost::calibrate(options.probes),
         })
     }
 

@@ -1,0 +1,259 @@
+//! Uprobe sessions (Linux 6.13): one program and one link for entry and return of a function, whose
+//! entry can do without the return. aya has no such attach type, so this file loads and links by
+//! bpf(2) itself.
+//!
+//! It shares the object and the maps that aya has loaded, and makes none of its own.
+
+use std::collections::HashSet;
+use std::ffi::{CString, c_char};
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::relocation::EbpfRelocationError;
+use aya_obj::{Object, ParseError};
+
+use super::BpfError;
+use super::error::chain;
+
+const SESSION: u32 = bpf_attach_type::BPF_TRACE_UPROBE_SESSION as u32;
+
+/// Bytes of the verifier's log that an error carries: its end names what was refused.
+const LOG_TAIL: usize = 2_000;
+
+/// A loaded program for the entries and returns of functions.
+pub(super) struct SessionProgram {
+    fd: OwnedFd,
+}
+
+/// A place in a file, and the cookie for it.
+struct Place {
+    offset: u64,
+    cookie: u64,
+}
+
+impl SessionProgram {
+    /// Whether the kernel has sessions: one that has them looks at the file that is to be probed,
+    /// which is a folder here; another refuses the attach type before.
+    pub(super) fn is_supported() -> bool {
+        // r0 = 0; exit
+        let empty = [instruction(0xb7), instruction(0x95)];
+        let place = Place {
+            offset: 0,
+            cookie: 0,
+        };
+        load(&empty, c"GPL", "", &mut [])
+            .and_then(|fd| link(&fd, Path::new("/"), &[place], None))
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+    }
+
+    /// Loads the program `name` of an object, against maps that exist.
+    pub(super) fn load<'a>(
+        object: &[u8],
+        name: &'static str,
+        maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+    ) -> Result<Self, BpfError> {
+        let (instructions, license) = relocated(object, name, maps)?;
+        match load(&instructions, &license, name, &mut []) {
+            Ok(fd) => Ok(Self { fd }),
+            Err(error) => {
+                // Once more for the log, which costs the verifier much time.
+                let mut log = vec![0; 1 << 20];
+                let _ = load(&instructions, &license, name, &mut log);
+                let mut reason = error.to_string();
+                if let Some(tail) = log_tail(&log) {
+                    reason = format!("{reason}; the verifier's log ends with:\n{tail}");
+                }
+                Err(BpfError::LoadProgram {
+                    program: name,
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// Places the program at entry and return of functions in a file. Dropping the result takes it
+    /// out.
+    pub(super) fn attach(
+        &self,
+        file: &Path,
+        points: impl Iterator<Item = UProbeAttachPoint<'static>>,
+        process: Option<NonZeroU32>,
+    ) -> io::Result<OwnedFd> {
+        let places: Vec<Place> = points
+            .map(|point| match point.location {
+                UProbeAttachLocation::AbsoluteOffset(offset) => Ok(Place {
+                    offset,
+                    cookie: point.cookie.unwrap_or(0),
+                }),
+                UProbeAttachLocation::Symbol(_) | UProbeAttachLocation::SymbolOffset(..) => {
+                    Err(io::ErrorKind::Unsupported)
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        link(&self.fd, file, &places, process)
+    }
+}
+
+/// A program's instructions with the maps' descriptors in them, and its licence.
+fn relocated<'a>(
+    object: &[u8],
+    name: &'static str,
+    maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+) -> Result<(Vec<bpf_insn>, CString), BpfError> {
+    let refused = |error: &EbpfRelocationError| BpfError::Load(chain(error));
+    let mut object =
+        Object::parse(object).map_err(|error: ParseError| BpfError::Load(chain(&error)))?;
+    let program = object.programs.get(name).ok_or(BpfError::Missing(name))?;
+    let (key, license) = (program.function_key(), program.license.clone());
+    let sections: HashSet<usize> = object.functions.keys().map(|&(index, _)| index).collect();
+    let definitions = std::mem::take(&mut object.maps);
+    let known = maps.filter_map(|(map, fd)| {
+        let definition = definitions.get(map)?;
+        Some((map, fd.as_raw_fd(), definition))
+    });
+    object
+        .relocate_maps(known, &sections)
+        .map_err(|error| refused(&error))?;
+    object
+        .relocate_calls(&sections)
+        .map_err(|error| refused(&error))?;
+    let function = object.functions.remove(&key);
+    let function = function.ok_or(BpfError::Missing(name))?;
+    Ok((function.instructions, license))
+}
+
+/// An instruction whose operands are all 0.
+fn instruction(code: u8) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    }
+}
+
+/// `BPF_PROG_LOAD`. The verifier writes to `log` unless that is empty.
+fn load(
+    instructions: &[bpf_insn],
+    license: &std::ffi::CStr,
+    name: &str,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed();
+    // SAFETY: all bytes are 0, which is a value of every part of the union.
+    let part = unsafe { &mut attributes.__bindgen_anon_3 };
+    part.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+    part.expected_attach_type = SESSION;
+    part.insns = instructions.as_ptr() as u64;
+    part.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    part.license = license.as_ptr() as u64;
+    // The last byte stays 0.
+    let room = part.prog_name.len() - 1;
+    for (to, from) in part.prog_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    if !log.is_empty() {
+        part.log_level = 1;
+        part.log_buf = log.as_mut_ptr() as u64;
+        part.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
+    }
+    // A signal interrupts the verifier.
+    for _ in 0..4 {
+        // SAFETY: instructions, licence and log outlive the call, with the lengths given.
+        match unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) } {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    // SAFETY: as above.
+    unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) }
+}
+
+/// `BPF_LINK_CREATE`, for one process or all.
+fn link(
+    program: &OwnedFd,
+    file: &Path,
+    places: &[Place],
+    process: Option<NonZeroU32>,
+) -> io::Result<OwnedFd> {
+    let path = CString::new(file.as_os_str().as_bytes())?;
+    let offsets: Vec<u64> = places.iter().map(|place| place.offset).collect();
+    let cookies: Vec<u64> = places.iter().map(|place| place.cookie).collect();
+    let mut attributes = zeroed();
+    // SAFETY: all bytes are 0, which is a value of every part of the union.
+    let part = unsafe { &mut attributes.link_create };
+    part.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    part.attach_type = SESSION;
+    // SAFETY: as above.
+    let uprobes = unsafe { &mut part.__bindgen_anon_3.uprobe_multi };
+    uprobes.path = path.as_ptr() as u64;
+    uprobes.offsets = offsets.as_ptr() as u64;
+    uprobes.cookies = cookies.as_ptr() as u64;
+    uprobes.cnt = u32::try_from(places.len()).map_err(io::Error::other)?;
+    uprobes.pid = process.map_or(0, NonZeroU32::get);
+    // SAFETY: path, offsets and cookies outlive the call, with the length given.
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attributes) }
+}
+
+const fn zeroed() -> bpf_attr {
+    // SAFETY: a union of integers and of structures of them.
+    unsafe { std::mem::zeroed() }
+}
+
+/// bpf(2) for the commands that make a descriptor.
+///
+/// # Safety
+///
+/// The part of `attributes` that belongs to `command` is set, and its pointers are valid during the
+/// call for the lengths beside them.
+unsafe fn bpf(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads no more than the size given; the rest is the caller's promise.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_int,
+            std::ptr::from_ref(attributes),
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for this call; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The last lines of a verifier's log; `None` where it says nothing.
+fn log_tail(log: &[u8]) -> Option<String> {
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    let start = end.saturating_sub(LOG_TAIL);
+    let text = String::from_utf8_lossy(&log[start..end]);
+    // What was cut in the middle of a line goes with that line.
+    let text = match text.split_once('\n') {
+        Some((_, rest)) if start > 0 => rest,
+        _ => &text,
+    };
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_log_is_whole_lines() {
+        assert_eq!(log_tail(b"one\ntwo\n\0\0\0"), Some("one\ntwo".to_owned()));
+        assert_eq!(log_tail(&[0; 8]), None);
+        let long = "a line\n".repeat(1_000);
+        let tail = log_tail(long.as_bytes()).unwrap_or_default();
+        assert!(tail.starts_with("a line\n") && tail.ends_with("a line"));
+        assert!(tail.len() < LOG_TAIL && tail.len() > LOG_TAIL - 20);
+    }
+}
