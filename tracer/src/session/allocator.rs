@@ -6,7 +6,9 @@ use std::os::linux::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::SessionError;
 use crate::probe::AttachPlan;
 use crate::process::{
     AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
@@ -103,6 +105,34 @@ impl Found {
             name: who.name.clone(),
             hint: self.hint(),
         }
+    }
+
+    /// Judges a recording in which no probe fired, by how far the target's heap moved meanwhile, in
+    /// bytes where that is known: if it did, the wrong allocator was probed.
+    pub(super) fn check_silence(
+        &self,
+        elapsed: Duration,
+        moved: Option<u64>,
+    ) -> Result<(), SessionError> {
+        /// Stacks that grow and pages that are first touched move the figures a little.
+        const NOISE: u64 = 256 << 10;
+        let Some(moved) = moved.filter(|&moved| moved > NOISE) else {
+            return Ok(());
+        };
+        let hint = match self.others.first() {
+            Some(other) => format!(
+                "its allocator is most likely the one in {}; only glibc's can be traced so far",
+                other.display()
+            ),
+            None => "it maps its memory itself or through a runtime of its own (Go, Java); \
+                     only glibc's allocator can be traced so far"
+                .to_owned(),
+        };
+        Err(SessionError::NeverFired {
+            seconds: elapsed.as_secs_f64(),
+            changed: moved >> 10,
+            hint,
+        })
     }
 
     /// What serves the process instead.

@@ -42,6 +42,23 @@ impl EventCosts {
             0.0
         }
     }
+
+    /// The rate of events and what they took from the target, for the profile.
+    pub(super) fn note(&self, counters: &[(Counter, u64)], elapsed: Duration) -> Option<String> {
+        let (allocations, frees) = events(counters);
+        let seconds = elapsed.as_secs_f64();
+        (seconds > 0.0).then(|| {
+            format!(
+                "tracing took about {:.1}% of one CPU from the target: {:.0} allocations/s at {:.1} us, \
+                 {:.0} frees/s at {:.1} us (measured here, under {FRAMES} frames)",
+                self.share(allocations, frees, elapsed) * 100.0,
+                allocations as f64 / seconds,
+                self.allocation / 1e3,
+                frees as f64 / seconds,
+                self.free / 1e3,
+            )
+        })
+    }
 }
 
 /// How often the target was stopped by a probe on an allocation, and by one on a free.

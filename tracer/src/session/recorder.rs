@@ -296,7 +296,11 @@ impl Session {
             &counters,
             findings,
         );
-        self.check_fired(&profile, elapsed, heap_at_end)?;
+        if profile.samples.is_empty() && matches!(profile.verdict, Verdict::Inconclusive { .. }) {
+            let moved = self.heap_at_start.zip(heap_at_end);
+            let moved = moved.map(|(start, end)| start.distance(&end));
+            self.found.check_silence(elapsed, moved)?;
+        }
         profile.metadata.source = format!(
             "{} {} (pid {}) for {:.1} s{}",
             self.mode,
@@ -316,10 +320,9 @@ impl Session {
         profile.metadata.period = 1;
         let notes = self.notes(&profile);
         profile.metadata.notes.extend(notes);
-        profile
-            .metadata
-            .notes
-            .extend(self.cost_note(&counters, elapsed));
+        let costs = self.costs.get();
+        let cost_note = costs.and_then(|costs| costs.note(&counters, elapsed));
+        profile.metadata.notes.extend(cost_note);
         Ok(Recording {
             profile,
             ended,
@@ -327,41 +330,6 @@ impl Session {
             attach_time: self.attach_time,
             detach_time,
         })
-    }
-
-    /// An attach that saw nothing while the heap moved has probed the wrong allocator.
-    fn check_fired(
-        &self,
-        profile: &Profile,
-        elapsed: Duration,
-        heap_at_end: Option<HeapUse>,
-    ) -> Result<(), SessionError> {
-        /// Stacks that grow and pages that are first touched move the figures a little.
-        const NOISE: u64 = 256 << 10;
-        let silent =
-            matches!(profile.verdict, Verdict::Inconclusive { .. }) && profile.samples.is_empty();
-        let moved = self
-            .heap_at_start
-            .zip(heap_at_end)
-            .map(|(a, b)| a.distance(&b));
-        match moved {
-            Some(moved) if silent && moved > NOISE => Err(SessionError::NeverFired {
-                seconds: elapsed.as_secs_f64(),
-                changed: moved >> 10,
-                hint: match self.found.others.first() {
-                    Some(other) => format!(
-                        "its allocator is most likely the one in {}; only glibc's can be traced so far",
-                        other.display()
-                    ),
-                    None => {
-                        "it maps its memory itself or through a runtime of its own (Go, Java); \
-                             only glibc's allocator can be traced so far"
-                            .to_owned()
-                    }
-                },
-            }),
-            _ => Ok(()),
-        }
     }
 
     fn notes(&self, profile: &Profile) -> Vec<String> {
@@ -397,24 +365,6 @@ impl Session {
             ));
         }
         notes
-    }
-
-    /// The rate of events and what they took from the target, for the profile.
-    fn cost_note(&self, counters: &[(Counter, u64)], elapsed: Duration) -> Option<String> {
-        let costs = self.costs.get()?;
-        let (allocations, frees) = cost::events(counters);
-        let seconds = elapsed.as_secs_f64();
-        (seconds > 0.0).then(|| {
-            format!(
-                "tracing took about {:.1}% of one CPU from the target: {:.0} allocations/s at {:.1} us, \
-                 {:.0} frees/s at {:.1} us (measured here, under 20 frames)",
-                costs.share(allocations, frees, elapsed) * 100.0,
-                allocations as f64 / seconds,
-                costs.allocation / 1e3,
-                frees as f64 / seconds,
-                costs.free / 1e3,
-            )
-        })
     }
 
     fn status(&mut self) -> Result<Status, SessionError> {
