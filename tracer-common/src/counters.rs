@@ -67,11 +67,11 @@ counters! {
     UnknownFrees = 7, "unknown_frees", Note;
     /// Addresses allocated twice with no free between: the free was missed, the old block is given up.
     MissedFrees = 8, "missed_frees", AmountLoss;
-    /// Allocations not kept in the live table because it was full; allocated counts them, live cannot.
+    /// Allocations not kept in the live table because it was full; allocated counts them, live cannot (--max-live makes room).
     LiveTableFull = 9, "live_table_full", AmountLoss;
     /// Bytes of the allocations not kept in the live table because it was full.
     LiveTableFullBytes = 10, "live_table_full_bytes", AmountLoss;
-    /// Allocations whose stack found no room in the stack table; in the totals, in no stack.
+    /// Allocations whose stack found no room in the stack table; in the totals, in no stack (--max-stacks makes room).
     StackTableFull = 11, "stack_table_full", AttributionLoss;
     /// Bytes of the allocations whose stack found no room in the stack table.
     StackTableFullBytes = 12, "stack_table_full_bytes", AttributionLoss;

@@ -3,6 +3,9 @@
 /// Most frames a stack can have; the kernel's own default for `kernel.perf_event_max_stack`.
 pub const MAX_FRAMES: usize = 127;
 
+/// Words of a stack that are read at once; a power of two.
+pub const WINDOW_WORDS: usize = 128;
+
 /// Scratch slots per CPU for collecting a stack. A program can be preempted while it holds one,
 /// and the next task on that CPU then takes the next; one that finds none free is counted in
 /// [`Counter::StackScratchBusy`](crate::Counter::StackScratchBusy).

@@ -4,14 +4,13 @@ use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{
-    DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS, MAX_PENDING_CALLS, MAX_TARGETS, RING_BYTES, SCRATCH_SLOTS,
+    DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS, MAX_PENDING_CALLS, MAX_TARGETS, RING_BYTES,
+    SCRATCH_SLOTS, WINDOW_WORDS,
 };
 use tracer_common::{
     Config, Counter, LiveKey, LiveRecord, PendingCall, StackCounters, StackEvent, StackKey,
     TargetInfo,
 };
-
-use crate::walk::WINDOW_WORDS;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: u32 = 1;

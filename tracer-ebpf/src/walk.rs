@@ -5,14 +5,12 @@
 //! frames cost a few instructions.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_common::limits::MAX_FRAMES;
+use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{Counter, StackHash};
 
 use crate::count::bump;
 use crate::maps::Scratch;
 
-/// Words of the stack that are read at once; a power of two.
-pub(crate) const WINDOW_WORDS: usize = 128;
 const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
 /// A saved frame pointer and the return address above it.
 const FRAME_BYTES: u64 = 16;
