@@ -107,6 +107,8 @@ pub struct Session {
     stacks: HashMap<StackKey, Seen>,
     mapping_records_lost: u64,
     children: u64,
+    /// Why C libraries that were mapped later could not be probed.
+    not_probed: Vec<String>,
     follow_forks: bool,
     started: Instant,
     attach_time: Duration,
@@ -199,6 +201,7 @@ impl Session {
             stacks: HashMap::new(),
             mapping_records_lost: 0,
             children: 0,
+            not_probed: Vec::new(),
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),
@@ -286,6 +289,7 @@ impl Session {
         let findings = Findings {
             mapping_records_lost: self.mapping_records_lost,
             children_not_followed: self.children,
+            modules_not_probed: self.not_probed.len() as u64,
             ..Findings::default()
         };
         let mut profile = snapshot::profile(
@@ -344,6 +348,7 @@ impl Session {
                 )
             })
             .collect();
+        notes.extend(self.not_probed.iter().cloned());
         let counter = |name: &str| {
             let counters = profile.counters.iter();
             counters
@@ -454,13 +459,18 @@ impl Session {
                 let before = self.found.glibc.len();
                 self.found.add(module, &mut self.searched);
                 for allocator in &self.found.glibc[before..] {
-                    allocator.check_harmless(&self.who)?;
-                    self.kernel.attach(
-                        &allocator.file,
-                        &allocator.path,
-                        &allocator.plan,
-                        self.scope,
-                    )?;
+                    let probed = allocator
+                        .check_harmless(&self.who)
+                        .map_err(SessionError::from)
+                        .and_then(|()| {
+                            let Allocator { file, path, plan } = allocator;
+                            Ok(self.kernel.attach(file, path, plan, self.scope)?)
+                        });
+                    // The process may have ended meanwhile. What was recorded so far is not thrown
+                    // away for it; the verdict says what is missing.
+                    if let Err(error) = probed {
+                        self.not_probed.push(error.to_string());
+                    }
                 }
             }
         }

@@ -24,6 +24,8 @@ pub(super) struct Findings {
     pub(super) unknown_locations: u64,
     /// Records of new mappings that the kernel dropped.
     pub(super) mapping_records_lost: u64,
+    /// C libraries that were mapped later and could not be probed.
+    pub(super) modules_not_probed: u64,
     /// Processes that the target started and that were not counted.
     pub(super) children_not_followed: u64,
     /// Bytes that earlier images of the process held when exec replaced them.
@@ -41,7 +43,7 @@ pub(super) fn counter_values(
         class: class(counter.kind()),
         help: counter.help().to_owned(),
     });
-    use CounterClass::{AttributionLoss, Note, Traffic};
+    use CounterClass::{AmountLoss, AttributionLoss, Note, Traffic};
     let own = [
         ("stacks", findings.stacks, Traffic, "Distinct call stacks."),
         (
@@ -79,6 +81,12 @@ pub(super) fn counter_values(
             findings.mapping_records_lost,
             Note,
             "Records of new mappings that the kernel dropped: code loaded then may have no name.",
+        ),
+        (
+            "modules_not_probed",
+            findings.modules_not_probed,
+            AmountLoss,
+            "C libraries mapped during the recording that could not be probed: what they served is missing.",
         ),
         (
             "children_not_followed",
@@ -159,11 +167,19 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
         ));
         lost += findings.objects_without_frames;
     }
+    if findings.modules_not_probed > 0 {
+        reasons.push(format!(
+            "{} C libraries mapped during the recording could not be probed: what they served is missing",
+            findings.modules_not_probed
+        ));
+    }
     if reasons.is_empty() {
         return Verdict::Complete;
     }
     let share = lost as f64 / value(Counter::AllocObjects).max(1) as f64;
-    if value(Counter::LiveTableFull) > 0 || share > INCONCLUSIVE_SHARE {
+    // How much an unprobed library served, nobody knows.
+    let unknown = value(Counter::LiveTableFull) > 0 || findings.modules_not_probed > 0;
+    if unknown || share > INCONCLUSIVE_SHARE {
         Verdict::Inconclusive { reasons }
     } else {
         Verdict::Degraded { reasons }
@@ -212,6 +228,17 @@ mod tests {
             verdict(&counters, &Findings::default()).name(),
             "inconclusive"
         );
+    }
+
+    #[test]
+    fn a_library_that_was_not_probed_is_inconclusive() {
+        let findings = Findings {
+            modules_not_probed: 1,
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
+        assert_eq!(verdict.name(), "inconclusive");
+        assert!(verdict.reasons()[0].contains("could not be probed"));
     }
 
     #[test]
