@@ -67,7 +67,7 @@ counters! {
     UnknownFrees = 7, "unknown_frees", Note;
     /// Addresses allocated twice with no free between: the free was missed, the old block is given up.
     MissedFrees = 8, "missed_frees", AmountLoss;
-    /// Allocations not kept in the live table because it was full; allocated counts them, live cannot (--max-live makes room).
+    /// Allocations not kept in the live table because it was full or could not grow in time; allocated counts them, live cannot (--max-live makes room).
     LiveTableFull = 9, "live_table_full", AmountLoss;
     /// Bytes of the allocations not kept in the live table because it was full.
     LiveTableFullBytes = 10, "live_table_full_bytes", AmountLoss;

@@ -8,12 +8,14 @@ use crate::limits::MAX_FRAMES;
 pub enum EventKind {
     /// A stack seen for the first time; followed by its frames.
     Stack = 1,
-    /// A traced process replaced its image; `life` is the new one.
+    /// A traced process replaced its image; `life` is the new one, `value` the heap that is gone.
     Exec = 2,
     /// The last thread of a traced process is about to exit.
     Exit = 3,
     /// A traced process has a child that is traced too; `value` is the child's tgid.
     Fork = 4,
+    /// The live table has begun to use its last segment; `value` is the number of the next.
+    LiveTableFilling = 5,
 }
 
 /// Head of every event.

@@ -11,10 +11,15 @@ mod counters;
 mod events;
 mod hash;
 pub mod limits;
+mod live;
 mod records;
 
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
 pub use events::{EventHeader, EventKind, StackEvent};
 pub use hash::StackHash;
-pub use records::{Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+pub use live::{
+    LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,
+    segment_buckets,
+};
+pub use records::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};

@@ -1,7 +1,7 @@
 //! Sizes that both sides must agree on.
 
-/// Most frames a stack can have; the kernel's own default for `kernel.perf_event_max_stack`.
-pub const MAX_FRAMES: usize = 127;
+/// Most frames a stack can have; a power of two.
+pub const MAX_FRAMES: usize = 128;
 
 /// Words of a stack that are read at once; a power of two.
 pub const WINDOW_WORDS: usize = 128;
@@ -17,8 +17,15 @@ pub const MAX_PENDING_CALLS: u32 = 65_536;
 /// Processes that one session can follow (the target and, where asked for, its children).
 pub const MAX_TARGETS: u32 = 4_096;
 
-/// Default capacity of the live table, in allocations.
-pub const DEFAULT_MAX_LIVE: u32 = 1 << 20;
+/// Slots of the live table that an allocation is given room by: a table in use can't fill evenly.
+pub const LIVE_SLOTS_PER_ALLOCATION: u64 = 2;
+
+/// Heaps that one session can tell apart: each image of each process has one.
+pub const MAX_HEAPS: u64 = 65_535;
+
+/// Entries of the stacks' counters beyond the capacity of the stack table: two CPUs that see a new stack
+/// at one time use up one each, and one of them is lost.
+pub const SPARE_STACKS: u32 = 1_024;
 
 /// Default capacity of the stack table, in distinct stacks.
 pub const DEFAULT_MAX_STACKS: u32 = 1 << 18;
@@ -33,3 +40,9 @@ pub const ALLOCATOR_REACH: u64 = 64 << 10;
 
 /// Most allocator functions that one call enters from inside; glibc's deepest nesting is two.
 pub const MAX_NESTED_CALLS: u32 = 16;
+
+/// `BPF_F_MMAPABLE`, for tables that user space reads or clears without a call for each entry.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// Flags of the live table's segments after the first: `BPF_F_INNER_MAP`, so that they may differ in size.
+pub const LIVE_SEGMENT_FLAGS: u32 = MMAPABLE | (1 << 12);

@@ -9,10 +9,14 @@ pub struct Config {
     pub pidns_dev: u64,
     /// Inode of that namespace, or 0.
     pub pidns_ino: u64,
-    /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
-    pub task_tgid_offset: u32,
+    /// Process that the session began with: it is looked up without a hash.
+    pub main_tgid: u32,
     /// Padding.
     pub reserved: u32,
+    /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
+    pub task_tgid_offset: u32,
+    /// Buckets of the live table's first segment, see [`segment_buckets`](crate::segment_buckets).
+    pub live_buckets: u32,
 }
 
 /// A traced process, keyed by its tgid.
@@ -22,20 +26,8 @@ pub struct TargetInfo {
     /// How many times the process has replaced its image by exec since tracing began: each image
     /// is a life of its own with a heap of its own.
     pub life: u32,
-    /// Padding.
-    pub reserved: u32,
-}
-
-/// Key of a live allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct LiveKey {
-    /// Address the allocator returned.
-    pub address: u64,
-    /// Process.
-    pub tgid: u32,
-    /// Life of the process, see [`TargetInfo::life`].
-    pub life: u32,
+    /// Number of this heap among all of the session, from 1 to [`MAX_HEAPS`](crate::limits::MAX_HEAPS).
+    pub heap: u32,
 }
 
 /// A live allocation.
@@ -44,12 +36,14 @@ pub struct LiveKey {
 pub struct LiveRecord {
     /// Bytes asked for.
     pub size: u64,
-    /// Stack it was allocated from, see [`StackHash`](crate::StackHash).
-    pub stack: u64,
+    /// Stack it was allocated from, as an index into the stacks' counters.
+    pub stack: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// Key of a stack's counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct StackKey {
     /// Identity of the stack, see [`StackHash`](crate::StackHash); 0 for the allocations whose
@@ -63,11 +57,12 @@ pub struct StackKey {
 
 /// What one stack has allocated and given back. The counters only grow: live is the difference.
 ///
-/// The freed side comes first: the kernel copies a value in ascending order, so a reader that
-/// races with an update sees a free only after its allocation.
+/// A reader takes the freed side first: then it sees a free only after its allocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct StackCounters {
+    /// Which stack; all 0 where the entry is not in use.
+    pub key: StackKey,
     /// Objects freed.
     pub freed_objects: u64,
     /// Bytes freed.
@@ -107,17 +102,18 @@ pub struct PendingCall {
 }
 
 const _: () = {
-    assert!(size_of::<LiveKey>() == 16);
+    assert!(size_of::<TargetInfo>() == 8);
     assert!(size_of::<LiveRecord>() == 16);
     assert!(size_of::<StackKey>() == 16);
-    assert!(size_of::<StackCounters>() == 40);
+    assert!(size_of::<StackCounters>() == 56);
     assert!(size_of::<PendingCall>() == 72);
-    assert!(size_of::<Config>() == 24);
+    assert!(size_of::<Config>() == 32);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, LiveKey, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+    use super::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+    use crate::LiveBucket;
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -128,7 +124,7 @@ mod pod {
     }
     pod!(
         Config,
-        LiveKey,
+        LiveBucket,
         LiveRecord,
         PendingCall,
         StackCounters,

@@ -4,20 +4,18 @@
 //! and leaves it at the entry of free: it is out before the allocator can hand it to another
 //! thread, and in before anyone can free it.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS};
-use tracer_common::{AllocatorFn, Counter, LiveKey, LiveRecord, PendingCall, StackKey};
+use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, live_key};
 
 use crate::context::{Probe as _, RETURN_SIZE};
-use crate::count::{add, atomic_add, bump};
-use crate::maps::{LIVE, PENDING, STACKS};
+use crate::count::{add, bump};
+use crate::live;
+use crate::maps::PENDING;
 use crate::stack;
 use crate::task::{self, Task};
-
-const EEXIST: i32 = -17;
-const E2BIG: i32 = -7;
 
 /// Entry of an allocating function: note what is asked for. Returns whether the return of this call
 /// must be seen: not for another process, and not for a call from inside another one.
@@ -182,7 +180,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
     if address == 0 {
         if call.old_address != 0 && call.size == 0 {
             // realloc(p, 0) that returns NULL has freed p.
-            release_old(task, call);
+            release_old(call);
         } else {
             if call.size != 0 {
                 bump(Counter::FailedAllocs);
@@ -192,7 +190,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
         return;
     }
     if call.old_address != 0 {
-        release_old(task, call);
+        release_old(call);
     }
     credit(ctx, task, address, call.size);
 }
@@ -224,7 +222,7 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
         return;
     }
     if let Some(record) = take(&task, address) {
-        debit(&task, &record);
+        debit(&record);
     } else if belongs_to_pending(&task, address) {
         bump(Counter::NestedCalls);
     } else {
@@ -265,27 +263,15 @@ fn belongs_to_pending(task: &Task, address: u64) -> bool {
 /// Takes an address out of the live table.
 #[inline(always)]
 fn take(task: &Task, address: u64) -> Option<LiveRecord> {
-    let key = live_key(task, address);
-    // SAFETY: copied at once. The slot can only be reused after this address is freed, which is
-    // what the current call does.
-    let record = unsafe { LIVE.get(&key) }.copied()?;
-    LIVE.remove(&key).ok().map(|()| record)
-}
-
-#[inline(always)]
-const fn live_key(task: &Task, address: u64) -> LiveKey {
-    LiveKey {
-        address,
-        tgid: task.tgid,
-        life: task.life,
-    }
+    let mut record = LiveRecord::default();
+    live::take(live_key(address, task.heap)?, &mut record).then_some(record)
 }
 
 /// The old block of a reallocation is gone.
 #[inline(always)]
-fn release_old(task: &Task, call: &PendingCall) {
+fn release_old(call: &PendingCall) {
     if call.old_known != 0 {
-        debit(task, &call.old);
+        debit(&call.old);
     } else {
         bump(Counter::UnknownFrees);
     }
@@ -297,14 +283,17 @@ fn put_back(task: &Task, call: &PendingCall) {
     if call.old_known == 0 {
         return;
     }
-    let key = live_key(task, call.old_address);
-    if LIVE
-        .insert(&key, &call.old, u64::from(BPF_NOEXIST))
-        .is_err()
-    {
-        bump(Counter::MapUpdateFailed);
-        debit(task, &call.old);
+    if !insert(task, call.old_address, &call.old) {
+        bump(Counter::LiveTableFull);
+        add(Counter::LiveTableFullBytes, call.old.size);
+        debit(&call.old);
     }
+}
+
+/// Puts an address into the live table.
+#[inline(always)]
+fn insert(task: &Task, address: u64, record: &LiveRecord) -> bool {
+    live_key(address, task.heap).is_some_and(|key| live::insert(key, record))
 }
 
 /// Counts an allocation and puts it into the live table.
@@ -312,58 +301,30 @@ fn put_back(task: &Task, call: &PendingCall) {
 fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
     add(Counter::AllocObjects, 1);
     add(Counter::AllocBytes, size);
-    let stack = stack::credit(ctx, task, size);
-    let record = LiveRecord { size, stack };
-    let key = live_key(task, address);
-    match LIVE.insert(&key, &record, u64::from(BPF_NOEXIST)) {
-        Ok(()) => return,
-        Err(EEXIST) => {
-            bump(Counter::MissedFrees);
-            if let Some(old) = take(task, address) {
-                debit(task, &old);
-            }
-            if LIVE.insert(&key, &record, u64::from(BPF_ANY)).is_ok() {
-                return;
-            }
-            bump(Counter::MapUpdateFailed);
-        }
-        Err(E2BIG) => {
-            bump(Counter::LiveTableFull);
-            add(Counter::LiveTableFullBytes, size);
-        }
-        Err(_) => bump(Counter::MapUpdateFailed),
+    let Some(stack) = stack::credit(ctx, task, size) else {
+        return;
+    };
+    let record = LiveRecord {
+        size,
+        stack,
+        reserved: 0,
+    };
+    if let Some(old) = take(task, address) {
+        bump(Counter::MissedFrees);
+        debit(&old);
     }
-    // Its free will not be recognised, so it must not stay in the live amounts either.
-    debit_stack(task, &record);
+    if !insert(task, address, &record) {
+        bump(Counter::LiveTableFull);
+        add(Counter::LiveTableFullBytes, size);
+        // Its free will not be recognised, so it must not stay in the live amounts either.
+        stack::debit(stack, size);
+    }
 }
 
 /// Counts a free.
 #[inline(always)]
-fn debit(task: &Task, record: &LiveRecord) {
+fn debit(record: &LiveRecord) {
     add(Counter::FreeObjects, 1);
     add(Counter::FreeBytes, record.size);
-    debit_stack(task, record);
-}
-
-#[inline(always)]
-fn debit_stack(task: &Task, record: &LiveRecord) {
-    let key = StackKey {
-        stack: record.stack,
-        tgid: task.tgid,
-        life: task.life,
-    };
-    let Some(counters) = STACKS.get_ptr_mut(&key) else {
-        // Stacks are never removed while their life lasts.
-        bump(Counter::MapUpdateFailed);
-        return;
-    };
-    // SAFETY: a valid map value; only its address is formed here.
-    let (objects, bytes) = unsafe {
-        (
-            &raw mut (*counters).freed_objects,
-            &raw mut (*counters).freed_bytes,
-        )
-    };
-    atomic_add(objects, 1);
-    atomic_add(bytes, record.size);
+    stack::debit(record.stack, record.size);
 }

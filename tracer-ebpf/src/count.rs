@@ -3,7 +3,7 @@
 //! The intrinsics are used directly: the BPF target is declared without compare-and-swap, which
 //! takes the whole of `core::sync::atomic`'s arithmetic away, although BPF has these since 5.12.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_and, atomic_or, atomic_xadd, atomic_xchg};
 
 use tracer_common::Counter;
 
@@ -28,8 +28,16 @@ pub(crate) fn add(counter: Counter, amount: u64) {
 #[inline(always)]
 pub(crate) fn atomic_add(value: *mut u64, amount: u64) {
     // SAFETY: the pointer comes from a map value, which is aligned and stays valid for the run of
-    // the program; all writers use this function.
+    // the program; all writers use these functions.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, amount) };
+}
+
+/// Adds one to a map value and returns what was there. Not relaxed: for that order LLVM takes the
+/// instruction that returns nothing, and the result is 1.
+#[inline(always)]
+pub(crate) fn take_number(value: *mut u64) -> u64 {
+    // SAFETY: as in `atomic_add`.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(value, 1) }
 }
 
 /// Stores into a map value and returns what was there.
@@ -37,4 +45,18 @@ pub(crate) fn atomic_add(value: *mut u64, amount: u64) {
 pub(crate) fn atomic_swap(value: *mut u64, new: u64) -> u64 {
     // SAFETY: as in `atomic_add`.
     unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(value, new) }
+}
+
+/// Sets bits in a map value and returns what was there.
+#[inline(always)]
+pub(crate) fn atomic_set(value: *mut u64, bits: u64) -> u64 {
+    // SAFETY: as in `atomic_add`.
+    unsafe { atomic_or::<u64, u64, { AtomicOrdering::SeqCst }>(value, bits) }
+}
+
+/// Clears bits in a map value.
+#[inline(always)]
+pub(crate) fn atomic_clear(value: *mut u64, bits: u64) {
+    // SAFETY: as in `atomic_add`.
+    unsafe { atomic_and::<u64, u64, { AtomicOrdering::SeqCst }>(value, !bits) };
 }

@@ -1,16 +1,19 @@
 //! The kernel maps. Their capacities are set by user space before loading.
 
 use aya_ebpf::Global;
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{self, HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{
-    DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS, MAX_PENDING_CALLS, MAX_TARGETS, RING_BYTES,
-    SCRATCH_SLOTS, WINDOW_WORDS,
+    DEFAULT_MAX_STACKS, LIVE_SEGMENT_FLAGS, MAX_PENDING_CALLS, MAX_TARGETS, MMAPABLE, RING_BYTES,
+    SCRATCH_SLOTS, SPARE_STACKS, WINDOW_WORDS,
 };
 use tracer_common::{
-    Config, Counter, LiveKey, LiveRecord, PendingCall, StackCounters, StackEvent, StackKey,
-    TargetInfo,
+    Config, Counter, LiveBucket, MAX_LIVE_SEGMENTS, PendingCall, StackCounters, StackEvent,
+    StackKey, TargetInfo,
 };
+
+use crate::walk::Walk;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: u32 = 1;
@@ -21,23 +24,55 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     pidns_dev: 0,
     pidns_ino: 0,
     task_tgid_offset: 0,
+    live_buckets: 1,
+    main_tgid: 0,
     reserved: 0,
 });
 
-/// Traced processes. Being in it or not is also the switch that starts and stops counting at one
-/// instant for all probes, whatever order they were attached in.
+/// The process that the session began with, where it is traced; else heap 0. Reading an array costs
+/// a load, a hash table 40 ns a probe.
+#[map]
+pub(crate) static MAIN_TARGET: maps::Array<TargetInfo> = maps::Array::with_max_entries(1, 0);
+
+/// The other traced processes.
+///
+/// Being in one of the two is also the switch that starts and stops counting at one instant for all
+/// probes, whatever order they were attached in.
 #[map]
 pub(crate) static TARGETS: HashMap<u32, TargetInfo> = HashMap::with_max_entries(MAX_TARGETS, 0);
 
-/// Live allocations. It never evicts: an eviction would look like a free.
+/// Live allocations: the first segment. It never evicts: an eviction would look like a free.
 #[map]
-pub(crate) static LIVE: HashMap<LiveKey, LiveRecord> =
-    HashMap::with_max_entries(DEFAULT_MAX_LIVE, 0);
+pub(crate) static LIVE_FIRST: maps::Array<LiveBucket> = maps::Array::with_max_entries(1, MMAPABLE);
 
-/// Growing counters per stack.
+/// The segments after the first, which user space makes.
+#[btf_map]
+pub(crate) static LIVE: ArrayOfMaps<
+    Array<LiveBucket, 1, { LIVE_SEGMENT_FLAGS as usize }>,
+    { MAX_LIVE_SEGMENTS as usize },
+> = ArrayOfMaps::new();
+
+/// The last segment of the live table that was asked for.
 #[map]
-pub(crate) static STACKS: HashMap<StackKey, StackCounters> =
-    HashMap::with_max_entries(DEFAULT_MAX_STACKS, 0);
+pub(crate) static LIVE_ASKED: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
+
+/// Heaps numbered so far.
+#[map]
+pub(crate) static HEAPS: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
+
+/// Where a stack's counters are.
+#[map]
+pub(crate) static STACKS: HashMap<StackKey, u32> = HashMap::with_max_entries(DEFAULT_MAX_STACKS, 0);
+
+/// Growing counters per stack. Apart from the hash table, so that a free, which knows the index, does
+/// without that.
+#[map]
+pub(crate) static STACK_COUNTERS: maps::Array<StackCounters> =
+    maps::Array::with_max_entries(DEFAULT_MAX_STACKS + SPARE_STACKS, MMAPABLE);
+
+/// How many entries of [`STACK_COUNTERS`] were given out.
+#[map]
+pub(crate) static STACKS_USED: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
 
 /// Calls in flight, by tid. An entry stays for the life of its thread, so that a call costs
 /// look-ups only.
@@ -55,6 +90,8 @@ pub(crate) static COUNTERS: PerCpuArray<u64> =
 pub(crate) struct Scratch {
     /// 1 while a program uses the slot.
     pub(crate) busy: u64,
+    /// The walk under way.
+    pub(crate) walk: Walk,
     /// The part of the stack that is being walked.
     pub(crate) window: [u64; WINDOW_WORDS],
     /// The event under construction.

@@ -1,13 +1,14 @@
 //! The life of the traced processes: exec, exit, fork.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::RawTracePointContext;
-use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, TargetInfo};
+use tracer_common::limits::MAX_HEAPS;
+use tracer_common::{Counter, EventHeader, EventKind, StackKey, TargetInfo};
 
-use crate::count::bump;
-use crate::maps::{CONFIG, EVENTS, PENDING, STACKS, TARGETS};
+use crate::count::{bump, take_number};
+use crate::maps::{CONFIG, EVENTS, HEAPS, PENDING};
+use crate::stack;
 use crate::task;
 
 /// A new image, a new heap: whatever the old image held is gone with it.
@@ -18,17 +19,20 @@ pub(crate) fn exec() {
     };
     let life = task.life + 1;
     prepare(task.tgid, life);
-    if TARGETS
-        .insert(
-            &task.tgid,
-            &TargetInfo { life, reserved: 0 },
-            u64::from(BPF_ANY),
-        )
-        .is_err()
-    {
-        bump(Counter::MapUpdateFailed);
+    // The old image's addresses must not be taken for the new one's, whatever happens.
+    let new = new_heap().map(|heap| task::trace(task.tgid, &TargetInfo { life, heap }));
+    if !matches!(new, Some(Ok(()))) {
+        task::forget(task.tgid);
+        bump(Counter::TargetTableFull);
     }
-    send(EventKind::Exec, task.tgid, life, 0);
+    send(EventKind::Exec, task.tgid, life, u64::from(task.heap));
+}
+
+/// The next heap's number; `None` where they are used up.
+#[inline(always)]
+fn new_heap() -> Option<u32> {
+    let heap = take_number(HEAPS.get_ptr_mut(0)?) + 1;
+    (heap <= MAX_HEAPS).then_some(heap as u32)
 }
 
 /// A thread's slot goes with it: the tid may come back as another thread.
@@ -63,7 +67,11 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         return;
     }
     prepare(tgid, 0);
-    match TARGETS.insert(&tgid, &TargetInfo::default(), u64::from(BPF_ANY)) {
+    let child = new_heap().ok_or(0).and_then(|heap| {
+        let info = TargetInfo { life: 0, heap };
+        task::trace(tgid, &info)
+    });
+    match child {
         Ok(()) => send(EventKind::Fork, parent.tgid, parent.life, u64::from(tgid)),
         Err(_) => bump(Counter::TargetTableFull),
     }
@@ -77,10 +85,7 @@ fn prepare(tgid: u32, life: u32) {
         tgid,
         life,
     };
-    if STACKS
-        .insert(&key, &StackCounters::default(), u64::from(BPF_NOEXIST))
-        .is_err()
-    {
+    if stack::make(&key).is_none() {
         bump(Counter::MapUpdateFailed);
     }
 }

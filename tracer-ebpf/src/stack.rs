@@ -7,17 +7,14 @@ use tracer_common::limits::{MAX_FRAMES, SCRATCH_SLOTS};
 use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey};
 
 use crate::context::Probe as _;
-use crate::count::{add, atomic_add, atomic_swap, bump};
-use crate::maps::{EVENTS, SCRATCH, STACKS, Scratch};
+use crate::count::{add, atomic_add, atomic_swap, bump, take_number};
+use crate::maps::{EVENTS, SCRATCH, STACK_COUNTERS, STACKS, STACKS_USED, Scratch};
 use crate::task::Task;
 use crate::walk::{Walked, walk};
 
-const E2BIG: i32 = -7;
-
-/// Credits an allocation to the stack it came from, and returns the stack's identity; 0 where it
-/// could not be had.
+/// Credits an allocation to the stack it came from, and returns the index of the stack's counters.
 #[inline(always)]
-pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> u64 {
+pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> Option<u32> {
     let Some(scratch) = acquire() else {
         bump(Counter::StackScratchBusy);
         return credit_unknown(task, size);
@@ -28,11 +25,18 @@ pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> u64 {
 }
 
 #[inline(always)]
-fn credit_with(scratch: *mut Scratch, ctx: &RetProbeContext, task: &Task, size: u64) -> u64 {
+fn credit_with(
+    scratch: *mut Scratch,
+    ctx: &RetProbeContext,
+    task: &Task,
+    size: u64,
+) -> Option<u32> {
     // SAFETY: the busy flag makes this program the slot's only user.
     let slot = unsafe { &mut *scratch };
     let Walked { len, stack } = walk(slot, ctx.instruction_pointer(), ctx.frame_pointer());
-    let Some(counters) = counters_of(task, stack) else {
+    let key = stack_key(task, stack);
+    let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
+        bump(Counter::StackTableFull);
         add(Counter::StackTableFullBytes, size);
         return credit_unknown(task, size);
     };
@@ -58,13 +62,13 @@ fn credit_with(scratch: *mut Scratch, ctx: &RetProbeContext, task: &Task, size: 
             bump(Counter::StackEventDeferred);
         }
     }
-    stack
+    Some(index)
 }
 
 /// Sends the head and the first `len` frames.
 #[inline(always)]
 fn send(scratch: *mut Scratch, len: usize) -> bool {
-    let size = size_of::<EventHeader>() + (len & 127) * size_of::<u64>();
+    let size = size_of::<EventHeader>() + len.min(MAX_FRAMES) * size_of::<u64>();
     // SAFETY: `len` is at most MAX_FRAMES, so the range lies within the slot.
     unsafe {
         bpf_ringbuf_output(
@@ -76,42 +80,48 @@ fn send(scratch: *mut Scratch, len: usize) -> bool {
     }
 }
 
-/// The counters of a stack, made where it is new; `None` where the table is full.
 #[inline(always)]
-fn counters_of(task: &Task, stack: u64) -> Option<*mut StackCounters> {
-    let key = StackKey {
+const fn stack_key(task: &Task, stack: u64) -> StackKey {
+    StackKey {
         stack,
         tgid: task.tgid,
         life: task.life,
-    };
-    if let Some(counters) = STACKS.get_ptr_mut(&key) {
-        return Some(counters);
     }
-    // Another CPU may be first; both then find the one entry.
-    if STACKS.insert(&key, &StackCounters::default(), u64::from(BPF_NOEXIST)) == Err(E2BIG) {
-        bump(Counter::StackTableFull);
-        return None;
-    }
-    let counters = STACKS.get_ptr_mut(&key);
-    if counters.is_none() {
-        bump(Counter::MapUpdateFailed);
-    }
-    counters
 }
 
-/// Credits the entry for allocations without a stack, which user space makes beforehand.
+/// A stack's counters and their index.
 #[inline(always)]
-fn credit_unknown(task: &Task, size: u64) -> u64 {
-    let key = StackKey {
-        stack: 0,
-        tgid: task.tgid,
-        life: task.life,
-    };
-    match STACKS.get_ptr_mut(&key) {
-        Some(counters) => add_allocation(counters, size),
-        None => bump(Counter::MapUpdateFailed),
+fn find(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
+    // SAFETY: copied at once, and never changed.
+    let index = unsafe { STACKS.get(key) }.copied()?;
+    Some((index, STACK_COUNTERS.get_ptr_mut(index)?))
+}
+
+/// Makes counters for a new stack; `None` where there is no room.
+#[inline(always)]
+pub(crate) fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
+    let index = take_number(STACKS_USED.get_ptr_mut(0)?) as u32;
+    let counters = STACK_COUNTERS.get_ptr_mut(index)?;
+    // SAFETY: a valid map value that was given to this program alone.
+    unsafe { (*counters).key = *key };
+    if STACKS.insert(key, &index, u64::from(BPF_NOEXIST)).is_ok() {
+        return Some((index, counters));
     }
-    0
+    // SAFETY: as above.
+    unsafe { (*counters).key = StackKey::default() };
+    // Another CPU was first, or there is none.
+    find(key)
+}
+
+/// Credits the entry for allocations without a stack, which is made beforehand.
+#[inline(always)]
+fn credit_unknown(task: &Task, size: u64) -> Option<u32> {
+    let Some((index, counters)) = find(&stack_key(task, 0)) else {
+        bump(Counter::MapUpdateFailed);
+        return None;
+    };
+    add_allocation(counters, size);
+    Some(index)
 }
 
 #[inline(always)]
@@ -121,6 +131,24 @@ fn add_allocation(counters: *mut StackCounters, size: u64) {
         (
             &raw mut (*counters).alloc_objects,
             &raw mut (*counters).alloc_bytes,
+        )
+    };
+    atomic_add(objects, 1);
+    atomic_add(bytes, size);
+}
+
+/// Debits a free to the stack that allocated.
+#[inline(always)]
+pub(crate) fn debit(index: u32, size: u64) {
+    let Some(counters) = STACK_COUNTERS.get_ptr_mut(index) else {
+        bump(Counter::MapUpdateFailed);
+        return;
+    };
+    // SAFETY: a valid map value; only its address is formed here.
+    let (objects, bytes) = unsafe {
+        (
+            &raw mut (*counters).freed_objects,
+            &raw mut (*counters).freed_bytes,
         )
     };
     atomic_add(objects, 1);

@@ -1,12 +1,12 @@
 //! Who runs: the tgid check that comes before everything else.
 
-use aya_ebpf::bindings::bpf_pidns_info;
+use aya_ebpf::bindings::{BPF_ANY, bpf_pidns_info};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_ns_current_pid_tgid;
-use tracer_common::Counter;
+use tracer_common::{Counter, TargetInfo};
 
 use crate::count::bump;
-use crate::maps::{CONFIG, TARGETS};
+use crate::maps::{CONFIG, MAIN_TARGET, TARGETS};
 
 /// The current thread, which belongs to a traced process.
 #[derive(Clone, Copy)]
@@ -17,15 +17,51 @@ pub(crate) struct Task {
     pub(crate) tid: u32,
     /// Life of the process.
     pub(crate) life: u32,
+    /// Heap of this life.
+    pub(crate) heap: u32,
 }
 
 /// The current thread where its process is traced.
 #[inline(always)]
 pub(crate) fn traced() -> Option<Task> {
     let (tgid, tid) = ids()?;
+    let TargetInfo { life, heap } = target(tgid)?;
+    Some(Task {
+        tgid,
+        tid,
+        life,
+        heap,
+    })
+}
+
+/// What is known of a traced process.
+#[inline(always)]
+fn target(tgid: u32) -> Option<TargetInfo> {
+    if tgid == CONFIG.load().main_tgid {
+        let info = *MAIN_TARGET.get(0)?;
+        return (info.heap != 0).then_some(info);
+    }
     // SAFETY: the value is copied at once; user space and exec replace it whole.
-    let life = unsafe { TARGETS.get(&tgid) }.map(|info| info.life)?;
-    Some(Task { tgid, tid, life })
+    unsafe { TARGETS.get(&tgid) }.copied()
+}
+
+/// Traces a process from now on.
+#[inline(always)]
+pub(crate) fn trace(tgid: u32, info: &TargetInfo) -> Result<(), i32> {
+    if tgid == CONFIG.load().main_tgid {
+        return MAIN_TARGET.set(0, info, 0);
+    }
+    TARGETS.insert(&tgid, info, u64::from(BPF_ANY))
+}
+
+/// Traces a process no more.
+#[inline(always)]
+pub(crate) fn forget(tgid: u32) {
+    if tgid == CONFIG.load().main_tgid {
+        let _ = MAIN_TARGET.set(0, &TargetInfo::default(), 0);
+    } else {
+        let _ = TARGETS.remove(&tgid);
+    }
 }
 
 /// As [`traced`], and counts the others: for probes, which only the target should hit.

@@ -4,7 +4,9 @@
 //! first frame. Here the stack is read a window at a time and followed inside it, so that most
 //! frames cost a few instructions.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{Counter, StackHash};
 
@@ -27,49 +29,101 @@ pub(crate) struct Walked {
     pub(crate) stack: u64,
 }
 
+/// Frames that one call of the callback takes. A call costs as much as two frames, and the verifier
+/// follows each frame of a call anew.
+const FRAMES_PER_CALL: usize = 8;
+
+/// A walk under way, kept in the scratch slot: of what lies in a map the verifier assumes nothing,
+/// so that all calls of the callback look alike to it. On the BPF stack it would follow each.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Walk {
+    // In an order that keeps what begins as 0 apart: LLVM makes a call of memset from neighbours,
+    // a loop over bytes.
+    /// Where the window begins; nothing lies at 0.
+    base: u64,
+    /// The next frame's return address.
+    address: u64,
+    hash: StackHash,
+    /// Where its saved frame pointer lies.
+    frame: u64,
+    /// Frames so far.
+    len: u64,
+}
+
 /// Walks from a function's return: `return_address` is where it returns to, `frame_pointer` the
 /// register's value there.
 #[inline(always)]
 pub(crate) fn walk(scratch: &mut Scratch, return_address: u64, frame_pointer: u64) -> Walked {
-    let mut hash = StackHash::default().push(return_address);
-    scratch.event.frames[0] = return_address;
-    let mut len = 1;
-    let mut frame = frame_pointer;
-    // Where the window begins; nothing lies at 0.
-    let mut base = 0;
-    while len < MAX_FRAMES {
-        if frame == 0 || !frame.is_multiple_of(8) {
-            break;
-        }
-        let mut at = frame.wrapping_sub(base);
-        if base == 0 || at > WINDOW_BYTES - FRAME_BYTES {
-            base = match read_window(scratch, frame) {
-                Some(base) => base,
-                None => {
-                    bump(Counter::StackUnreadable);
-                    break;
-                }
-            };
-            at = 0;
-        }
-        let index = (at / 8) as usize;
-        let caller = scratch.window[index & (WINDOW_WORDS - 1)];
-        let address = scratch.window[(index + 1) & (WINDOW_WORDS - 1)];
-        if address == 0 {
-            break;
-        }
-        scratch.event.frames[len] = address;
-        hash = hash.push(address);
-        len += 1;
-        if caller <= frame && frame - caller < SAME_STACK {
-            break;
-        }
-        frame = caller;
+    scratch.walk = Walk {
+        address: return_address,
+        frame: frame_pointer,
+        base: 0,
+        hash: StackHash::default(),
+        len: 0,
+    };
+    let mut context: *mut Scratch = scratch;
+    // Not a loop of our own: the verifier follows all of that, which took it 190 ms at each attach.
+    // SAFETY: the callback has the helper's signature, and its context outlives the call.
+    unsafe {
+        bpf_loop(
+            (MAX_FRAMES / FRAMES_PER_CALL) as u32,
+            steps as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
     }
     Walked {
-        len,
-        stack: hash.finish(),
+        len: scratch.walk.len as usize,
+        stack: scratch.walk.hash.finish(),
     }
+}
+
+/// Some frames of the walk, as a callback of `bpf_loop`; 1 ends it.
+extern "C" fn steps(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `walk` passes a pointer to its scratch slot, which nothing else uses meanwhile.
+    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
+    let mut walk = scratch.walk;
+    let mut goes_on = true;
+    for _ in 0..FRAMES_PER_CALL {
+        goes_on = step(&mut walk, scratch);
+        if !goes_on {
+            break;
+        }
+    }
+    scratch.walk = walk;
+    u64::from(!goes_on)
+}
+
+/// Takes a frame and looks for the next; `false` at the end of the stack.
+#[inline(always)]
+fn step(walk: &mut Walk, scratch: &mut Scratch) -> bool {
+    // The mask changes nothing: there are no more steps than frames.
+    scratch.event.frames[walk.len as usize & (MAX_FRAMES - 1)] = walk.address;
+    walk.hash = walk.hash.push(walk.address);
+    walk.len += 1;
+    let frame = walk.frame;
+    if frame == 0 || !frame.is_multiple_of(8) {
+        return false;
+    }
+    let mut at = frame.wrapping_sub(walk.base);
+    if walk.base == 0 || at > WINDOW_BYTES - FRAME_BYTES {
+        let Some(base) = read_window(scratch, frame) else {
+            bump(Counter::StackUnreadable);
+            return false;
+        };
+        walk.base = base;
+        at = 0;
+    }
+    let index = (at / 8) as usize;
+    let caller = scratch.window[index & (WINDOW_WORDS - 1)];
+    walk.address = scratch.window[(index + 1) & (WINDOW_WORDS - 1)];
+    walk.frame = if caller > frame || frame - caller >= SAME_STACK {
+        caller
+    } else {
+        0
+    };
+    walk.address != 0
 }
 
 /// Fills the window from a frame on. Returns where it begins, or 0 where only the one frame was

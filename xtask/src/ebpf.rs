@@ -38,6 +38,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     let target = workspace.target.join("ebpf");
     let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        // Atomic operations that return what was there, which the live table needs.
+        "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("-Clinker={}", linker.display()),

@@ -39,7 +39,7 @@ pub enum BpfError {
     Map {
         /// The map.
         map: &'static str,
-        /// `read` or `written`.
+        /// What was to be done: `read`, `written`.
         action: &'static str,
         /// The kernel's reason.
         reason: String,
@@ -61,4 +61,13 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A refusal of a map.
+pub(super) fn map_error(map: &'static str, action: &'static str, error: &dyn Error) -> BpfError {
+    BpfError::Map {
+        map,
+        action,
+        reason: chain(error),
+    }
 }

@@ -36,6 +36,8 @@ pub enum ProcessChange {
         tgid: u32,
         /// The new life.
         life: u32,
+        /// The heap that is gone with the old image.
+        old_heap: u32,
         /// `CLOCK_MONOTONIC`, nanoseconds.
         time_ns: u64,
     },
@@ -50,8 +52,17 @@ pub enum ProcessChange {
     },
 }
 
+/// What came through the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// For the session.
+    Session(KernelEvent),
+    /// For the live table: its last segment is in use.
+    LiveTableFilling,
+}
+
 /// Decodes an event; `None` for bytes that are none, which only another build's object would send.
-pub(super) fn decode(bytes: &[u8]) -> Option<KernelEvent> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
     let (head, frames) = bytes.split_at_checked(size_of::<EventHeader>())?;
     let word = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let long = |at: usize| Some(u64::from_ne_bytes(head.get(at..at + 8)?.try_into().ok()?));
@@ -62,7 +73,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<KernelEvent> {
             return None;
         }
         let (words, _) = frames.as_chunks::<8>();
-        return Some(KernelEvent::Stack(StackSeen {
+        return Some(Received::Session(KernelEvent::Stack(StackSeen {
             tgid,
             life,
             stack: value,
@@ -71,23 +82,28 @@ pub(super) fn decode(bytes: &[u8]) -> Option<KernelEvent> {
                 .iter()
                 .map(|&w| u64::from_ne_bytes(w))
                 .collect(),
-        }));
+        })));
     }
     if kind == EventKind::Exec as u32 {
-        return Some(KernelEvent::Process(ProcessChange::Exec {
-            tgid,
-            life,
-            time_ns,
-        }));
+        return Some(Received::Session(KernelEvent::Process(
+            ProcessChange::Exec {
+                tgid,
+                life,
+                old_heap: u32::try_from(value).ok()?,
+                time_ns,
+            },
+        )));
     }
     if kind == EventKind::Fork as u32 {
-        return Some(KernelEvent::Process(ProcessChange::Fork {
-            tgid,
-            child: u32::try_from(value).ok()?,
-            time_ns,
-        }));
+        return Some(Received::Session(KernelEvent::Process(
+            ProcessChange::Fork {
+                tgid,
+                child: u32::try_from(value).ok()?,
+                time_ns,
+            },
+        )));
     }
-    None
+    (kind == EventKind::LiveTableFilling as u32).then_some(Received::LiveTableFilling)
 }
 
 #[cfg(test)]
@@ -115,7 +131,10 @@ mod tests {
             time_ns: 99,
             frames: vec![0x10, 0x20],
         };
-        assert_eq!(decode(&bytes), Some(KernelEvent::Stack(expected)));
+        assert_eq!(
+            decode(&bytes),
+            Some(Received::Session(KernelEvent::Stack(expected)))
+        );
     }
 
     #[test]

@@ -1,21 +1,24 @@
 //! The loaded programs, their links and their maps.
 
-use std::collections::HashMap as StdHashMap;
 use std::error::Error;
 use std::fs::File;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
-use tracer_common::{Config, Counter, LiveKey, LiveRecord, StackCounters, StackKey, TargetInfo};
+use tracer_common::limits::SPARE_STACKS;
+use tracer_common::{Config, Counter, StackCounters, StackKey, TargetInfo};
 
-use super::error::chain;
+use super::error::{chain, map_error};
+use super::events::Received;
 use super::ladder::ProbeKind;
+use super::live::{LiveSizes, LiveTable};
 use super::session::SessionProgram;
+use super::stacks::Stacks;
 use super::{BpfError, KernelEvent, btf, events};
 use crate::probe::{AttachPlan, Probe};
 
@@ -27,6 +30,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tr
 pub struct Limits {
     /// Live allocations.
     pub live: u32,
+    /// Bytes of the target's heap, for the live table's size at first.
+    pub heap_bytes: u64,
     /// Distinct stacks.
     pub stacks: u32,
 }
@@ -40,15 +45,6 @@ pub enum Scope {
     /// children, and this alone keeps them there. Other processes are told apart in BPF, and pay
     /// the trap.
     Everything,
-}
-
-/// What one stack of one life of a process allocated and freed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackAmounts {
-    /// Which stack.
-    pub key: StackKey,
-    /// Its counters.
-    pub counters: StackCounters,
 }
 
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
@@ -69,21 +65,25 @@ pub struct Kernel {
     /// Where the kind is [`ProbeKind::Session`].
     session: Option<SessionProgram>,
     links: Vec<Link>,
+    main: Array<MapData, TargetInfo>,
+    tgid: u32,
     targets: HashMap<MapData, u32, TargetInfo>,
-    live: HashMap<MapData, LiveKey, LiveRecord>,
-    stacks: HashMap<MapData, StackKey, StackCounters>,
+    live: LiveTable,
+    stacks: Stacks,
+    heaps: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
 }
 
 impl Kernel {
-    /// Loads the programs and hooks exec and exit; no probe is attached and nothing is counted
+    /// Loads the programs for a process and hooks exec and exit; no probe is attached and nothing is counted
     /// yet. Without a `kind` the best that the kernel has is taken.
     ///
     /// # Errors
     ///
     /// Whatever the kernel refuses, with its reason.
     pub fn load(
+        tgid: u32,
         limits: Limits,
         follow_forks: bool,
         pidns: Option<(u64, u64)>,
@@ -92,6 +92,8 @@ impl Kernel {
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
         }
+        let stack_counters = limits.stacks.saturating_add(SPARE_STACKS);
+        let live = LiveSizes::new(limits.live, limits.heap_bytes);
         let (pidns_dev, pidns_ino) = pidns.unwrap_or((0, 0));
         let config = Config {
             pidns_dev,
@@ -101,26 +103,39 @@ impl Kernel {
             } else {
                 0
             },
+            live_buckets: live.first,
+            main_tgid: tgid,
             reserved: 0,
         };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
-            .map_max_entries("LIVE", limits.live)
+            .map_max_entries("LIVE_FIRST", live.first)
             .map_max_entries("STACKS", limits.stacks)
+            .map_max_entries("STACK_COUNTERS", stack_counters)
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
         let kind = kind.unwrap_or_else(ProbeKind::best);
         let programs = kind.programs();
-        let session = (kind == ProbeKind::Session)
-            .then(|| SessionProgram::load(OBJECT, ALLOC_SESSION, map_fds(&ebpf)))
-            .transpose()?;
-        if session.is_none() {
-            load_uprobe(&mut ebpf, programs.alloc_entry)?;
-            load_uprobe(&mut ebpf, programs.alloc_return)?;
-        }
         load_uprobe(&mut ebpf, programs.free_entry)?;
         load_uprobe(&mut ebpf, programs.sized_free_entry)?;
+        let session = if kind == ProbeKind::Session {
+            let btf = uprobe(&mut ebpf, programs.free_entry)?
+                .info()
+                .map_err(|error| load_error(programs.free_entry, &error))?
+                .btf_id()
+                .unwrap_or(0);
+            Some(SessionProgram::load(
+                OBJECT,
+                ALLOC_SESSION,
+                map_fds(&ebpf),
+                btf,
+            )?)
+        } else {
+            load_uprobe(&mut ebpf, programs.alloc_entry)?;
+            load_uprobe(&mut ebpf, programs.alloc_return)?;
+            None
+        };
         for (name, tracepoint) in [
             ("process_exec", Some("sched_process_exec")),
             ("process_exit", Some("sched_process_exit")),
@@ -139,11 +154,23 @@ impl Kernel {
                 .map_err(|error| attach_error(name, Path::new(tracepoint), &error))?;
         }
         Ok(Self {
+            main: take(&mut ebpf, "MAIN_TARGET")?,
             targets: take(&mut ebpf, "TARGETS")?,
-            live: take(&mut ebpf, "LIVE")?,
-            stacks: take(&mut ebpf, "STACKS")?,
+            live: LiveTable::new(
+                take_array(&mut ebpf, "LIVE_FIRST")?,
+                take(&mut ebpf, "LIVE")?,
+                live,
+            )?,
+            stacks: Stacks::new(
+                take(&mut ebpf, "STACKS")?,
+                take(&mut ebpf, "STACKS_USED")?,
+                take_array(&mut ebpf, "STACK_COUNTERS")?,
+                stack_counters,
+            )?,
+            heaps: take(&mut ebpf, "HEAPS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             ring: take(&mut ebpf, "EVENTS")?,
+            tgid,
             kind,
             session,
             links: Vec::new(),
@@ -245,23 +272,24 @@ impl Kernel {
         Ok(())
     }
 
-    /// Starts counting a process, for all probes at one instant.
+    /// Starts counting the process, for all probes at one instant.
     ///
     /// # Errors
     ///
     /// A map could not be written.
-    pub fn start(&mut self, tgid: u32) -> Result<(), BpfError> {
-        let unknown = StackKey {
+    pub fn start(&mut self) -> Result<(), BpfError> {
+        self.stacks.add_first(StackKey {
             stack: 0,
-            tgid,
+            tgid: self.tgid,
             life: 0,
-        };
-        self.stacks
-            .insert(&unknown, &StackCounters::default(), 0)
-            .map_err(|error| map_error("STACKS", "written", &error))?;
-        self.targets
-            .insert(&tgid, &TargetInfo::default(), 0)
-            .map_err(|error| map_error("TARGETS", "written", &error))
+        })?;
+        let first = TargetInfo { life: 0, heap: 1 };
+        self.heaps
+            .set(0, &u64::from(first.heap), 0)
+            .map_err(|error| map_error("HEAPS", "written", &error))?;
+        self.main
+            .set(0, &first, 0)
+            .map_err(|error| map_error("MAIN_TARGET", "written", &error))
     }
 
     /// Stops counting every process, at one instant each.
@@ -270,8 +298,11 @@ impl Kernel {
     ///
     /// A map could not be written.
     pub fn stop(&mut self) -> Result<(), BpfError> {
-        let targets: Vec<u32> = self.targets.keys().filter_map(Result::ok).collect();
-        for tgid in targets {
+        self.main
+            .set(0, &TargetInfo::default(), 0)
+            .map_err(|error| map_error("MAIN_TARGET", "written", &error))?;
+        let children: Vec<u32> = self.targets.keys().filter_map(Result::ok).collect();
+        for tgid in children {
             match self.targets.remove(&tgid) {
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(map_error("TARGETS", "written", &error)),
@@ -280,28 +311,10 @@ impl Kernel {
         Ok(())
     }
 
-    /// Forgets the live allocations of the lives of a process before `life`, to make room: their
-    /// memory went with their image. Their counters stay.
-    ///
-    /// # Errors
-    ///
-    /// The live table could not be read.
-    pub fn forget_lives_before(&mut self, tgid: u32, life: u32) -> Result<(), BpfError> {
-        // Removing while iterating restarts the kernel's walk, so collect first.
-        let mut gone = Vec::new();
-        for key in self.live.keys() {
-            let key = key.map_err(|error| map_error("LIVE", "read", &error))?;
-            if key.tgid == tgid && key.life < life {
-                gone.push(key);
-            }
-        }
-        for key in gone {
-            match self.live.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(map_error("LIVE", "written", &error)),
-            }
-        }
-        Ok(())
+    /// A heap is gone with its image: what is live in it may be forgotten, to make room. Its
+    /// counters stay.
+    pub fn forget_heap(&mut self, heap: u32) {
+        self.live.forget(heap);
     }
 
     /// Becomes readable when there are events.
@@ -313,30 +326,22 @@ impl Kernel {
     /// Takes the events that are there.
     pub fn drain(&mut self, mut each: impl FnMut(KernelEvent)) {
         while let Some(item) = self.ring.next() {
-            if let Some(event) = events::decode(&item) {
-                each(event);
+            match events::decode(&item) {
+                Some(Received::Session(event)) => each(event),
+                // Where there is no memory, the counter for a full table says what that costs.
+                Some(Received::LiveTableFilling) => drop(self.live.grow()),
+                None => {}
             }
         }
     }
 
     /// Every stack's amounts.
     ///
-    /// While probes run, a stack that appears during the walk may be missing or, seldom, come
-    /// twice: later entries replace earlier ones.
-    ///
     /// # Errors
     ///
     /// The map could not be read.
-    pub fn stacks(&self) -> Result<Vec<StackAmounts>, BpfError> {
-        let mut found = StdHashMap::new();
-        for entry in self.stacks.iter() {
-            let (key, counters) = entry.map_err(|error| map_error("STACKS", "read", &error))?;
-            found.insert(key, counters);
-        }
-        Ok(found
-            .into_iter()
-            .map(|(key, counters)| StackAmounts { key, counters })
-            .collect())
+    pub fn stacks(&self) -> Result<Vec<StackCounters>, BpfError> {
+        self.stacks.read()
     }
 
     /// Every counter, summed over CPUs.
@@ -379,9 +384,11 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), BpfError> {
 /// The maps of the kinds that the object has.
 fn map_fds(ebpf: &Ebpf) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
     ebpf.maps().filter_map(|(name, map)| match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
-            Some((name, data.fd().as_fd()))
-        }
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some((name, data.fd().as_fd())),
         _ => None,
     })
 }
@@ -390,6 +397,14 @@ fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfEr
     ebpf.take_map(name)
         .and_then(|map| M::try_from(map).ok())
         .ok_or(BpfError::Missing(name))
+}
+
+/// An array as plain data, to be mapped.
+fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(BpfError::Missing(name)),
+    }
 }
 
 fn attach_error(program: &'static str, module: &Path, error: &dyn Error) -> BpfError {
@@ -403,14 +418,6 @@ fn attach_error(program: &'static str, module: &Path, error: &dyn Error) -> BpfE
 fn load_error(program: &'static str, error: &ProgramError) -> BpfError {
     BpfError::LoadProgram {
         program,
-        reason: chain(error),
-    }
-}
-
-fn map_error(map: &'static str, action: &'static str, error: &MapError) -> BpfError {
-    BpfError::Map {
-        map,
-        action,
         reason: chain(error),
     }
 }

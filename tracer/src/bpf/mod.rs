@@ -7,9 +7,13 @@ mod error;
 mod events;
 mod kernel;
 mod ladder;
+mod live;
 mod session;
+mod stacks;
+mod sys;
+mod view;
 
 pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
-pub use kernel::{Kernel, Limits, Scope, StackAmounts};
+pub use kernel::{Kernel, Limits, Scope};
 pub use ladder::ProbeKind;

@@ -8,17 +8,19 @@ use std::collections::HashSet;
 use std::ffi::{CString, c_char};
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::btf::FuncSecInfo;
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_type};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError};
 
 use super::BpfError;
 use super::error::chain;
+use super::sys::{bpf, btf_by_id, zeroed};
 
 const SESSION: u32 = bpf_attach_type::BPF_TRACE_UPROBE_SESSION as u32;
 
@@ -41,37 +43,46 @@ impl SessionProgram {
     /// which is a folder here; another refuses the attach type before.
     pub(super) fn is_supported() -> bool {
         // r0 = 0; exit
-        let empty = [instruction(0xb7), instruction(0x95)];
+        let empty = Code {
+            instructions: vec![instruction(0xb7), instruction(0x95)],
+            license: c"GPL".to_owned(),
+            functions: FuncSecInfo::default(),
+        };
         let place = Place {
             offset: 0,
             cookie: 0,
         };
-        load(&empty, c"GPL", "", &mut [])
+        load(&empty, None, "", &mut [])
             .and_then(|fd| link(&fd, Path::new("/"), &[place], None))
             .is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
     }
 
-    /// Loads the program `name` of an object, against maps that exist.
+    /// Loads the program `name` of an object, against maps that exist and the type information that
+    /// the kernel has under the id `btf`.
     pub(super) fn load<'a>(
         object: &[u8],
         name: &'static str,
         maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+        btf: u32,
     ) -> Result<Self, BpfError> {
-        let (instructions, license) = relocated(object, name, maps)?;
-        match load(&instructions, &license, name, &mut []) {
+        let code = relocated(object, name, maps)?;
+        let refused = |reason: String| BpfError::LoadProgram {
+            program: name,
+            reason,
+        };
+        let btf = btf_by_id(btf)
+            .map_err(|error| refused(format!("its type information is gone: {error}")))?;
+        match load(&code, Some(&btf), name, &mut []) {
             Ok(fd) => Ok(Self { fd }),
             Err(error) => {
                 // Once more for the log, which costs the verifier much time.
                 let mut log = vec![0; 1 << 20];
-                let _ = load(&instructions, &license, name, &mut log);
+                let _ = load(&code, Some(&btf), name, &mut log);
                 let mut reason = error.to_string();
                 if let Some(tail) = log_tail(&log) {
                     reason = format!("{reason}; the verifier's log ends with:\n{tail}");
                 }
-                Err(BpfError::LoadProgram {
-                    program: name,
-                    reason,
-                })
+                Err(refused(reason))
             }
         }
     }
@@ -99,12 +110,20 @@ impl SessionProgram {
     }
 }
 
-/// A program's instructions with the maps' descriptors in them, and its licence.
+/// A program as the kernel takes it.
+struct Code {
+    /// With the maps' descriptors in them.
+    instructions: Vec<bpf_insn>,
+    license: CString,
+    /// Type and beginning of each function. The kernel asks for them where one is a callback.
+    functions: FuncSecInfo,
+}
+
 fn relocated<'a>(
     object: &[u8],
     name: &'static str,
     maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
-) -> Result<(Vec<bpf_insn>, CString), BpfError> {
+) -> Result<Code, BpfError> {
     let refused = |error: &EbpfRelocationError| BpfError::Load(chain(error));
     let mut object =
         Object::parse(object).map_err(|error: ParseError| BpfError::Load(chain(&error)))?;
@@ -124,7 +143,11 @@ fn relocated<'a>(
         .map_err(|error| refused(&error))?;
     let function = object.functions.remove(&key);
     let function = function.ok_or(BpfError::Missing(name))?;
-    Ok((function.instructions, license))
+    Ok(Code {
+        instructions: function.instructions,
+        license,
+        functions: function.func_info,
+    })
 }
 
 /// An instruction whose operands are all 0.
@@ -138,20 +161,22 @@ fn instruction(code: u8) -> bpf_insn {
 }
 
 /// `BPF_PROG_LOAD`. The verifier writes to `log` unless that is empty.
-fn load(
-    instructions: &[bpf_insn],
-    license: &std::ffi::CStr,
-    name: &str,
-    log: &mut [u8],
-) -> io::Result<OwnedFd> {
+fn load(code: &Code, btf: Option<&OwnedFd>, name: &str, log: &mut [u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     // SAFETY: all bytes are 0, which is a value of every part of the union.
     let part = unsafe { &mut attributes.__bindgen_anon_3 };
     part.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
     part.expected_attach_type = SESSION;
-    part.insns = instructions.as_ptr() as u64;
-    part.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
-    part.license = license.as_ptr() as u64;
+    part.insns = code.instructions.as_ptr() as u64;
+    part.insn_cnt = u32::try_from(code.instructions.len()).map_err(io::Error::other)?;
+    part.license = code.license.as_ptr() as u64;
+    if let Some(btf) = btf {
+        part.prog_btf_fd = btf.as_raw_fd().cast_unsigned();
+        part.func_info = code.functions.func_info.as_ptr() as u64;
+        part.func_info_cnt = u32::try_from(code.functions.len()).map_err(io::Error::other)?;
+        part.func_info_rec_size =
+            u32::try_from(size_of::<bpf_func_info>()).map_err(io::Error::other)?;
+    }
     // The last byte stays 0.
     let room = part.prog_name.len() - 1;
     for (to, from) in part.prog_name[..room].iter_mut().zip(name.bytes()) {
@@ -164,7 +189,7 @@ fn load(
     }
     // A signal interrupts the verifier.
     for _ in 0..4 {
-        // SAFETY: instructions, licence and log outlive the call, with the lengths given.
+        // SAFETY: code and log outlive the call, with the lengths given.
         match unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) } {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
@@ -198,35 +223,6 @@ fn link(
     uprobes.pid = process.map_or(0, NonZeroU32::get);
     // SAFETY: path, offsets and cookies outlive the call, with the length given.
     unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attributes) }
-}
-
-const fn zeroed() -> bpf_attr {
-    // SAFETY: a union of integers and of structures of them.
-    unsafe { std::mem::zeroed() }
-}
-
-/// bpf(2) for the commands that make a descriptor.
-///
-/// # Safety
-///
-/// The part of `attributes` that belongs to `command` is set, and its pointers are valid during the
-/// call for the lengths beside them.
-unsafe fn bpf(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads no more than the size given; the rest is the caller's promise.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_int,
-            std::ptr::from_ref(attributes),
-            size_of::<bpf_attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = i32::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for this call; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The last lines of a verifier's log; `None` where it says nothing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use tracer_common::limits::{DEFAULT_MAX_LIVE, DEFAULT_MAX_STACKS};
+use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use crate::bpf::ProbeKind;
 use crate::export::Format;
@@ -95,10 +95,10 @@ pub(super) struct RecordingArgs {
     /// that uses the same C library pays for each of its allocations
     #[arg(long)]
     pub(super) follow_forks: bool,
-    /// Live allocations there is room for
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE,
-          value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
-    pub(super) max_live: u32,
+    /// Live allocations there is room for. Room is made as it is needed, about 50 bytes for each; by
+    /// default up to an eighth of the memory available
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
+    pub(super) max_live: Option<u32>,
     /// Distinct call stacks there is room for
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS,
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]

@@ -10,7 +10,7 @@ use super::args::{AttachArgs, RecordingArgs};
 use super::exit::Exit;
 use super::output::Output;
 use super::status::{StatusLine, summary};
-use crate::bpf::{Limits, ProbeKind};
+use crate::bpf::ProbeKind;
 use crate::export::Format;
 use crate::process::{Identity, check_traceable};
 use crate::session::{Ended, Options, Recording, Session, Target, check_privilege};
@@ -97,10 +97,8 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// The session's options of a command line.
 pub(super) fn options(args: &RecordingArgs) -> Options {
     Options {
-        limits: Limits {
-            live: args.max_live,
-            stacks: args.max_stacks,
-        },
+        max_live: args.max_live,
+        max_stacks: args.max_stacks,
         follow_forks: args.follow_forks,
         probes: args.probes.map(ProbeKind::from),
     }

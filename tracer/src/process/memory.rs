@@ -1,6 +1,19 @@
-//! How much heap a process has, seen from outside: the check on an attach that sees no event.
+//! How much memory a process and the machine have: the check on an attach that sees no event, and
+//! the measure for the tracer's own tables.
 
 use std::io;
+
+use procfs::Current as _;
+
+/// Bytes of memory that the machine can give without swapping (`MemAvailable`).
+///
+/// # Errors
+///
+/// /proc/meminfo can't be read.
+pub fn available_memory() -> procfs::ProcResult<u64> {
+    let info = procfs::Meminfo::current()?;
+    Ok(info.mem_available.unwrap_or(info.mem_free))
+}
 
 /// Anonymous memory of a process, from /proc.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

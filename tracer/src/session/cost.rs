@@ -108,14 +108,15 @@ fn measure(kind: Option<ProbeKind>) -> Result<EventCosts, SessionError> {
     let found = Found::in_space(&space, &mut Searched::default());
     let small = Limits {
         live: 4 * CALLS as u32,
+        heap_bytes: 0,
         stacks: 64,
     };
-    let mut kernel = Kernel::load(small, false, pid_namespace()?, kind)?;
+    let mut kernel = Kernel::load(pid, small, false, pid_namespace()?, kind)?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
     for allocator in &found.glibc {
         kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
     }
-    kernel.start(pid)?;
+    kernel.start()?;
     let traced = subject.median()?;
     Ok(EventCosts {
         allocation: (traced.allocation - untraced.allocation).max(0.0),

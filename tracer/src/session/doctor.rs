@@ -178,8 +178,12 @@ fn bpf_switch() -> Check {
 }
 
 fn programs() -> Check {
-    let small = Limits { live: 1, stacks: 1 };
-    match Kernel::load(small, false, None, None) {
+    let small = Limits {
+        live: 1,
+        heap_bytes: 0,
+        stacks: 1,
+    };
+    match Kernel::load(std::process::id(), small, false, None, None) {
         Ok(kernel) => {
             let found = format!(
                 "the kernel takes tracer's programs; probes: {}",

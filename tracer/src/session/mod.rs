@@ -11,6 +11,7 @@ mod plan;
 mod privilege;
 mod processes;
 mod recorder;
+mod room;
 mod roots;
 mod snapshot;
 mod verdict;

@@ -16,16 +16,18 @@ use super::processes::Processes;
 use super::snapshot::{self, Seen};
 use super::verdict::Findings;
 use super::wake::{pidfd, watch};
-use super::{Allocator, SessionError};
-use crate::bpf::{Kernel, KernelEvent, Limits, ProbeKind, ProcessChange, Scope};
+use super::{Allocator, SessionError, room};
+use crate::bpf::{Kernel, KernelEvent, ProbeKind, ProcessChange, Scope};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::{Profile, Verdict};
 
 /// How to record.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Capacities of the kernel tables.
-    pub limits: Limits,
+    /// Live allocations there is room for; `None` for what the machine's memory allows.
+    pub max_live: Option<u32>,
+    /// Distinct stacks there is room for.
+    pub max_stacks: u32,
     /// Count the children that the target forks, too.
     pub follow_forks: bool,
     /// How to place the probes, where not as the kernel does best.
@@ -168,8 +170,10 @@ impl Session {
                     .to_owned(),
             ));
         }
+        let heap_at_start = HeapUse::of(who.pid).ok();
         let mut kernel = Kernel::load(
-            options.limits,
+            who.pid,
+            room::limits(options.max_live, options.max_stacks, heap_at_start),
             options.follow_forks,
             namespace,
             options.probes,
@@ -185,9 +189,9 @@ impl Session {
             kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
         }
         let wake = watch(&kernel, &sideband)?;
-        kernel.start(who.pid)?;
+        kernel.start()?;
         Ok(Self {
-            heap_at_start: HeapUse::of(who.pid).ok(),
+            heap_at_start,
             kernel,
             sideband,
             processes,
@@ -430,8 +434,8 @@ impl Session {
         });
         for change in changes {
             self.processes.change(change);
-            if let ProcessChange::Exec { tgid, life, .. } = change {
-                self.kernel.forget_lives_before(tgid, life)?;
+            if let ProcessChange::Exec { old_heap, .. } = change {
+                self.kernel.forget_heap(old_heap);
             }
         }
         Ok(())

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracer_common::{Counter, StackKey};
+use tracer_common::{Counter, StackCounters, StackKey};
 
 use super::processes::{Processes, Traced};
 use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
-use crate::bpf::StackAmounts;
 use crate::process::{Mapped, Place};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
@@ -31,7 +30,7 @@ pub(super) fn profile(
     processes: &Processes,
     main: u32,
     stacks: &HashMap<StackKey, Seen>,
-    amounts: &[StackAmounts],
+    amounts: &[StackCounters],
     counters: &[(Counter, u64)],
     findings: Findings,
 ) -> Profile {
@@ -115,22 +114,14 @@ impl Builder<'_> {
         }
     }
 
-    fn sample(&mut self, amount: &StackAmounts, seen: Option<&Seen>, several: bool) {
-        let counters = &amount.counters;
-        if counters.alloc_objects == 0 {
-            return;
-        }
+    fn sample(&mut self, amount: &StackCounters, seen: Option<&Seen>, several: bool) {
         self.findings.stacks += 1;
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let mut values = Values {
-            alloc_objects: count(counters.alloc_objects),
-            alloc_space: count(counters.alloc_bytes),
-            inuse_objects: count(
-                counters
-                    .alloc_objects
-                    .saturating_sub(counters.freed_objects),
-            ),
-            inuse_space: count(counters.alloc_bytes.saturating_sub(counters.freed_bytes)),
+            alloc_objects: count(amount.alloc_objects),
+            alloc_space: count(amount.alloc_bytes),
+            inuse_objects: count(amount.alloc_objects.saturating_sub(amount.freed_objects)),
+            inuse_space: count(amount.alloc_bytes.saturating_sub(amount.freed_bytes)),
         };
         let tgid = amount.key.tgid;
         let traced = self.processes.get(tgid);
@@ -144,7 +135,7 @@ impl Builder<'_> {
             _ if amount.key.stack == 0 => vec![self.pseudo("[stack unknown]")],
             _ => {
                 self.findings.stacks_without_frames += 1;
-                self.findings.objects_without_frames += counters.alloc_objects;
+                self.findings.objects_without_frames += amount.alloc_objects;
                 vec![self.pseudo("[stack not received]")]
             }
         };

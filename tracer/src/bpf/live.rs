@@ -1,0 +1,177 @@
+//! The live table's user side: making its segments, and clearing heaps that are gone.
+//!
+//! The allocations themselves are the kernel side's: nothing here reads a record.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{ArrayOfMaps, MapData};
+use tracer_common::limits::{LIVE_SEGMENT_FLAGS, LIVE_SLOTS_PER_ALLOCATION};
+use tracer_common::{LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, heap_of, segment_buckets};
+
+use super::BpfError;
+use super::error::map_error;
+use super::sys::create_array;
+use super::view::View;
+
+/// Slots of the first segment at least, and at most: 7 MB and 105 MB.
+const FIRST_SLOTS: std::ops::RangeInclusive<u64> = 1 << 18..=1 << 22;
+/// Bytes of the target's heap for a slot of the first segment. What is live at the attach never
+/// enters the table, so that the heap says how fast it may fill, no more.
+const HEAP_BYTES_PER_SLOT: u64 = 2048;
+
+/// How large the table is at first and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LiveSizes {
+    /// Buckets of the first segment.
+    pub(super) first: u32,
+    /// Segments.
+    segments: u32,
+}
+
+impl LiveSizes {
+    /// Room for `live` allocations, of a target with so many bytes of heap.
+    pub(super) fn new(live: u32, heap_bytes: u64) -> Self {
+        let wanted = u64::from(live) * LIVE_SLOTS_PER_ALLOCATION;
+        let first = (heap_bytes / HEAP_BYTES_PER_SLOT)
+            .clamp(*FIRST_SLOTS.start(), *FIRST_SLOTS.end())
+            // All segments together have 2^(segments - 1) times as many.
+            .max(wanted >> (MAX_LIVE_SEGMENTS - 1))
+            .min(wanted.div_ceil(2));
+        let buckets = |slots: u64| slots.div_ceil(LIVE_SLOTS as u64);
+        // Clamped above, so that it is a u32.
+        let first = buckets(first) as u32;
+        let mut total = 0;
+        let mut segments = 0;
+        while segments < MAX_LIVE_SEGMENTS && total < buckets(wanted) {
+            total += u64::from(segment_buckets(first, segments));
+            segments += 1;
+        }
+        Self { first, segments }
+    }
+}
+
+/// The table.
+pub(super) struct LiveTable {
+    /// Holds the first segment.
+    _first: MapData,
+    /// The others.
+    outer: ArrayOfMaps<MapData, MapData>,
+    sizes: LiveSizes,
+    segments: Vec<View<LiveBucket>>,
+    /// Heaps that are gone, with their allocations perhaps still in the table.
+    dead: HashSet<u32>,
+}
+
+impl LiveTable {
+    /// The table, with the first segment that the loader has made.
+    pub(super) fn new(
+        first: MapData,
+        outer: ArrayOfMaps<MapData, MapData>,
+        sizes: LiveSizes,
+    ) -> Result<Self, BpfError> {
+        let view = View::new("LIVE_FIRST", first.fd().as_fd(), sizes.first as usize)?;
+        Ok(Self {
+            _first: first,
+            outer,
+            sizes,
+            segments: vec![view],
+            dead: HashSet::new(),
+        })
+    }
+
+    /// The heap is gone: its allocations may be cleared.
+    pub(super) fn forget(&mut self, heap: u32) {
+        self.dead.insert(heap);
+    }
+
+    /// Makes room: the kernel side has begun to use the last segment.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory; the table works on with what it has.
+    pub(super) fn grow(&mut self) -> Result<(), BpfError> {
+        if !self.dead.is_empty() {
+            for segment in &self.segments {
+                clear(segment, &self.dead);
+            }
+            self.dead.clear();
+        }
+        if self.segments.len() < self.sizes.segments as usize {
+            self.add_segment()?;
+        }
+        Ok(())
+    }
+
+    fn add_segment(&mut self) -> Result<(), BpfError> {
+        let number = self.segments.len() as u32;
+        let buckets = segment_buckets(self.sizes.first, number);
+        let fd = create_array(buckets, size_of::<LiveBucket>() as u32, LIVE_SEGMENT_FLAGS)
+            .map_err(|error| map_error("LIVE", "enlarged", &error))?;
+        let view = View::new("LIVE", fd.as_fd(), buckets as usize)?;
+        let segment =
+            MapData::from_fd(fd).map_err(|error| map_error("LIVE", "enlarged", &error))?;
+        self.outer
+            .set(number - 1, &segment, 0)
+            .map_err(|error| map_error("LIVE", "enlarged", &error))?;
+        self.segments.push(view);
+        Ok(())
+    }
+}
+
+/// Gives back the slots of heaps that are gone. The kernel side leaves those alone, and works on the
+/// others meanwhile.
+fn clear(segment: &View<LiveBucket>, dead: &HashSet<u32>) {
+    for bucket in segment.iter() {
+        // SAFETY: the view's pointers are valid and aligned, and all access is atomic.
+        let claimed = unsafe { AtomicU64::from_ptr(&raw mut (*bucket).claimed) };
+        for slot in 0..LIVE_SLOTS {
+            // SAFETY: as above.
+            let key = unsafe { AtomicU64::from_ptr(&raw mut (*bucket).keys[slot]) };
+            let found = key.load(Ordering::Relaxed);
+            if found != 0
+                && dead.contains(&heap_of(found))
+                && key
+                    .compare_exchange(found, 0, Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
+            {
+                claimed.fetch_and(!(1 << slot), Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(sizes: LiveSizes) -> u64 {
+        (0..sizes.segments)
+            .map(|segment| u64::from(segment_buckets(sizes.first, segment)) * LIVE_SLOTS as u64)
+            .sum()
+    }
+
+    #[test]
+    fn there_is_room_for_what_was_asked_and_little_more() {
+        for live in [1, 7, 1_000, 1 << 20, 10_000_000, 1 << 28] {
+            for heap in [0, 1 << 30, 1 << 40] {
+                let sizes = LiveSizes::new(live, heap);
+                let wanted = u64::from(live) * LIVE_SLOTS_PER_ALLOCATION;
+                let slots = slots(sizes);
+                assert!(
+                    slots >= wanted && slots <= wanted * 2 + 28,
+                    "{live} {heap}: {slots}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_target_has_a_large_first_segment() {
+        let small = LiveSizes::new(10_000_000, 0);
+        let large = LiveSizes::new(10_000_000, 4 << 30);
+        assert!(large.first > 4 * small.first);
+        assert!(large.segments < small.segments);
+    }
+}

@@ -1,0 +1,102 @@
+//! The stacks' counters as user space reads them: without a call for each.
+
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use aya::maps::{Array, HashMap, MapData};
+use tracer_common::{StackCounters, StackKey};
+
+use super::BpfError;
+use super::error::map_error;
+use super::view::View;
+
+/// The counters of all stacks.
+pub(super) struct Stacks {
+    /// Where each stack's counters are.
+    index: HashMap<MapData, StackKey, u32>,
+    /// How many entries were given out.
+    used: Array<MapData, u64>,
+    /// Holds the counters.
+    _counters: MapData,
+    view: View<StackCounters>,
+}
+
+impl Stacks {
+    /// The tables that the loader has made; `capacity` is that of the counters.
+    pub(super) fn new(
+        index: HashMap<MapData, StackKey, u32>,
+        used: Array<MapData, u64>,
+        counters: MapData,
+        capacity: u32,
+    ) -> Result<Self, BpfError> {
+        let view = View::new("STACK_COUNTERS", counters.fd().as_fd(), capacity as usize)?;
+        Ok(Self {
+            index,
+            used,
+            _counters: counters,
+            view,
+        })
+    }
+
+    /// Makes the first entry, before anything is counted.
+    pub(super) fn add_first(&mut self, key: StackKey) -> Result<(), BpfError> {
+        if let Some(entry) = self.view.iter().next() {
+            // SAFETY: nobody counts yet, so that nobody else reads or writes the entry.
+            unsafe { (*entry).key = key };
+        }
+        self.used
+            .set(0, &1, 0)
+            .map_err(|error| map_error("STACKS_USED", "written", &error))?;
+        self.index
+            .insert(&key, &0, 0)
+            .map_err(|error| map_error("STACKS", "written", &error))
+    }
+
+    /// The counters of every stack that has any.
+    ///
+    /// While probes run, each counter is read as it stands at its moment, the freed side of a stack
+    /// before the allocated one.
+    pub(super) fn read(&self) -> Result<Vec<StackCounters>, BpfError> {
+        let used = self
+            .used
+            .get(&0, 0)
+            .map_err(|error| map_error("STACKS_USED", "read", &error))?;
+        let used = usize::try_from(used)
+            .unwrap_or(usize::MAX)
+            .min(self.view.len());
+        // SAFETY: the view hands out valid pointers.
+        let entries = self.view.iter().take(used);
+        Ok(entries
+            .map(|entry| unsafe { load(entry) })
+            .filter(|counters| counters.alloc_objects != 0)
+            .collect())
+    }
+}
+
+/// Reads an entry that the kernel side may be writing.
+///
+/// # Safety
+///
+/// The pointer is valid and aligned.
+unsafe fn load(entry: *mut StackCounters) -> StackCounters {
+    // SAFETY: the caller's promise; all accesses to fields that change are atomic.
+    let (long, short) = (
+        |field: *mut u64| unsafe { AtomicU64::from_ptr(field) }.load(Ordering::Acquire),
+        |field: *mut u32| unsafe { AtomicU32::from_ptr(field) }.load(Ordering::Acquire),
+    );
+    // SAFETY: as above. Fields are evaluated in the order in which they are written here.
+    unsafe {
+        StackCounters {
+            freed_objects: long(&raw mut (*entry).freed_objects),
+            freed_bytes: long(&raw mut (*entry).freed_bytes),
+            alloc_objects: long(&raw mut (*entry).alloc_objects),
+            alloc_bytes: long(&raw mut (*entry).alloc_bytes),
+            sent: long(&raw mut (*entry).sent),
+            key: StackKey {
+                stack: long(&raw mut (*entry).key.stack),
+                tgid: short(&raw mut (*entry).key.tgid),
+                life: short(&raw mut (*entry).key.life),
+            },
+        }
+    }
+}
