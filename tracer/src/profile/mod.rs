@@ -4,12 +4,20 @@
 //! functions, locations, samples), so that the pprof export is a renaming and nothing is lost on
 //! the way there and back.
 
+mod diff;
+mod filter;
+mod fingerprint;
 mod frames;
+mod merge;
 mod model;
 mod prune;
 mod validate;
 
+pub use diff::{Diff, StackChange, diff};
+pub use filter::{Filter, FilterMatches};
+pub use fingerprint::Fingerprint;
 pub use frames::Frame;
+pub use merge::{Incompatible, merge};
 pub use model::{
     CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,
     MappingIndex, Metadata, Profile, Sample, ValueKind, Values, Verdict,

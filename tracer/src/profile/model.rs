@@ -1,5 +1,7 @@
 //! The types of a profile.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 /// A heap profile: who allocated, who still holds.
@@ -194,6 +196,24 @@ impl Values {
             inuse_objects: self.inuse_objects.saturating_add(other.inuse_objects),
             inuse_space: self.inuse_space.saturating_add(other.inuse_space),
         }
+    }
+
+    /// Difference, saturating.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self {
+            alloc_objects: self.alloc_objects.saturating_sub(other.alloc_objects),
+            alloc_space: self.alloc_space.saturating_sub(other.alloc_space),
+            inuse_objects: self.inuse_objects.saturating_sub(other.inuse_objects),
+            inuse_space: self.inuse_space.saturating_sub(other.inuse_space),
+        }
+    }
+}
+
+impl AddAssign for Values {
+    /// As [`Values::plus`].
+    fn add_assign(&mut self, other: Self) {
+        *self = self.plus(other);
     }
 }
 
