@@ -2,6 +2,7 @@
 //! `tests::trial` for what happens where those are missing.
 
 mod bad_input;
+mod compare;
 mod files;
 mod harness;
 mod kill;
@@ -33,6 +34,7 @@ fn main() {
         plan::trials(),
         kill::trials(),
         viewers::trials(),
+        compare::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

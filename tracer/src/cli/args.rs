@@ -9,7 +9,7 @@ use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use crate::bpf::ProbeKind;
 use crate::export::Format;
-use crate::profile::ValueKind;
+use crate::profile::{Filter, ValueKind};
 
 /// Shows who holds the memory of a running, unmodified Linux process.
 ///
@@ -33,6 +33,10 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Show a profile as a table, a call tree, or one function with its callers and callees
     Report(ReportArgs),
+    /// Show what changed from one profile to another
+    Diff(DiffArgs),
+    /// Show how a target's memory went over a folder of profiles
+    Series(SeriesArgs),
     /// Show which instructions would be probed, and why, without attaching
     Plan(PlanArgs),
     /// Say what this kernel, these privileges and a process allow
@@ -116,8 +120,10 @@ pub(super) struct ReportArgs {
     /// Profile: pprof (tracer's or another heap profiler's) or tracer's JSON
     pub(super) file: PathBuf,
     /// The value to show
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(super) value: ValueArg,
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
     /// Show the call tree
     #[arg(long, conflicts_with = "peek")]
     pub(super) tree: bool,
@@ -136,6 +142,93 @@ pub(super) struct ReportArgs {
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// Profile A, the one before: pprof (tracer's or another heap profiler's) or tracer's JSON
+    pub(super) before: PathBuf,
+    /// Profile B, the one after
+    pub(super) after: PathBuf,
+    /// The value to show; a pprof file has all four
+    #[arg(
+        short,
+        long = "sample-index",
+        visible_alias = "value",
+        value_enum,
+        default_value_t
+    )]
+    pub(super) value: ValueArg,
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+    /// Rows of each table; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(super) top: usize,
+    /// Form of the difference
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: DiffFormat,
+    /// File to write [default: standard output]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "-",
+        hide_default_value = true
+    )]
+    pub(super) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeriesArgs {
+    /// Folder with profiles of one target
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// The value by which stacks grow
+    #[arg(
+        short,
+        long = "sample-index",
+        visible_alias = "value",
+        value_enum,
+        default_value_t
+    )]
+    pub(super) value: ValueArg,
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+    /// Growing stacks shown; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(super) top: usize,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+/// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, its
+/// source file, or the path of the program or library it is in.
+#[derive(Debug, Args)]
+pub(super) struct FilterArgs {
+    /// Only stacks with a frame whose function, file or module matches
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<regex::Regex>,
+    /// No stacks with such a frame
+    #[arg(long, value_name = "REGEX")]
+    ignore: Option<regex::Regex>,
+    /// Leave out such frames; what they hold goes to their callers
+    #[arg(long, value_name = "REGEX")]
+    hide: Option<regex::Regex>,
+    /// Leave out the callers of the outermost such frame
+    #[arg(long, value_name = "REGEX")]
+    show_from: Option<regex::Regex>,
+}
+
+impl From<&FilterArgs> for Filter {
+    fn from(args: &FilterArgs) -> Self {
+        Self {
+            focus: args.focus.clone(),
+            ignore: args.ignore.clone(),
+            hide: args.hide.clone(),
+            show_from: args.show_from.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +263,20 @@ pub(super) enum ReportFormat {
     Text,
     /// For machines
     Json,
+}
+
+/// The form of a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum DiffFormat {
+    /// For people
+    #[default]
+    Text,
+    /// The same for machines
+    Json,
+    /// A profile of the differences for pprof and its viewers, gzipped
+    Pprof,
+    /// A line per stack with its value in A and in B, for differential flame graphs
+    Folded,
 }
 
 /// The form of a profile's file.

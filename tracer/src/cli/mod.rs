@@ -2,13 +2,16 @@
 
 mod args;
 mod attach;
+mod diff;
 mod doctor;
 mod exit;
 mod generate;
 mod output;
 mod plan;
+mod read;
 mod report;
 mod run;
+mod series;
 mod status;
 
 use std::process::ExitCode;
@@ -25,6 +28,8 @@ pub fn main() -> ExitCode {
         Command::Attach(args) => attach::attach(&args),
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Series(args) => series::series(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => generate::completions(shell),

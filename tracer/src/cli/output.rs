@@ -44,28 +44,34 @@ impl Output {
 
     /// Writes the profile.
     pub(super) fn write(self, profile: &Profile) -> anyhow::Result<Written> {
+        let (format, value) = (self.format, self.value);
+        self.write_with(&|mut out| export::write(profile, format, value, &mut out))
+    }
+
+    /// Writes what `write` makes; it is called again where the first place turns out to be full.
+    pub(super) fn write_with(self, write: &Write) -> anyhow::Result<Written> {
         match self.destination {
             Destination::Stdout => {
                 let mut out = io::stdout().lock();
-                export::write(profile, self.format, self.value, &mut out)?;
+                write(&mut out)?;
                 out.flush()?;
                 Ok(Written("standard output".to_owned()))
             }
             Destination::Stream(path) => {
-                let write = || {
-                    let mut out = File::options().write(true).open(&path)?;
-                    export::write(profile, self.format, self.value, &mut out)
-                };
+                let write = || write(&mut File::options().write(true).open(&path)?);
                 write().with_context(|| format!("writing {} failed", path.display()))?;
                 Ok(Written(path.display().to_string()))
             }
             Destination::File { path, partial } => {
-                let written = write_file(profile, self.format, self.value, partial, &path);
-                written.map_err(|error| rescue(profile, self.format, self.value, &path, error))
+                let written = write_file(write, partial, &path);
+                written.map_err(|error| rescue(write, &path, error))
             }
         }
     }
 }
+
+/// Makes the content of a file.
+type Write<'a> = dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a;
 
 /// Where a profile went, for the message.
 #[derive(Debug)]
@@ -121,15 +127,9 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
     })
 }
 
-fn write_file(
-    profile: &Profile,
-    format: Format,
-    value: ValueKind,
-    partial: NamedTempFile,
-    path: &Path,
-) -> anyhow::Result<Written> {
+fn write_file(write: &Write, partial: NamedTempFile, path: &Path) -> anyhow::Result<Written> {
     let mut out = io::BufWriter::new(partial.as_file());
-    export::write(profile, format, value, &mut out)
+    write(&mut out)
         .and_then(|()| out.flush())
         .and_then(|()| partial.as_file().sync_all())
         .with_context(|| format!("writing {} failed", path.display()))?;
@@ -145,20 +145,14 @@ fn write_file(
 
 /// What was recorded is not thrown away because a disk is full: it is kept in the folder for
 /// temporary files, if that has room.
-fn rescue(
-    profile: &Profile,
-    format: Format,
-    value: ValueKind,
-    path: &Path,
-    error: anyhow::Error,
-) -> anyhow::Error {
+fn rescue(write: &Write, path: &Path, error: anyhow::Error) -> anyhow::Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kept = tempfile::Builder::new()
         .prefix("tracer-")
         .suffix(&format!("-{name}"))
         .tempfile()
         .and_then(|mut file| {
-            export::write(profile, format, value, &mut file)?;
+            write(&mut file)?;
             file.as_file().sync_all()?;
             give_to_caller(file.as_file())?;
             let (_, path) = file.keep().map_err(|error| error.error)?;
@@ -183,6 +177,15 @@ fn give_to_caller(file: &File) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Columns of the terminal; `None` where standard output goes elsewhere.
+pub(super) fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 #[cfg(test)]

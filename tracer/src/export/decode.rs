@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::pprof::LABEL_PID;
-use super::{ReadError, comments, proto};
+use super::{Contents, ReadError, comments, proto};
 use crate::profile::{
     FrameRules, Function, Line, Location, Mapping, Metadata, Profile, Sample, ValueKind, Values,
     Verdict, prune,
@@ -17,7 +17,7 @@ use crate::profile::{
 pub(super) const MAX_RECORDS: usize = 8_000_000;
 
 /// Decodes an uncompressed message.
-pub(super) fn decode(bytes: &[u8]) -> Result<Profile, ReadError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
     scan(bytes)?;
     let message =
         proto::Profile::decode(bytes).map_err(|error| ReadError::Malformed(error.to_string()))?;
@@ -111,7 +111,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Profile, ReadError> {
         let keep = strings.get(message.keep_frames).unwrap_or_default();
         (drop, keep)
     });
-    Ok(profile)
+    Ok(Contents {
+        profile,
+        kinds: columns.kinds(),
+    })
 }
 
 fn profile_comments(
@@ -232,6 +235,14 @@ impl Columns {
             return Err(ReadError::NotAHeapProfile(names));
         }
         Ok(Self(columns))
+    }
+
+    /// The kinds that are there.
+    fn kinds(&self) -> Vec<ValueKind> {
+        let kinds = ValueKind::ALL.into_iter().zip(self.0);
+        kinds
+            .filter_map(|(kind, column)| column.map(|_| kind))
+            .collect()
     }
 
     fn values(&self, sample: &proto::Sample, types: usize) -> Result<Values, ReadError> {

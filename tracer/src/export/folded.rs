@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::Write;
 
-use crate::profile::{FrameRules, Profile, ValueKind, prune};
+use crate::profile::{Diff, FrameRules, Profile, Sample, ValueKind, prune};
 
 /// Writes one value of every stack, sorted by stack; stacks with none of it are left out.
 ///
@@ -17,34 +17,80 @@ use crate::profile::{FrameRules, Profile, ValueKind, prune};
 /// # Errors
 /// Those of the writer.
 pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::Result<()> {
+    for (stack, amount) in amounts(profile, value) {
+        writeln!(out, "{stack} {amount}")?;
+    }
+    Ok(())
+}
+
+/// One value of every stack, sorted by stack; without those that have none of it.
+pub(super) fn amounts(profile: &Profile, value: ValueKind) -> BTreeMap<String, i64> {
     let profile = prune(profile, FrameRules::allocators());
-    let names: Vec<String> = profile
-        .functions
-        .iter()
-        .map(|function| clean(&function.name))
-        .collect();
+    let names = Names::of(&profile);
     let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
     for sample in &profile.samples {
         let amount = sample.values.get(value);
         if amount == 0 {
             continue;
         }
+        let sum = stacks.entry(names.stack(&profile, sample)).or_default();
+        *sum = sum.saturating_add(amount);
+    }
+    stacks.retain(|_, amount| *amount != 0);
+    stacks
+}
+
+/// Writes one value of every stack in A and in B: `root;caller;leaf BEFORE AFTER` a line, as
+/// differential flame graphs take it. Stacks with none of it in both are left out.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_diff(diff: &Diff, value: ValueKind, out: &mut dyn Write) -> io::Result<()> {
+    for (stack, [before, after]) in difference(diff, value) {
+        writeln!(out, "{stack} {before} {after}")?;
+    }
+    Ok(())
+}
+
+/// One value of every stack in A and in B, sorted by stack.
+pub(super) fn difference(diff: &Diff, value: ValueKind) -> BTreeMap<String, [i64; 2]> {
+    // Pruning keeps the samples and their order.
+    let profile = prune(&diff.profile, FrameRules::allocators());
+    let names = Names::of(&profile);
+    let mut stacks: BTreeMap<String, [i64; 2]> = BTreeMap::new();
+    for (sample, change) in profile.samples.iter().zip(&diff.stacks) {
+        let amounts = [change.before.get(value), change.after.get(value)];
+        if amounts == [0, 0] {
+            continue;
+        }
+        let sums = stacks.entry(names.stack(&profile, sample)).or_default();
+        for (sum, amount) in sums.iter_mut().zip(amounts) {
+            *sum = sum.saturating_add(amount);
+        }
+    }
+    stacks
+}
+
+/// Function names as they stand in a line.
+struct Names(Vec<String>);
+
+impl Names {
+    fn of(profile: &Profile) -> Self {
+        let functions = profile.functions.iter();
+        Self(functions.map(|function| clean(&function.name)).collect())
+    }
+
+    fn stack(&self, profile: &Profile, sample: &Sample) -> String {
         let frames: Vec<&str> = profile
             .frames(sample)
-            .map(|frame| names.get(frame.function).map_or("", String::as_str))
+            .map(|frame| self.0.get(frame.function).map_or("", String::as_str))
             .collect();
-        let stack = if frames.is_empty() {
+        if frames.is_empty() {
             "[unknown]".to_owned()
         } else {
             frames.join(";")
-        };
-        let sum = stacks.entry(stack).or_default();
-        *sum = sum.saturating_add(amount);
+        }
     }
-    for (stack, amount) in stacks.iter().filter(|&(_, &amount)| amount != 0) {
-        writeln!(out, "{stack} {amount}")?;
-    }
-    Ok(())
 }
 
 fn clean(name: &str) -> String {
@@ -59,9 +105,9 @@ fn clean(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::write;
+    use super::{write, write_diff};
     use crate::export::example::counter_service;
-    use crate::profile::ValueKind;
+    use crate::profile::{ValueKind, diff};
 
     #[test]
     fn stacks_are_root_first_and_hide_the_allocator() -> std::io::Result<()> {
@@ -73,6 +119,22 @@ mod tests {
         main;counter::handle;counter::Cache::insert 2048000
         main;counter::walk: again;counter::walk: again;counter::walk: again 1000
         main;libc.so.6+0x8f2c1 1048576
+        ");
+        Ok(())
+    }
+
+    #[test]
+    fn a_difference_has_both_values() -> Result<(), Box<dyn std::error::Error>> {
+        let before = counter_service();
+        let mut after = counter_service();
+        after.samples[0].values.inuse_space += 64;
+        after.samples[1].values.inuse_space = 0;
+        let mut out = Vec::new();
+        write_diff(&diff(&before, &after)?, ValueKind::InuseSpace, &mut out)?;
+        insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
+        main;counter::handle;counter::Cache::insert 2048000 2048064
+        main;counter::walk;counter::walk;counter::walk 1000 0
+        main;libc.so.6+0x8f2c1 1048576 1048576
         ");
         Ok(())
     }

@@ -23,7 +23,7 @@ mod refusals;
 mod round_trip;
 pub mod text;
 
-pub use read::{MAX_INFLATED, ReadError, read};
+pub use read::{Contents, MAX_INFLATED, ReadError, read, read_contents};
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 use super::{decode, json};
-use crate::profile::{Invalid, Profile};
+use crate::profile::{Invalid, Profile, ValueKind};
 
 /// Most bytes a profile may inflate to. Ours take about 400 bytes a stack.
 pub const MAX_INFLATED: usize = 256 << 20;
@@ -79,6 +79,23 @@ fn types(names: &[String]) -> String {
 /// # Errors
 /// When the bytes are not a whole, consistent heap profile.
 pub fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
+    Ok(read_contents(bytes)?.profile)
+}
+
+/// A profile, and what its file says about it that the profile does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// The profile.
+    pub profile: Profile,
+    /// Those of the four values that the file has; the others are 0 in the profile.
+    pub kinds: Vec<ValueKind>,
+}
+
+/// Reads a profile as [`read`] does, and which values its file has.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_contents(bytes: &[u8]) -> Result<Contents, ReadError> {
     if bytes.starts_with(&[0x1f, 0x8b]) {
         read_plain(&inflate(bytes)?)
     } else {
@@ -86,7 +103,7 @@ pub fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     }
 }
 
-fn read_plain(bytes: &[u8]) -> Result<Profile, ReadError> {
+fn read_plain(bytes: &[u8]) -> Result<Contents, ReadError> {
     if bytes.is_empty() {
         return Err(ReadError::Empty);
     }
@@ -95,7 +112,10 @@ fn read_plain(bytes: &[u8]) -> Result<Profile, ReadError> {
     }
     // `{` opens no field of profile.proto.
     if bytes.starts_with(b"{") {
-        return json::read(bytes);
+        return Ok(Contents {
+            profile: json::read(bytes)?,
+            kinds: ValueKind::ALL.to_vec(),
+        });
     }
     if bytes.starts_with(b"heap_v2/") || bytes.starts_with(b"heap profile:") {
         return Err(ReadError::TextHeap);

@@ -8,8 +8,8 @@ use prost::Message as _;
 
 use super::decode::MAX_RECORDS;
 use super::example::counter_service;
-use super::{MAX_INFLATED, ReadError, pprof, proto, read};
-use crate::profile::Values;
+use super::{Contents, MAX_INFLATED, ReadError, pprof, proto, read, read_contents};
+use crate::profile::{ValueKind, Values};
 
 fn zip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -158,7 +158,8 @@ fn other_tools_files_are_read_by_name() -> Result<(), ReadError> {
         ],
         &[640, 1, 10],
     );
-    let profile = read(&file.encode_to_vec())?;
+    let Contents { profile, kinds } = read_contents(&file.encode_to_vec())?;
+    assert_eq!(kinds, [ValueKind::InuseObjects, ValueKind::InuseSpace]);
     assert_eq!(profile.verdict.name(), "degraded");
     let sample = &profile.samples[0];
     assert_eq!(

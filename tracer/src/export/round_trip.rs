@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{Format, pprof, read, write};
 use crate::profile::{
-    CounterClass, CounterValue, Function, Line, Location, Mapping, Metadata, Profile, Sample,
-    ValueKind, Values, Verdict,
+    CounterClass, CounterValue, Filter, Function, Line, Location, Mapping, Metadata, Profile,
+    Sample, ValueKind, Values, Verdict,
 };
 use crate::report::{PeekOptions, TopOptions, TreeOptions, peek, top, tree};
 
@@ -177,6 +177,7 @@ fn use_it(profile: &Profile) -> Result<(), TestCaseError> {
         pattern,
         by: ValueKind::AllocSpace,
         show_allocator: true,
+        filter: Filter::default(),
         max_width: Some(3),
     };
     let _ = peek(profile, &options).to_string();

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::merge::{Merger, add_counters, compatible};
+use super::merge::{Merger, add_counters};
 use super::{
     CounterClass, CounterValue, Fingerprint, Incompatible, Metadata, Profile, Sample, Values,
     Verdict,
@@ -53,7 +53,7 @@ impl Diff {
 /// # Errors
 /// When their sampling intervals differ.
 pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
-    compatible(before, after)?;
+    Incompatible::check(before, after)?;
     let mut merger = Merger::starting_with(after);
     let mut stacks = Stacks::default();
     for (sample, fingerprint) in after.samples.iter().zip(after.fingerprints()) {

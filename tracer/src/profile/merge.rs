@@ -22,6 +22,21 @@ pub enum Incompatible {
     Period(i64, i64),
 }
 
+impl Incompatible {
+    /// Whether amounts of the two profiles may be compared.
+    ///
+    /// # Errors
+    /// When not, and why.
+    pub fn check(one: &Profile, other: &Profile) -> Result<(), Self> {
+        let (one, other) = (one.metadata.period, other.metadata.period);
+        if one == other {
+            Ok(())
+        } else {
+            Err(Self::Period(one, other))
+        }
+    }
+}
+
 fn sampling(period: i64) -> String {
     match period {
         0 => "at an interval it does not tell".to_owned(),
@@ -42,7 +57,7 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
     let mut merger = Merger::starting_with(first);
     let mut sample_of = HashMap::new();
     for (nth, profile) in std::iter::once(first).chain(profiles).enumerate() {
-        compatible(first, profile)?;
+        Incompatible::check(first, profile)?;
         let metadata = &mut merger.profile.metadata;
         *metadata = match nth {
             0 => profile.metadata.clone(),
@@ -71,16 +86,6 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
         }
     }
     Ok(merger.profile)
-}
-
-/// Whether amounts of the two profiles may be compared.
-pub(super) fn compatible(one: &Profile, other: &Profile) -> Result<(), Incompatible> {
-    let (one, other) = (one.metadata.period, other.metadata.period);
-    if one == other {
-        Ok(())
-    } else {
-        Err(Incompatible::Period(one, other))
-    }
 }
 
 /// From the first beginning to the last end.

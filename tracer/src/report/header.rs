@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::filters::{ActiveFilter, fmt_filters};
 use super::format::{printable, show_alone};
 use crate::profile::{Profile, ValueKind};
 
@@ -23,6 +24,9 @@ pub struct Header {
     /// Sum over all stacks, the reference of all percentages; of a difference, the sum of the
     /// absolute amounts, as pprof has it.
     pub total: i64,
+    /// What the report is limited to; percentages are of the whole nevertheless.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<ActiveFilter>,
 }
 
 impl Header {
@@ -36,6 +40,7 @@ impl Header {
             total: profile.samples.iter().fold(0_i64, |total, sample| {
                 total.saturating_add(sample.values.get(by).saturating_abs())
             }),
+            filters: Vec::new(),
         }
     }
 }
@@ -50,6 +55,7 @@ impl fmt::Display for Header {
             writeln!(f, "         {}", printable(reason))?;
         }
         let total = show_alone(self.total, &self.unit);
-        writeln!(f, "Type:    {}, total {total}", self.sample_type.name())
+        writeln!(f, "Type:    {}, total {total}", self.sample_type.name())?;
+        fmt_filters(&self.filters, f)
     }
 }

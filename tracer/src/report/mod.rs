@@ -4,25 +4,56 @@
 //! are stable) and text by `Display`. Amounts agree with pprof's for the same file: functions are
 //! told apart by name, the frames of allocators are hidden, recursion counts once in `cum`.
 //! Everything is pure over a [`Profile`].
+//!
+//! [`compare`] and [`Series`] set two or more profiles against each other.
 
+mod compare;
+mod filters;
 mod format;
 mod graph;
 mod header;
 mod peek;
+mod series;
+mod stacks;
 mod top;
 mod tree;
 
 use std::borrow::Cow;
 
+pub use compare::{
+    Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, StackRow, compare,
+    inconclusive,
+};
+pub use filters::ActiveFilter;
 pub use format::printable;
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
+pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};
+pub use stacks::StackFrame;
 pub use top::{Inline, Sort, Top, TopOptions, TopRow, top};
 pub use tree::{Tree, TreeNode, TreeOptions, tree};
 
-use crate::profile::{FrameRules, Profile, prune};
+use crate::profile::{Filter, FrameRules, Profile, ValueKind, prune};
 
-/// The profile as a report shows it.
+/// The head of a report, and the part of the profile it shows. Percentages are of the whole, as in
+/// pprof: a filter does not make its findings larger.
+fn view<'a>(
+    profile: &'a Profile,
+    by: ValueKind,
+    show_allocator: bool,
+    filter: &Filter,
+) -> (Header, Cow<'a, Profile>) {
+    let profile = visible(profile, show_allocator);
+    let mut header = Header::new(&profile, by);
+    if filter.is_empty() {
+        return (header, profile);
+    }
+    let (filtered, matches) = filter.apply(&profile);
+    header.filters = filters::active(filter, matches);
+    (header, Cow::Owned(filtered.into_owned()))
+}
+
+/// The profile without the frames that no report shows unless asked.
 fn visible(profile: &Profile, show_allocator: bool) -> Cow<'_, Profile> {
     if show_allocator {
         Cow::Borrowed(profile)

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::{self, Graph};
-use super::{Header, visible};
-use crate::profile::{Profile, ValueKind};
+use super::{Header, view};
+use crate::profile::{Filter, Profile, ValueKind};
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct PeekOptions {
     pub by: ValueKind,
     /// Show the allocator's own frames.
     pub show_allocator: bool,
+    /// Which stacks and frames to look at.
+    pub filter: Filter,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -74,8 +76,7 @@ pub struct Edge {
 /// The functions that match a pattern, with their callers and callees.
 #[must_use]
 pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
-    let profile = visible(profile, options.show_allocator);
-    let header = Header::new(&profile, options.by);
+    let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let graph = Graph::new(&profile, options.by);
 
     let mut callers: Vec<Vec<&graph::Edge>> = vec![Vec::new(); graph.nodes.len()];
@@ -195,13 +196,14 @@ mod tests {
 
     use super::{PeekOptions, peek};
     use crate::export::example::counter_service;
-    use crate::profile::ValueKind;
+    use crate::profile::{Filter, ValueKind};
 
     fn options(pattern: &str) -> Result<PeekOptions, regex::Error> {
         Ok(PeekOptions {
             pattern: Regex::new(pattern)?,
             by: ValueKind::InuseSpace,
             show_allocator: false,
+            filter: Filter::default(),
             max_width: None,
         })
     }

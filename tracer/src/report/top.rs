@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::Graph;
-use super::{Header, visible};
-use crate::profile::{Profile, ValueKind};
+use super::{Header, view};
+use crate::profile::{Filter, Profile, ValueKind};
 
 /// What a table is sorted by; of a difference, by the absolute amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct TopOptions {
     pub limit: Option<usize>,
     /// Show the allocator's own frames.
     pub show_allocator: bool,
+    /// Which stacks and frames to look at.
+    pub filter: Filter,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -84,8 +86,7 @@ pub enum Inline {
 /// The functions that hold the most.
 #[must_use]
 pub fn top(profile: &Profile, options: &TopOptions) -> Top {
-    let profile = visible(profile, options.show_allocator);
-    let header = Header::new(&profile, options.by);
+    let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let graph = Graph::new(&profile, options.by);
 
     let mut inline: Vec<Option<Inline>> = vec![None; graph.nodes.len()];
@@ -192,9 +193,11 @@ impl fmt::Display for Top {
 
 #[cfg(test)]
 mod tests {
+    use regex::Regex;
+
     use super::{Sort, TopOptions, top};
     use crate::export::example::counter_service;
-    use crate::profile::{Profile, ValueKind};
+    use crate::profile::{Filter, Profile, ValueKind};
 
     #[test]
     fn by_flat_with_the_allocator_hidden() {
@@ -223,6 +226,7 @@ mod tests {
             limit: Some(4),
             show_allocator: true,
             max_width: Some(60),
+            ..TopOptions::default()
         };
         let top = top(&counter_service(), &options);
         insta::assert_snapshot!(top, @r"
@@ -238,6 +242,33 @@ mod tests {
               3000 98.43% 98.43%       3000 98.43%  alloc::alloc::alloc (inline)
                  0     0% 98.43%       3000 98.43%  counter::…he::insert
         ");
+    }
+
+    #[test]
+    fn a_filter_is_said_and_percentages_stay_of_the_whole() -> Result<(), regex::Error> {
+        let options = TopOptions {
+            filter: Filter {
+                focus: Some(Regex::new("walk")?),
+                ignore: Some(Regex::new("nobody")?),
+                ..Filter::default()
+            },
+            ..TopOptions::default()
+        };
+        let top = top(&counter_service(), &options);
+        insta::assert_snapshot!(top, @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: degraded
+                 2 of 3048 allocations have no stack.
+        Type:    inuse_space, total 2.95MB
+        Filter:  focus = walk
+        Filter:  ignore = nobody (matches nothing)
+        Showing 2 of 2 functions, 0.98kB of 3024.98kB (0.032%)
+
+              flat  flat%   sum%        cum   cum%
+            0.98kB 0.032% 0.032%     0.98kB 0.032%  counter::walk
+                 0     0% 0.032%     0.98kB 0.032%  main
+        ");
+        Ok(())
     }
 
     #[test]

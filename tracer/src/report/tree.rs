@@ -7,8 +7,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
-use super::{Header, visible};
-use crate::profile::{Profile, ValueKind};
+use super::{Header, view};
+use crate::profile::{Filter, Profile, ValueKind};
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct TreeOptions {
     pub threshold_percent: f64,
     /// Show the allocator's own frames.
     pub show_allocator: bool,
+    /// Which stacks and frames to look at.
+    pub filter: Filter,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -29,6 +31,7 @@ impl Default for TreeOptions {
             by: ValueKind::default(),
             threshold_percent: 1.0,
             show_allocator: false,
+            filter: Filter::default(),
             max_width: None,
         }
     }
@@ -94,8 +97,7 @@ struct Growing<'a> {
 /// The call tree.
 #[must_use]
 pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
-    let profile = visible(profile, options.show_allocator);
-    let header = Header::new(&profile, options.by);
+    let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let (growing, roots) = grow(&profile, options.by);
 
     let mut nodes = Vec::new();
@@ -312,7 +314,7 @@ mod tests {
             by: ValueKind::AllocSpace,
             threshold_percent: 0.0,
             show_allocator: true,
-            max_width: None,
+            ..TreeOptions::default()
         };
         let tree = tree(&counter_service(), &options);
         let own: i64 = tree.nodes.iter().map(|node| node.own).sum();

@@ -1,0 +1,128 @@
+//! `tracer diff`
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::args::{DiffArgs, DiffFormat, ReportFormat};
+use super::exit::Exit;
+use super::output::{Output, terminal_width};
+use super::read::read;
+use super::report::write_report;
+use crate::export::{self, Contents, Format, folded};
+use crate::profile::{self, Filter, FrameRules, Profile, ValueKind, prune};
+use crate::report::{CompareOptions, Side, compare, inconclusive};
+
+/// Reads two profiles and shows or writes what changed.
+pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
+    let standard_input = Path::new("-");
+    if args.before == standard_input && args.after == standard_input {
+        bail!("only one of the two profiles can come from standard input: name a file");
+    }
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let by = args.value.into();
+    check_kinds(args, &before, &after, by)?;
+    let (before, after) = (before.profile, after.profile);
+    let output = Output::prepare(&args.output, file_format(args.format), by)?;
+    let written = match args.format {
+        DiffFormat::Text => show(args, &before, &after, ReportFormat::Text, output)?,
+        DiffFormat::Json => show(args, &before, &after, ReportFormat::Json, output)?,
+        DiffFormat::Pprof | DiffFormat::Folded => {
+            if let Some(warning) = inconclusive(&before.verdict, &after.verdict) {
+                eprintln!("warning: {warning}");
+            }
+            let filter = Filter::from(&args.filter);
+            let parts = (filtered(&before, &filter), filtered(&after, &filter));
+            let diff = profile::diff(&parts.0, &parts.1).with_context(|| incomparable(args))?;
+            match args.format {
+                DiffFormat::Folded => output.write_with(&|out| folded::write_diff(&diff, by, out)),
+                _ => {
+                    let delta = diff.into_delta();
+                    output.write_with(&|mut out| export::pprof::write(&delta, &mut out))
+                }
+            }?
+        }
+    };
+    if args.output != standard_input {
+        eprintln!("wrote {}", written.0);
+    }
+    let verdict = before.verdict.worse_of(after.verdict);
+    Ok(Exit::for_verdict(&verdict))
+}
+
+fn show(
+    args: &DiffArgs,
+    before: &Profile,
+    after: &Profile,
+    format: ReportFormat,
+    output: Output,
+) -> anyhow::Result<super::output::Written> {
+    let name = |path: &Path| path.display().to_string();
+    let to_terminal = args.output == Path::new("-") && std::io::stdout().is_terminal();
+    let options = CompareOptions {
+        by: args.value.into(),
+        limit: (args.top > 0).then_some(args.top),
+        filter: Filter::from(&args.filter),
+        max_width: terminal_width().filter(|_| to_terminal),
+    };
+    let side = |file, profile| Side { file, profile };
+    let report = compare(
+        side(&name(&args.before), before),
+        side(&name(&args.after), after),
+        &options,
+    )
+    .with_context(|| incomparable(args))?;
+    output.write_with(&|out| write_report(&report, format, out))
+}
+
+/// Filters choose from what people see, as in reports and in pprof; without one every frame stays.
+fn filtered(profile: &Profile, filter: &Filter) -> Profile {
+    if filter.is_empty() {
+        return profile.clone();
+    }
+    let seen = prune(profile, FrameRules::allocators());
+    filter.apply(&seen).0.into_owned()
+}
+
+/// A value that one of the files lacks is not 0, but unknown.
+fn check_kinds(
+    args: &DiffArgs,
+    before: &Contents,
+    after: &Contents,
+    by: ValueKind,
+) -> anyhow::Result<()> {
+    let names = |kinds: &[ValueKind]| {
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        names.join(", ")
+    };
+    ensure!(
+        before.kinds == after.kinds,
+        "{}: A has {}, B has {}: compare profiles of the same kind",
+        incomparable(args),
+        names(&before.kinds),
+        names(&after.kinds)
+    );
+    ensure!(
+        before.kinds.contains(&by),
+        "the profiles have no {}, only {}: name one of them with --sample-index",
+        by.name(),
+        names(&before.kinds)
+    );
+    Ok(())
+}
+
+fn incomparable(args: &DiffArgs) -> String {
+    let (before, after) = (args.before.display(), args.after.display());
+    format!("{before} and {after} cannot be compared")
+}
+
+/// What a difference is like on a terminal.
+const fn file_format(format: DiffFormat) -> Format {
+    match format {
+        DiffFormat::Text => Format::Text,
+        DiffFormat::Json => Format::Json,
+        DiffFormat::Pprof => Format::Pprof,
+        DiffFormat::Folded => Format::Folded,
+    }
+}

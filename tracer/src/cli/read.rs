@@ -1,0 +1,27 @@
+//! Profiles from files and standard input.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::export::{self, Contents, MAX_INFLATED};
+
+/// Reads a profile; `-` is standard input.
+pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
+    // One byte more than is taken, so that a longer file is recognised as such.
+    let most = MAX_INFLATED as u64 + 1;
+    let open = || {
+        let mut bytes = Vec::new();
+        if path == Path::new("-") {
+            io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+        } else {
+            File::open(path)?.take(most).read_to_end(&mut bytes)?;
+        }
+        io::Result::Ok(bytes)
+    };
+    let bytes = open().with_context(|| format!("{} could not be read", path.display()))?;
+    export::read_contents(&bytes)
+        .with_context(|| format!("{} is not a profile tracer can show", path.display()))
+}

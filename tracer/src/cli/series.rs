@@ -1,0 +1,110 @@
+//! `tracer series`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use super::args::SeriesArgs;
+use super::exit::Exit;
+use super::output::terminal_width;
+use super::read::read;
+use super::report::show;
+use crate::export::ReadError;
+use crate::profile::{Filter, Profile};
+use crate::report::{SeriesBuilder, SeriesOptions};
+
+/// Ends of the names of profiles.
+const EXTENSIONS: [&str; 4] = [".pb.gz", ".pb", ".pprof", ".json"];
+
+/// Reads the profiles of a folder and shows how they follow each other.
+pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
+    let paths = profiles_in(&args.directory)?;
+    let (mut builder, mut times, mut in_order) = (new_builder(args), Vec::new(), true);
+    let mut kept = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some(profile) = read_profile(&path)? else {
+            continue;
+        };
+        let time = profile.metadata.time_nanos;
+        in_order &= times.last().is_none_or(|&last| last <= time);
+        times.push(time);
+        if in_order {
+            push(&mut builder, &path, &profile)?;
+        }
+        kept.push(path);
+    }
+    if !in_order {
+        // Names do not tell the order: read again, one by one, so as not to hold them all.
+        let mut by_time: Vec<_> = times.into_iter().zip(kept).collect();
+        by_time.sort();
+        builder = new_builder(args);
+        for (_, path) in &by_time {
+            if let Some(profile) = read_profile(path)? {
+                push(&mut builder, path, &profile)?;
+            }
+        }
+    }
+    if builder.len() < 2 {
+        let (directory, found) = (args.directory.display(), builder.len());
+        bail!("{directory} holds {found} profile(s): a series takes two or more");
+    }
+    let inconclusive = builder.is_inconclusive();
+    show(&builder.finish(), args.format)?;
+    Ok(if inconclusive {
+        Exit::Inconclusive
+    } else {
+        Exit::Done
+    })
+}
+
+fn new_builder(args: &SeriesArgs) -> SeriesBuilder {
+    SeriesBuilder::new(SeriesOptions {
+        by: args.value.into(),
+        limit: (args.top > 0).then_some(args.top),
+        filter: Filter::from(&args.filter),
+        max_width: terminal_width(),
+    })
+}
+
+fn push(builder: &mut SeriesBuilder, path: &Path, profile: &Profile) -> anyhow::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    builder.push(&name, profile).with_context(|| {
+        format!(
+            "{} cannot be compared with the profiles before it",
+            path.display()
+        )
+    })
+}
+
+/// The files whose names are those of profiles, by name.
+fn profiles_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let hidden = name.starts_with('.');
+            if !hidden && EXTENSIONS.iter().any(|end| name.ends_with(end)) {
+                paths.push(entry.path());
+            }
+        }
+        paths.sort();
+        std::io::Result::Ok(paths)
+    };
+    list().with_context(|| format!("{} could not be read", directory.display()))
+}
+
+/// A profile; `None` for JSON of something else, which may well lie beside profiles.
+fn read_profile(path: &Path) -> anyhow::Result<Option<Profile>> {
+    match read(path) {
+        Ok(contents) => Ok(Some(contents.profile)),
+        Err(error) => match error.downcast_ref::<ReadError>() {
+            Some(ReadError::NotAProfile) if path.extension().is_some_and(|e| e == "json") => {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}

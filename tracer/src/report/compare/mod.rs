@@ -1,0 +1,315 @@
+//! Two profiles against each other: what grew, what shrank, and by how much.
+//!
+//! Amounts agree with `pprof -diff_base`: the change of a function is what it holds in B less what
+//! it holds in A. Here each is set against what it was before, since "64 kB more" means one thing
+//! where there were 100 MB and another where there were none.
+
+mod text;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::filters::ActiveFilter;
+use super::format::percent;
+use super::graph::Graph;
+use super::stacks::{StackFrame, frames};
+use super::view;
+use crate::profile::{
+    CounterClass, Filter, Fingerprint, Incompatible, Profile, ValueKind, Values, Verdict, diff,
+};
+
+/// What to show.
+#[derive(Clone, Debug, Default)]
+pub struct CompareOptions {
+    /// The value to show.
+    pub by: ValueKind,
+    /// Most rows of each table; `None` for all.
+    pub limit: Option<usize>,
+    /// Which stacks and frames to look at.
+    pub filter: Filter,
+    /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
+    pub max_width: Option<usize>,
+}
+
+/// One of the two profiles.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// Its file, for the head of the report.
+    pub file: &'a str,
+    /// What is in it.
+    pub profile: &'a Profile,
+}
+
+/// The differences. As JSON: `{"report": "diff", "before": …, "after": …, "warning":
+/// …, "losses": …, "total": …,
+/// "functions": …, "function_rows": […], "stacks": …, "stack_rows": […]}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "report", rename = "diff")]
+pub struct Compare {
+    /// A.
+    pub before: SideHeader,
+    /// B.
+    pub after: SideHeader,
+    /// What is to be said where one of them is inconclusive.
+    pub warning: Option<String>,
+    /// Counters of losses that are not 0 in both.
+    pub losses: Vec<LossRow>,
+    /// The value that is shown: `inuse_space` and so on.
+    pub sample_type: ValueKind,
+    /// Its unit, `bytes` or `count`.
+    pub unit: String,
+    /// Sum over all stacks, whatever the filters.
+    pub total: Change,
+    /// What the rows are limited to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<ActiveFilter>,
+    /// Functions that changed, shown or not.
+    pub functions: usize,
+    /// Those shown, the largest change of their own allocations first.
+    pub function_rows: Vec<FunctionChange>,
+    /// Stacks that changed, shown or not.
+    pub stacks: usize,
+    /// Those shown, the largest change first.
+    pub stack_rows: Vec<StackRow>,
+    #[serde(skip)]
+    max_width: Option<usize>,
+}
+
+/// Where one of the two profiles comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SideHeader {
+    /// Its file.
+    pub file: String,
+    /// How it was recorded.
+    pub source: String,
+    /// `complete`, `degraded` or `inconclusive`.
+    pub verdict: String,
+    /// What the verdict rests on, one sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// A counter of losses in both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LossRow {
+    /// Its name.
+    pub name: String,
+    /// Its value in A.
+    pub before: u64,
+    /// Its value in B.
+    pub after: u64,
+    /// One sentence for people.
+    pub help: String,
+}
+
+/// An amount before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// In A.
+    pub before: i64,
+    /// In B.
+    pub after: i64,
+    /// B − A.
+    pub change: i64,
+    /// That, in percent of A; `null` where A has nothing.
+    pub percent: Option<f64>,
+}
+
+/// How a function changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FunctionChange {
+    /// Its name.
+    pub name: String,
+    /// What its own allocations hold.
+    pub flat: Change,
+    /// What its allocations and those of everything it calls hold.
+    pub cum: Change,
+}
+
+/// How a stack changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StackRow {
+    /// What it was matched by.
+    pub fingerprint: Fingerprint,
+    /// The value that is shown.
+    #[serde(flatten)]
+    pub change: Change,
+    /// All four values in A.
+    pub values_before: Values,
+    /// All four values in B.
+    pub values_after: Values,
+    /// Its frames, leaf first.
+    pub frames: Vec<StackFrame>,
+}
+
+impl Change {
+    pub(in crate::report) fn new(before: i64, after: i64) -> Self {
+        let change = after.saturating_sub(before);
+        Self {
+            before,
+            after,
+            change,
+            percent: (before != 0)
+                .then(|| percent(change, before).copysign(change.signum() as f64)),
+        }
+    }
+}
+
+/// What changed from one profile to another.
+///
+/// # Errors
+/// When their amounts cannot be compared.
+pub fn compare(
+    before: Side<'_>,
+    after: Side<'_>,
+    options: &CompareOptions,
+) -> Result<Compare, Incompatible> {
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let total = |profile: &Profile| {
+        let amounts = profile.samples.iter().map(|s| s.values.get(options.by));
+        amounts.fold(0, i64::saturating_add)
+    };
+    let (seen_before, one) = view(before.profile, options.by, false, &options.filter);
+    let (seen_after, other) = view(after.profile, options.by, false, &options.filter);
+
+    let functions = functions(&one, &other, options.by);
+    let diff = diff(&one, &other)?;
+    let mut stacks: Vec<_> = diff
+        .stacks
+        .iter()
+        .zip(&diff.profile.samples)
+        .filter(|(_, sample)| sample.values.get(options.by) != 0)
+        .collect();
+    stacks.sort_by_key(|(stack, sample)| {
+        let change = sample.values.get(options.by).unsigned_abs();
+        (Reverse(change), stack.fingerprint)
+    });
+    Ok(Compare {
+        before: SideHeader::new(before),
+        after: SideHeader::new(after),
+        warning: inconclusive(&before.profile.verdict, &after.profile.verdict),
+        losses: losses(before.profile, after.profile),
+        sample_type: options.by,
+        unit: options.by.unit().to_owned(),
+        total: Change::new(total(before.profile), total(after.profile)),
+        filters: seen_before
+            .filters
+            .into_iter()
+            .zip(seen_after.filters)
+            .map(|(one, other)| ActiveFilter {
+                matched: one.matched || other.matched,
+                ..one
+            })
+            .collect(),
+        functions: functions.len(),
+        function_rows: functions.into_iter().take(limit).collect(),
+        stacks: stacks.len(),
+        stack_rows: stacks
+            .into_iter()
+            .take(limit)
+            .map(|(stack, sample)| StackRow {
+                fingerprint: stack.fingerprint,
+                change: Change::new(stack.before.get(options.by), stack.after.get(options.by)),
+                values_before: stack.before,
+                values_after: stack.after,
+                frames: frames(&diff.profile, sample),
+            })
+            .collect(),
+        max_width: options.max_width,
+    })
+}
+
+/// The functions that changed, the largest change first.
+fn functions(before: &Profile, after: &Profile, by: ValueKind) -> Vec<FunctionChange> {
+    let (before, after) = (Graph::new(before, by), Graph::new(after, by));
+    let mut amounts: HashMap<&str, [(i64, i64); 2]> = HashMap::new();
+    for (side, graph) in [&before, &after].into_iter().enumerate() {
+        for node in &graph.nodes {
+            let of_function = amounts.entry(node.name).or_default();
+            if let Some(amounts) = of_function.get_mut(side) {
+                *amounts = (node.flat, node.cum);
+            }
+        }
+    }
+    let mut functions: Vec<FunctionChange> = amounts
+        .into_iter()
+        .filter(|(_, [before, after])| before != after)
+        .map(|(name, [before, after])| FunctionChange {
+            name: name.to_owned(),
+            flat: Change::new(before.0, after.0),
+            cum: Change::new(before.1, after.1),
+        })
+        .collect();
+    functions.sort_by(|one, other| {
+        let key = |function: &FunctionChange| {
+            let (flat, cum) = (function.flat.change, function.cum.change);
+            (Reverse(flat.unsigned_abs()), Reverse(cum.unsigned_abs()))
+        };
+        let by_change = key(one).cmp(&key(other));
+        by_change.then_with(|| one.name.cmp(&other.name))
+    });
+    functions
+}
+
+fn losses(before: &Profile, after: &Profile) -> Vec<LossRow> {
+    let mut rows: Vec<LossRow> = Vec::new();
+    for (profile, is_after) in [(before, false), (after, true)] {
+        for counter in &profile.counters {
+            let loss = matches!(
+                counter.class,
+                CounterClass::AttributionLoss | CounterClass::AmountLoss
+            );
+            if !loss || counter.value == 0 {
+                continue;
+            }
+            let index = rows.iter().position(|row| row.name == counter.name);
+            let index = index.unwrap_or_else(|| {
+                rows.push(LossRow {
+                    name: counter.name.clone(),
+                    before: 0,
+                    after: 0,
+                    help: counter.help.clone(),
+                });
+                rows.len() - 1
+            });
+            if let Some(row) = rows.get_mut(index) {
+                if is_after {
+                    row.after = counter.value;
+                } else {
+                    row.before = counter.value;
+                }
+            }
+        }
+    }
+    rows
+}
+
+impl SideHeader {
+    fn new(side: Side<'_>) -> Self {
+        Self {
+            file: side.file.to_owned(),
+            source: side.profile.metadata.source.clone(),
+            verdict: side.profile.verdict.name().to_owned(),
+            reasons: side.profile.verdict.reasons().to_vec(),
+        }
+    }
+}
+
+/// One sentence where a difference of these two profiles proves nothing.
+#[must_use]
+pub fn inconclusive(before: &Verdict, after: &Verdict) -> Option<String> {
+    let is = |verdict: &Verdict| matches!(verdict, Verdict::Inconclusive { .. });
+    let which = match (is(before), is(after)) {
+        (false, false) => return None,
+        (true, false) => "A is",
+        (false, true) => "B is",
+        (true, true) => "A and B are",
+    };
+    Some(format!(
+        "{which} inconclusive: what differs may be what was missed, so this difference proves nothing."
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! A comparison as text.
+
+use std::fmt;
+
+use super::{Change, Compare, SideHeader};
+use crate::profile::{ValueKind, Values};
+use crate::report::filters::fmt_filters;
+use crate::report::format::{Unit, name_width, printable, shorten, show_alone, show_percent};
+use crate::report::stacks::fmt_frames;
+
+impl Change {
+    /// `+3.2%`, `new` or `gone`.
+    pub(in crate::report) fn show_percent(&self) -> String {
+        match self.percent {
+            _ if self.change == 0 => "0%".to_owned(),
+            None => "new".to_owned(),
+            Some(_) if self.after == 0 => "gone".to_owned(),
+            Some(percent) => {
+                let sign = if percent < 0.0 { '-' } else { '+' };
+                format!("{sign}{}", show_percent(percent.abs()).trim_start())
+            }
+        }
+    }
+
+    pub(in crate::report) fn show_change(&self, unit: Unit) -> String {
+        let sign = if self.change > 0 { "+" } else { "" };
+        format!("{sign}{}", unit.show(self.change))
+    }
+}
+
+impl fmt::Display for Compare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_head(f)?;
+        self.fmt_functions(f)?;
+        self.fmt_stacks(f)
+    }
+}
+
+impl Compare {
+    fn fmt_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.before.fmt('A', f)?;
+        self.after.fmt('B', f)?;
+        if let Some(warning) = &self.warning {
+            writeln!(f, "WARNING: {warning}")?;
+        }
+        if !self.losses.is_empty() {
+            writeln!(f, "Losses:           A          B")?;
+        }
+        for row in &self.losses {
+            let (name, help) = (printable(&row.name), printable(&row.help));
+            writeln!(
+                f,
+                "         {:>10} {:>10}  {name}: {help}",
+                row.before, row.after
+            )?;
+        }
+        let change = Change::new(0, self.total.change);
+        let alone = Unit::choose(&self.unit, std::iter::once(change.change), change.change);
+        writeln!(
+            f,
+            "Type:    {}, {} in A, {} in B: {} ({})",
+            self.sample_type.name(),
+            show_alone(self.total.before, &self.unit),
+            show_alone(self.total.after, &self.unit),
+            change.show_change(alone),
+            self.total.show_percent(),
+        )?;
+        fmt_filters(&self.filters, f)
+    }
+
+    fn fmt_functions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Columns left of the name.
+        const LEFT: usize = 50;
+        if self.functions == 0 {
+            return writeln!(f, "\nNo function holds more or less in B.");
+        }
+        writeln!(
+            f,
+            "\nShowing {} of {} functions that changed\n",
+            self.function_rows.len(),
+            self.functions
+        )?;
+        writeln!(f, "        flat     flat%          cum      cum%")?;
+        let unit = self.unit(self.function_rows.iter().map(|row| match row.flat.change {
+            0 => row.cum.change,
+            flat => flat,
+        }));
+        for row in &self.function_rows {
+            writeln!(
+                f,
+                "{:>12} {:>9} {:>12} {:>9}  {}",
+                row.flat.show_change(unit),
+                row.flat.show_percent(),
+                row.cum.show_change(unit),
+                row.cum.show_percent(),
+                shorten(&row.name, name_width(self.max_width, LEFT)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn fmt_stacks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stacks == 0 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\nShowing {} of {} stacks that changed",
+            self.stack_rows.len(),
+            self.stacks
+        )?;
+        let unit = self.unit(self.stack_rows.iter().map(|row| row.change.change));
+        let (count, noun): (fn(&Values) -> i64, _) = match self.sample_type {
+            ValueKind::AllocSpace | ValueKind::AllocObjects => (|v| v.alloc_objects, "allocations"),
+            ValueKind::InuseSpace | ValueKind::InuseObjects => (|v| v.inuse_objects, "objects"),
+        };
+        for row in &self.stack_rows {
+            let objects = Change::new(count(&row.values_before), count(&row.values_after));
+            writeln!(
+                f,
+                "\n{:>12} {:>9}  {} in A, {} in B; {} {noun}",
+                row.change.show_change(unit),
+                row.change.show_percent(),
+                unit.show(row.change.before),
+                unit.show(row.change.after),
+                objects.show_change(Unit::Count),
+            )?;
+            fmt_frames(&row.frames, self.max_width, f)?;
+        }
+        Ok(())
+    }
+
+    fn unit(&self, changes: impl Iterator<Item = i64>) -> Unit {
+        let total = self.total.before.saturating_abs();
+        Unit::choose(
+            &self.unit,
+            changes,
+            total.max(self.total.after.saturating_abs()),
+        )
+    }
+}
+
+impl SideHeader {
+    fn fmt(&self, letter: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{letter}:       {}", printable(&self.file))?;
+        if !self.source.is_empty() {
+            writeln!(f, "         {}", printable(&self.source))?;
+        }
+        writeln!(f, "         verdict: {}", printable(&self.verdict))?;
+        for reason in &self.reasons {
+            writeln!(f, "           {}", printable(reason))?;
+        }
+        Ok(())
+    }
+}
