@@ -32,6 +32,15 @@ pub(super) struct Edge {
 
 impl<'a> Graph<'a> {
     pub(super) fn new(profile: &'a Profile, by: ValueKind) -> Self {
+        Self::build(profile, by, true)
+    }
+
+    /// The nodes alone. Edges are most of the work where stacks have little in common.
+    pub(super) fn without_edges(profile: &'a Profile, by: ValueKind) -> Self {
+        Self::build(profile, by, false)
+    }
+
+    fn build(profile: &'a Profile, by: ValueKind, with_edges: bool) -> Self {
         let mut nodes = Vec::new();
         let mut by_name = HashMap::new();
         let node_of: Vec<usize> = profile
@@ -51,26 +60,29 @@ impl<'a> Graph<'a> {
 
         let mut edges: Vec<Edge> = Vec::new();
         let mut edge_of: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut seen_nodes = HashSet::new();
+        // Of each node the last sample that went through it.
+        let mut seen_in = vec![usize::MAX; nodes.len()];
         let mut seen_edges = HashSet::new();
-        for sample in &profile.samples {
+        for (nth, sample) in profile.samples.iter().enumerate() {
             let weight = sample.values.get(by);
             if weight == 0 {
                 continue;
             }
-            seen_nodes.clear();
             seen_edges.clear();
             let mut caller = None;
             for frame in profile.frames(sample) {
                 let Some(&callee) = node_of.get(frame.function) else {
                     continue;
                 };
-                if seen_nodes.insert(callee)
-                    && let Some(node) = nodes.get_mut(callee)
+                if let (Some(node), Some(seen_in)) =
+                    (nodes.get_mut(callee), seen_in.get_mut(callee))
+                    && *seen_in != nth
                 {
+                    *seen_in = nth;
                     node.cum = node.cum.saturating_add(weight);
                 }
-                if let Some(caller) = caller
+                if with_edges
+                    && let Some(caller) = caller
                     && caller != callee
                     && seen_edges.insert((caller, callee))
                 {

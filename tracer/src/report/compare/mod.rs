@@ -222,7 +222,8 @@ pub fn compare(
 
 /// The functions that changed, the largest change first.
 fn functions(before: &Profile, after: &Profile, by: ValueKind) -> Vec<FunctionChange> {
-    let (before, after) = (Graph::new(before, by), Graph::new(after, by));
+    let before = Graph::without_edges(before, by);
+    let after = Graph::without_edges(after, by);
     let mut amounts: HashMap<&str, [(i64, i64); 2]> = HashMap::new();
     for (side, graph) in [&before, &after].into_iter().enumerate() {
         for node in &graph.nodes {
