@@ -1,6 +1,7 @@
 //! `tracer diff` and `tracer series` over files: what they say agrees with Go's pprof, and bad input
 //! is refused.
 
+mod flame;
 mod pair;
 mod series;
 
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("compare::text_and_json", text_and_json),
         trial::plain("compare::inconclusive", inconclusive),
         trial::plain("compare::bad_input", bad_input),
+        trial::plain("compare::flame_graphs", flame::flame_graphs),
         trial::plain("compare::series", series::series),
         trial::plain("compare::series_bad_input", series::series_bad_input),
     ]

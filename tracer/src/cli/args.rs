@@ -92,7 +92,7 @@ pub(super) struct RecordingArgs {
     /// Form of the profile
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: FormatArg,
-    /// The value that text and folded stacks show; the other forms have all four
+    /// The value that text, folded stacks and flame graphs show; the other forms have all four
     #[arg(long, value_enum, default_value_t)]
     pub(super) value: ValueArg,
     /// Count the processes that the target forks, too. While it runs, every process on the machine
@@ -141,7 +141,7 @@ pub(super) struct ReportArgs {
     pub(super) show_allocator: bool,
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t)]
-    pub(super) format: ReportFormat,
+    pub(super) format: ViewFormat,
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +265,18 @@ pub(super) enum ReportFormat {
     Json,
 }
 
+/// The form of a view of a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ViewFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+    /// A flame graph for browsers
+    Svg,
+}
+
 /// The form of a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum DiffFormat {
@@ -275,8 +287,10 @@ pub(super) enum DiffFormat {
     Json,
     /// A profile of the differences for pprof and its viewers, gzipped
     Pprof,
-    /// A line per stack with its value in A and in B, for differential flame graphs
+    /// A line per stack with its value in A and in B, for flame graph tools
     Folded,
+    /// A differential flame graph for browsers: as wide as B, red where it grew, blue where it shrank
+    Svg,
 }
 
 /// The form of a profile's file.
@@ -291,6 +305,8 @@ pub(super) enum FormatArg {
     Json,
     /// A summary for people
     Text,
+    /// A flame graph for browsers
+    Svg,
 }
 
 impl From<FormatArg> for Format {
@@ -300,6 +316,7 @@ impl From<FormatArg> for Format {
             FormatArg::Folded => Self::Folded,
             FormatArg::Json => Self::Json,
             FormatArg::Text => Self::Text,
+            FormatArg::Svg => Self::Svg,
         }
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn output(args: &RecordingArgs, who: &Identity) -> anyhow::Result<Out
     let format = Format::from(args.format);
     let path = args.output.clone().unwrap_or_else(|| match format {
         Format::Text | Format::Folded => PathBuf::from("-"),
-        Format::Pprof | Format::Json => default_name(who, format),
+        Format::Pprof | Format::Json | Format::Svg => default_name(who, format),
     });
     Output::prepare(&path, format, args.value.into())
 }

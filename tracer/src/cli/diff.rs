@@ -9,9 +9,9 @@ use super::args::{DiffArgs, DiffFormat, ReportFormat};
 use super::exit::Exit;
 use super::output::{Output, terminal_width};
 use super::read::read;
-use super::report::write_report;
-use crate::export::{self, Contents, Format, folded};
-use crate::profile::{self, Filter, FrameRules, Profile, ValueKind, prune};
+use super::report::{filtered, write_report};
+use crate::export::{Contents, Format, flame, folded, pprof};
+use crate::profile::{self, Filter, Profile, ValueKind};
 use crate::report::{CompareOptions, Side, compare, inconclusive};
 
 /// Reads two profiles and shows or writes what changed.
@@ -28,7 +28,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
     let written = match args.format {
         DiffFormat::Text => show(args, &before, &after, ReportFormat::Text, output)?,
         DiffFormat::Json => show(args, &before, &after, ReportFormat::Json, output)?,
-        DiffFormat::Pprof | DiffFormat::Folded => {
+        DiffFormat::Pprof | DiffFormat::Folded | DiffFormat::Svg => {
             if let Some(warning) = inconclusive(&before.verdict, &after.verdict) {
                 eprintln!("warning: {warning}");
             }
@@ -37,9 +37,10 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
             let diff = profile::diff(&parts.0, &parts.1).with_context(|| incomparable(args))?;
             match args.format {
                 DiffFormat::Folded => output.write_with(&|out| folded::write_diff(&diff, by, out)),
+                DiffFormat::Svg => output.write_with(&|out| flame::write_diff(&diff, by, out)),
                 _ => {
                     let delta = diff.into_delta();
-                    output.write_with(&|mut out| export::pprof::write(&delta, &mut out))
+                    output.write_with(&|mut out| pprof::write(&delta, &mut out))
                 }
             }?
         }
@@ -74,15 +75,6 @@ fn show(
     )
     .with_context(|| incomparable(args))?;
     output.write_with(&|out| write_report(&report, format, out))
-}
-
-/// Filters choose from what people see, as in reports and in pprof; without one every frame stays.
-fn filtered(profile: &Profile, filter: &Filter) -> Profile {
-    if filter.is_empty() {
-        return profile.clone();
-    }
-    let seen = prune(profile, FrameRules::allocators());
-    filter.apply(&seen).0.into_owned()
 }
 
 /// A value that one of the files lacks is not 0, but unknown.
@@ -124,5 +116,6 @@ const fn file_format(format: DiffFormat) -> Format {
         DiffFormat::Json => Format::Json,
         DiffFormat::Pprof => Format::Pprof,
         DiffFormat::Folded => Format::Folded,
+        DiffFormat::Svg => Format::Svg,
     }
 }

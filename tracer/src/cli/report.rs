@@ -1,15 +1,17 @@
 //! `tracer report`
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use super::args::{ReportArgs, ReportFormat};
+use super::args::{ReportArgs, ReportFormat, ViewFormat};
 use super::exit::Exit;
 use super::output::terminal_width;
 use super::read::read;
-use crate::profile::Filter;
+use crate::export;
+use crate::profile::{Filter, FrameRules, Profile, prune};
 use crate::report::{PeekOptions, Sort, TopOptions, TreeOptions, peek, top, tree};
 
 /// Reads a profile and shows it.
@@ -18,6 +20,11 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let by = args.value.into();
     let filter = Filter::from(&args.filter);
     let max_width = terminal_width();
+    let format = match args.format {
+        ViewFormat::Text => ReportFormat::Text,
+        ViewFormat::Json => ReportFormat::Json,
+        ViewFormat::Svg => return flame_graph(args, &profile),
+    };
     if let Some(pattern) = &args.peek {
         let report = peek(
             &profile,
@@ -32,7 +39,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
         if report.entries.is_empty() {
             bail!("no function matches `{pattern}`");
         }
-        show(&report, args.format)?;
+        show(&report, format)?;
     } else if args.tree {
         let options = TreeOptions {
             by,
@@ -41,7 +48,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             max_width,
             ..TreeOptions::default()
         };
-        show(&tree(&profile, &options), args.format)?;
+        show(&tree(&profile, &options), format)?;
     } else {
         let options = TopOptions {
             by,
@@ -51,9 +58,31 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             filter,
             max_width,
         };
-        show(&top(&profile, &options), args.format)?;
+        show(&top(&profile, &options), format)?;
     }
     Ok(Exit::for_verdict(&profile.verdict))
+}
+
+/// Prints a flame graph, which is a view of its own.
+fn flame_graph(args: &ReportArgs, profile: &Profile) -> anyhow::Result<Exit> {
+    ensure!(
+        !args.tree && !args.cum && args.peek.is_none(),
+        "a flame graph shows every function and who calls it: leave --tree, --cum and --peek out"
+    );
+    let part = filtered(profile, &Filter::from(&args.filter));
+    let mut out = io::stdout().lock();
+    export::flame::write(&part, args.value.into(), &mut out)?;
+    out.flush()?;
+    Ok(Exit::for_verdict(&profile.verdict))
+}
+
+/// Filters choose from what people see, as in reports and in pprof; without one every frame stays.
+pub(super) fn filtered<'a>(profile: &'a Profile, filter: &Filter) -> Cow<'a, Profile> {
+    if filter.is_empty() {
+        return Cow::Borrowed(profile);
+    }
+    let seen = prune(profile, FrameRules::allocators());
+    Cow::Owned(filter.apply(&seen).0.into_owned())
 }
 
 /// Prints a report in the form asked for.

@@ -1,4 +1,4 @@
-//! Profiles as files: pprof, folded stacks, JSON and text out; pprof and JSON in.
+//! Profiles as files: pprof, folded stacks, flame graphs, JSON and text out; pprof and JSON in.
 //!
 //! Everything here is a function of a [`Profile`] and a writer; which file, and how it comes to be
 //! there whole, is the caller's business.
@@ -12,6 +12,7 @@ mod comments;
 mod decode;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod flame;
 pub mod folded;
 pub mod json;
 pub mod pprof;
@@ -37,11 +38,13 @@ pub enum Format {
     Json,
     /// Text for people: a summary by one value.
     Text,
+    /// A flame graph: one value.
+    Svg,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Pprof, Self::Folded, Self::Json, Self::Text];
+    pub const ALL: [Self; 5] = [Self::Pprof, Self::Folded, Self::Json, Self::Text, Self::Svg];
 
     /// The name a user gives it.
     #[must_use]
@@ -51,6 +54,7 @@ impl Format {
             Self::Folded => "folded",
             Self::Json => "json",
             Self::Text => "text",
+            Self::Svg => "svg",
         }
     }
 
@@ -62,12 +66,13 @@ impl Format {
             Self::Folded => "folded",
             Self::Json => "json",
             Self::Text => "txt",
+            Self::Svg => "svg",
         }
     }
 }
 
-/// Writes the profile in a format. `value` is the one that folded stacks and text show; the others
-/// carry all four.
+/// Writes the profile in a format. `value` is the one that folded stacks, text and flame graphs show; the
+/// others carry all four.
 ///
 /// # Errors
 /// Those of the writer.
@@ -82,5 +87,6 @@ pub fn write(
         Format::Folded => folded::write(profile, value, out),
         Format::Json => json::write(profile, out),
         Format::Text => text::write(profile, value, out),
+        Format::Svg => flame::write(profile, value, out),
     }
 }
