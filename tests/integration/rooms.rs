@@ -87,6 +87,10 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        room: "tracer/src/check",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/session",
         never: &["aya", "clap", "crate::cli"],
     },

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod bpf;
+pub mod check;
 pub mod cli;
 pub mod export;
 pub mod probe;

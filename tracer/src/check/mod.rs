@@ -1,0 +1,8 @@
+//! Policies and what becomes of them: what a profile must not show, and whether it does.
+//!
+//! Pure over profiles: files are read, and messages printed, by the caller. What a profile missed is
+//! the caller's business, too: of an inconclusive one none of this proves anything.
+
+pub mod suppressions;
+
+pub use suppressions::{Suppression, SuppressionError, SuppressionFrame, Suppressions};
