@@ -1,0 +1,141 @@
+//! Amounts as people write them in a policy.
+
+use serde::Deserialize;
+
+/// Bytes: `"64KiB"`, `"1.5 MiB"`, `"100B"`, or a number of them.
+///
+/// `kB` and `MB` are refused: pprof's tables mean 1024 by them, standards mean 1000, and a limit should
+/// not be a guess.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "Amount")]
+pub struct Bytes(pub i64);
+
+/// A share of something else: `"10%"`, from 0 on; 0.1 in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Tolerance(pub f64);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected an amount such as \"64KiB\"")]
+enum Amount {
+    Number(i64),
+    Text(String),
+}
+
+const UNITS: [(&str, i64); 5] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+impl TryFrom<Amount> for Bytes {
+    type Error = String;
+
+    fn try_from(amount: Amount) -> Result<Self, String> {
+        match amount {
+            Amount::Number(bytes) if bytes < 0 => Err(format!("{bytes} is below 0")),
+            Amount::Number(bytes) => Ok(Self(bytes)),
+            Amount::Text(text) => bytes(&text),
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<Bytes, String> {
+    let at = text.find(|c: char| c.is_ascii_alphabetic());
+    let (number, unit) = text.split_at(at.unwrap_or(text.len()));
+    let unknown = || format!("`{text}` is not an amount: say it as 64KiB, 1.5MiB or 100B");
+    let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit.trim()) else {
+        let decimal = ["kb", "mb", "gb", "tb", "k", "m", "g", "t"];
+        return Err(if decimal.contains(&unit.trim().to_lowercase().as_str()) {
+            format!("`{text}` may mean thousands or 1024s: say KiB, MiB or GiB")
+        } else {
+            unknown()
+        });
+    };
+    let number = positive(number).ok_or_else(unknown)?;
+    let bytes = number * size as f64;
+    if bytes >= i64::MAX as f64 {
+        return Err(format!("`{text}` is more than can be counted"));
+    }
+    Ok(Bytes(bytes as i64))
+}
+
+/// Digits with or without a decimal point.
+fn positive(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| plain)
+}
+
+impl TryFrom<String> for Tolerance {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let number = text.strip_suffix('%').and_then(positive);
+        match number {
+            Some(percent) if percent.is_finite() => Ok(Self(percent / 100.0)),
+            _ => Err(format!("`{text}` is not a share: say it as 10%")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Bytes, Tolerance, bytes};
+
+    #[test]
+    fn amounts_have_units() {
+        for (text, expected) in [
+            ("64KiB", 65_536),
+            ("64 KiB", 65_536),
+            ("1.5MiB", 1_572_864),
+            ("100B", 100),
+            ("0B", 0),
+            ("2TiB", 2 << 40),
+        ] {
+            assert_eq!(bytes(text), Ok(Bytes(expected)), "{text}");
+        }
+        for text in [
+            "",
+            "64",
+            "KiB",
+            "-1KiB",
+            "1e3B",
+            "64kib",
+            "1,5MiB",
+            "64 K iB",
+            "9000000TiB",
+            "infB",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        for text in ["64kB", "64KB", "1MB", "5m"] {
+            let error = bytes(text).map_err(|error| error.contains("thousands or 1024s"));
+            assert_eq!(error, Err(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn tolerances_are_percentages() {
+        assert_eq!(Tolerance::try_from("10%".to_owned()), Ok(Tolerance(0.1)));
+        assert_eq!(Tolerance::try_from("0.5%".to_owned()), Ok(Tolerance(0.005)));
+        for text in ["10", "-1%", "%", "ten%", "1e2%"] {
+            assert!(Tolerance::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm(text in "[0-9.]{0,25}[A-Za-z ]{0,4}|\\PC{0,8}") {
+            if let Ok(Bytes(bytes)) = bytes(&text) {
+                prop_assert!(bytes >= 0);
+            }
+        }
+    }
+}
