@@ -47,23 +47,23 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
     Showing 3 of 5 functions that changed
 
             flat     flat%          cum      cum%
-           +64kB    +3.20%        +64kB    +3.20%  counter::Cache::insert
-            +4kB    +0.39%         +4kB    +0.39%  libc.so.6+0x8f2c1
-         -0.98kB      gone      -0.98kB      gone  counter::walk
+         +65536B    +3.20%      +65536B    +3.20%  counter::Cache::insert
+          +4096B    +0.39%       +4096B    +0.39%  libc.so.6+0x8f2c1
+          -1000B      gone       -1000B      gone  counter::walk
 
     Showing 3 of 3 stacks that changed
 
-           +64kB    +3.20%  2000kB in A, 2064kB in B; +64 objects
+         +65536B    +3.20%  1.95MB in A, 2.02MB in B; +64 objects
             counter::Cache::insert  src/cache.rs:9
             counter::handle  src/main.rs:44
             main  src/main.rs:12
 
-            +4kB       new  0 in A, 4kB in B; +1 objects
+          +4096B       new  0 in A, 4kB in B; +1 objects
             libc.so.6+0x8f2c1
             counter::handle  src/main.rs:44
             main  src/main.rs:12
 
-         -0.98kB      gone  0.98kB in A, 0 in B; -10 objects
+          -1000B      gone  1000B in A, 0 in B; -10 objects
             counter::walk  src/walk.rs:3
             counter::walk  src/walk.rs:3
             counter::walk  src/walk.rs:3

@@ -121,8 +121,8 @@ impl Compare {
                 "\n{:>12} {:>9}  {} in A, {} in B; {} {noun}",
                 row.change.show_change(unit),
                 row.change.show_percent(),
-                unit.show(row.change.before),
-                unit.show(row.change.after),
+                show_alone(row.change.before, &self.unit),
+                show_alone(row.change.after, &self.unit),
                 objects.show_change(Unit::Count),
             )?;
             fmt_frames(&row.frames, self.max_width, f)?;
@@ -130,13 +130,10 @@ impl Compare {
         Ok(())
     }
 
-    fn unit(&self, changes: impl Iterator<Item = i64>) -> Unit {
-        let total = self.total.before.saturating_abs();
-        Unit::choose(
-            &self.unit,
-            changes,
-            total.max(self.total.after.saturating_abs()),
-        )
+    /// The unit for the changes of one table.
+    fn unit(&self, changes: impl Iterator<Item = i64> + Clone) -> Unit {
+        let largest = changes.clone().map(i64::saturating_abs).max();
+        Unit::choose(&self.unit, changes, largest.unwrap_or(0))
     }
 }
 
