@@ -1,9 +1,10 @@
-//! Policies and what becomes of them: what a profile must not show, and whether it does.
+//! Verdicts: which stacks of a series leak, and whether a profile keeps to a policy.
 //!
 //! Pure over profiles: files are read, and messages printed, by the caller. What a profile missed is
 //! the caller's business, too: of an inconclusive one none of this proves anything.
 
 pub mod evaluate;
+pub mod leaks;
 pub mod policy;
 pub mod suppressions;
 mod units;

@@ -11,6 +11,7 @@ mod frames;
 mod merge;
 mod model;
 mod prune;
+pub mod series;
 mod validate;
 
 pub use diff::{Diff, StackChange, diff};

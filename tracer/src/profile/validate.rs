@@ -1,11 +1,12 @@
-//! Whether a profile holds together: every index points at something.
+//! Whether a profile holds together: every index points at something. The same for a series, where
+//! nothing goes backwards.
 //!
 //! Readers call this on what they were given, so that everything after them may index without
 //! fear. It judges the structure only, never the amounts.
 
 use super::Profile;
 
-/// What is wrong with a profile's structure.
+/// What is wrong with a profile's or a series' structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// A sample names a location that is not there.
@@ -37,6 +38,28 @@ pub enum Invalid {
     NoFrame {
         /// Index of the location.
         location: usize,
+    },
+    /// A window does not end after the one before it, or a count of the process fell.
+    #[error("window {window} does not come after the one before it")]
+    WindowOrder {
+        /// Number of the window.
+        window: u32,
+    },
+    /// A stack's counter fell.
+    #[error("a counter of stack {stack:#x} is smaller in window {window} than before")]
+    CounterFell {
+        /// Number of the window.
+        window: u32,
+        /// The stack.
+        stack: u64,
+    },
+    /// A stack's generations are out of order, or come from a later window.
+    #[error("generations of stack {stack:#x} are out of order in window {window}")]
+    Generation {
+        /// Number of the window.
+        window: u32,
+        /// The stack.
+        stack: u64,
     },
 }
 
