@@ -4,6 +4,7 @@
 mod bad_input;
 mod compare;
 mod files;
+mod gallery;
 mod harness;
 mod kill;
 mod ledger;
@@ -22,6 +23,7 @@ fn main() {
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials = [
         harness::trials(),
+        gallery::trials(),
         oracle::trials(),
         rooms::trials(),
         ledger::trials(),

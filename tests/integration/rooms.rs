@@ -67,6 +67,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/check",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/export",
         never: &[
             "aya",

@@ -1,12 +1,15 @@
 //! Where the programs are: those under test, and the workloads, which are built here.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::gallery::Language;
 
 /// Flags for C and C++: optimised, with frame pointers down to the leaves, and with nothing that
 /// would make the calls in the source and the calls at run time differ.
@@ -115,6 +118,60 @@ pub fn preload(name: &str) -> Result<PathBuf> {
     Ok(library)
 }
 
+/// Where the sources of the gallery of leaks are.
+#[must_use]
+pub fn gallery_sources() -> PathBuf {
+    root().join("tests/workloads/leaks")
+}
+
+/// The program with all of the gallery's patterns in one language. The one in C comes with a shared
+/// library beside it.
+///
+/// # Errors
+/// As for [`workload`].
+pub fn gallery(language: Language) -> Result<PathBuf> {
+    let (into, _lock) = lock_workloads()?;
+    let sources = gallery_sources();
+    let (folder, program) = match language {
+        Language::C => (sources.join("c"), into.join("leaks_c")),
+        Language::Cpp => (sources.join("cpp"), into.join("leaks_cpp")),
+        Language::Rust => {
+            cargo_build(&sources.join("rust/Cargo.toml"), &into.join("cargo"))?;
+            return Ok(into.join("cargo/release/leaks_rust"));
+        }
+    };
+    let mut code = Vec::new();
+    let mut headers = vec![sources.join("leaks.h")];
+    for entry in fs::read_dir(&folder)? {
+        let file = entry?.path();
+        match file.extension().and_then(OsStr::to_str) {
+            Some("h") => headers.push(file),
+            Some("c" | "cpp") => code.push(file),
+            _ => {}
+        }
+    }
+    if language == Language::Cpp {
+        let mut compiler = Command::new(variable_or("CXX", "c++"));
+        compile_all(compiler.arg("-std=c++17"), &code, &headers, &[], &program)?;
+        return Ok(program);
+    }
+    let c_compiler = || {
+        let mut compiler = Command::new(variable_or("CC", "cc"));
+        compiler.arg("-std=gnu11");
+        compiler
+    };
+    let (library, code): (Vec<_>, Vec<_>) = code
+        .into_iter()
+        .partition(|file| file.file_stem() == Some(OsStr::new("parcel")));
+    let parcel = into.join("libparcel.so");
+    let shared = ["-shared", "-fPIC"];
+    compile_all(c_compiler().args(shared), &library, &headers, &[], &parcel)?;
+    let path = format!("-L{}", into.display());
+    let with_library = [path.as_str(), "-lparcel", "-Wl,-rpath,$ORIGIN"];
+    compile_all(&mut c_compiler(), &code, &headers, &with_library, &program)?;
+    Ok(program)
+}
+
 /// The folder for workloads, and the right to build there: one builder at a time, other test runs
 /// included. The lock goes with the file.
 fn lock_workloads() -> Result<(PathBuf, File)> {
@@ -131,13 +188,20 @@ fn variable_or(variable: &str, default: &str) -> String {
 }
 
 fn compile(compiler: &mut Command, source: &Path, program: &Path) -> Result<()> {
-    let headers = root().join("tests/workloads/c");
-    let inputs = [
-        source.to_owned(),
-        headers.join("gate.h"),
-        headers.join("tally.h"),
-    ];
-    let newest = newest(&inputs)?;
+    compile_all(compiler, &[source.to_owned()], &[], &[], program)
+}
+
+/// Compiles sources and links them, unless that is newer than these and the headers.
+fn compile_all(
+    compiler: &mut Command,
+    sources: &[PathBuf],
+    headers: &[PathBuf],
+    libraries: &[&str],
+    program: &Path,
+) -> Result<()> {
+    let shared = root().join("tests/workloads/c");
+    let shared = ["gate.h", "tally.h"].map(|header| shared.join(header));
+    let newest = newest(&[sources, headers, &shared].concat())?;
     if fs::metadata(program)
         .and_then(|file| file.modified())
         .is_ok_and(|time| time > newest)
@@ -146,7 +210,8 @@ fn compile(compiler: &mut Command, source: &Path, program: &Path) -> Result<()> 
     }
     // Beside its target and renamed: a run that is cut short leaves no half of a program.
     let partial = program.with_extension("partial");
-    run(compiler.args(C_FLAGS).arg(source).arg("-o").arg(&partial))?;
+    compiler.args(C_FLAGS).args(sources);
+    run(compiler.arg("-o").arg(&partial).args(libraries))?;
     fs::rename(&partial, program)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! files it writes. Tests are in `integration/`, the programs they trace in `workloads/`.
 
 pub mod binaries;
+pub mod gallery;
 pub mod http;
 pub mod ledger;
 pub mod memory;
