@@ -64,9 +64,9 @@ impl Stacks {
         let used = usize::try_from(used)
             .unwrap_or(usize::MAX)
             .min(self.view.len());
-        // SAFETY: the view hands out valid pointers.
         let entries = self.view.iter().take(used);
         Ok(entries
+            // SAFETY: the view hands out valid pointers.
             .map(|entry| unsafe { load(entry) })
             .filter(|counters| counters.alloc_objects != 0)
             .collect())
