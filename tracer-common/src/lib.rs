@@ -1,5 +1,5 @@
 //! Types that the eBPF programs and user space share: map keys and values, ring-buffer events,
-//! counters and limits.
+//! counters, limits and the step up a stack.
 //!
 //! `no_std` and without allocation: everything here is also compiled for the BPF target. Layouts
 //! are `#[repr(C)]` without implicit padding, because the verifier rejects uninitialised bytes in
@@ -13,6 +13,7 @@ mod hash;
 pub mod limits;
 mod live;
 mod records;
+mod unwind;
 
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
@@ -23,3 +24,4 @@ pub use live::{
     segment_buckets,
 };
 pub use records::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};
