@@ -43,6 +43,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/unwind",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

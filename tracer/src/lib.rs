@@ -14,3 +14,4 @@ pub mod profile;
 pub mod report;
 pub mod session;
 pub mod symbolize;
+pub mod unwind;

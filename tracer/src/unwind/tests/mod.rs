@@ -1,0 +1,1 @@
+//! Tables of small hand-made sections, of programs compiled here, and of hostile input.
