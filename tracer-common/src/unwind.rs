@@ -105,6 +105,18 @@ impl Rule {
         ..Self::new(RuleKind::None)
     };
 
+    /// The end of a stack. What else is known there does not matter, so there is only this one.
+    pub const STOP: Self = Self {
+        ra_offset: 0,
+        ..Self::new(RuleKind::Stop)
+    };
+
+    /// A rule that cannot be followed.
+    pub const UNSUPPORTED: Self = Self {
+        ra_offset: 0,
+        ..Self::new(RuleKind::Unsupported)
+    };
+
     /// The signal frame of x86-64 Linux, whose layout the kernel's ABI fixes: `uc_mcontext` begins
     /// 40 bytes into the context that `rsp` points to.
     pub const SIGNAL: Self = Self {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use tracer_common::{Row, Rule, RuleKind};
+use tracer_common::{Row, Rule};
 
 use super::UnwindTable;
 use super::arrange::Piece;
@@ -35,7 +35,7 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn new(base: u64, pieces: usize, statistics: Statistics) -> Self {
-        let rules = vec![Rule::NONE, unsupported()];
+        let rules = vec![Rule::NONE, Rule::UNSUPPORTED];
         let index = rules.iter().copied().zip(NONE..).collect();
         Self {
             base,
@@ -174,12 +174,5 @@ impl Builder {
             reserved: 0,
         });
         Ok(())
-    }
-}
-
-fn unsupported() -> Rule {
-    Rule {
-        ra_offset: 0,
-        ..Rule::new(RuleKind::Unsupported)
     }
 }

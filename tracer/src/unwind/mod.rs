@@ -141,11 +141,39 @@ impl UnwindTable {
             .find_map(|segment| segment.pc_at(file_offset))
     }
 
-    /// The rule for an address counted as in rows; [`Rule::NONE`] where nothing is known.
+    /// The rule that covers an address counted as in rows; [`Rule::NONE`] where nothing is known.
     #[must_use]
     pub fn rule_at(&self, pc: u32) -> Rule {
-        let next = self.rows.partition_point(|row| row.pc <= pc);
-        next.checked_sub(1)
+        self.rule_of_row(self.next_row(pc).checked_sub(1))
+    }
+
+    /// The rule for a frame whose instruction pointer or return address is at `pc`, counted as in
+    /// rows.
+    ///
+    /// A return address belongs to the instruction before it. If there is none, because a function
+    /// begins there behind a gap, no call has put it onto the stack: it was made by hand, and the
+    /// stack begins with it. So do glibc's coroutines, whose first return address is the first
+    /// byte of `__start_context`.
+    #[must_use]
+    pub fn rule_for(&self, pc: u32, is_return_address: bool) -> Rule {
+        let Some(address) = pc.checked_sub(u32::from(is_return_address)) else {
+            return Rule::NONE;
+        };
+        let next = self.next_row(address);
+        let rule = self.rule_of_row(next.checked_sub(1));
+        let is_function = || self.rows.get(next).is_some_and(|row| row.pc == pc);
+        if rule == Rule::NONE && is_return_address && is_function() {
+            return Rule::STOP;
+        }
+        rule
+    }
+
+    fn next_row(&self, pc: u32) -> usize {
+        self.rows.partition_point(|row| row.pc <= pc)
+    }
+
+    fn rule_of_row(&self, index: Option<usize>) -> Rule {
+        index
             .and_then(|index| self.rows.get(index))
             .and_then(|row| self.rules.get(usize::from(row.rule)))
             .copied()

@@ -183,7 +183,7 @@ impl State {
     /// somewhere.
     pub(super) fn rule(&self) -> Result<(Rule, bool), Unsupported> {
         if self.return_address == Saved::Undefined || self.cfa == Cfa::Undefined {
-            return Ok((stop(), false));
+            return Ok((Rule::STOP, false));
         }
         if self.is_signal {
             return self.signal_rule();
@@ -265,14 +265,6 @@ impl State {
             rbp_offset: narrow(rbp_offset)?,
         };
         Ok((rule, is_lost))
-    }
-}
-
-/// The end of a stack. What else is known there does not matter, so all of them are one rule.
-fn stop() -> Rule {
-    Rule {
-        ra_offset: 0,
-        ..Rule::new(RuleKind::Stop)
     }
 }
 

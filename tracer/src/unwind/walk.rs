@@ -51,17 +51,20 @@ pub struct Walk {
     pub end: End,
 }
 
-/// The rule for an address, if it is in a mapping. `mappings` must be sorted and disjoint.
+/// The rule for a frame, if its code is in a mapping. `mappings` must be sorted and disjoint.
 #[must_use]
-pub fn rule_at(mappings: &[Mapping<'_>], address: u64) -> Option<Rule> {
-    let next = mappings.partition_point(|mapping| mapping.start <= address);
+pub fn rule_for(mappings: &[Mapping<'_>], frame: &Frame) -> Option<Rule> {
+    let address = frame.registers.ip;
+    // A return address may be the first one behind its mapping.
+    let inside = frame.registers.rule_address(frame.is_return_address);
+    let next = mappings.partition_point(|mapping| mapping.start <= inside);
     let mapping = mappings.get(next.checked_sub(1)?)?;
-    if address >= mapping.end {
+    if inside >= mapping.end {
         return None;
     }
     let pc = u64::from(mapping.pc) + (address - mapping.start);
     Some(match u32::try_from(pc) {
-        Ok(pc) => mapping.table.rule_at(pc),
+        Ok(pc) => mapping.table.rule_for(pc, frame.is_return_address),
         Err(_) => Rule::NONE,
     })
 }
@@ -81,8 +84,7 @@ pub fn walk(
     };
     let mut frames = vec![frame];
     let end = loop {
-        let address = frame.registers.rule_address(frame.is_return_address);
-        let Some(rule) = rule_at(mappings, address) else {
+        let Some(rule) = rule_for(mappings, &frame) else {
             break End::Unmapped;
         };
         frame = match step(&rule, frame.registers, read) {
