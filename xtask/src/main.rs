@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod lint;
 mod load;
 mod service;
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::Options),
     /// Check formatting, clippy and shell scripts
     Lint,
+    /// Feed made-up files to what reads the target's, and look for crashes
+    Fuzz(fuzz::Options),
     /// Format all code
     Fmt,
     /// Install and build all that the other commands need
@@ -81,6 +84,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Lint => {
             setup::install(&[Purpose::Lint])?;
             lint::lint(&workspace)
+        }
+        Command::Fuzz(options) => {
+            setup::install(&[Purpose::Build, Purpose::Fuzz])?;
+            fuzz::fuzz(&workspace, options)
         }
         Command::Fmt => lint::format(&workspace),
         Command::Setup => {

@@ -24,11 +24,13 @@ pub(crate) enum Purpose {
     Bench,
     /// `./x lint`.
     Lint,
+    /// `./x fuzz`.
+    Fuzz,
 }
 
 impl Purpose {
     /// All of them.
-    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Bench, Self::Lint];
+    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Bench, Self::Lint, Self::Fuzz];
 }
 
 /// A program and where it comes from.
@@ -101,6 +103,8 @@ const NEEDS: &[Need] = &[
     required(Purpose::Bench, "bpftrace", &["bpftrace"]),
     required(Purpose::Bench, "wrk", &["wrk"]),
     optional(Purpose::Lint, "shellcheck", &["shellcheck"]),
+    // libFuzzer is C++.
+    required(Purpose::Fuzz, "g++", &["g++"]),
 ];
 
 /// Installs what is missing where that can be done without asking, as root on Debian; elsewhere
@@ -188,6 +192,7 @@ mod tests {
         assert_eq!(programs(Purpose::Build), ["cc"]);
         assert_eq!(programs(Purpose::Bench), ["bpftrace", "wrk"]);
         assert_eq!(programs(Purpose::Lint), ["shellcheck"]);
+        assert_eq!(programs(Purpose::Fuzz), ["g++"]);
     }
 
     #[test]
