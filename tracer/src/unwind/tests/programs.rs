@@ -17,11 +17,13 @@ const FLAGS: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
 const NOW: &str = "-Wl,-z,now";
 
 /// Frames of every shape: pushed registers, a large frame, an array of variable length, a realigned
-/// stack, a callback from the C library.
+/// stack, a callback from the C library, the vDSO. Of that, `time` is what does not wait for a moment
+/// without a clock tick, which would not come here.
 const SHAPES: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define KEEP __attribute__((noinline, noclone, noipa))
 #define STOP __asm__ volatile("int3" ::: "memory")
@@ -37,13 +39,15 @@ static int by_size(const void *a, const void *b) {
 KEEP static int work(int depth) {
     int numbers[] = {3, 1, 2};
     char text[32];
+    volatile time_t now;
     STOP;
     void *p = malloc(depth + 100);
     qsort(numbers, 3, sizeof *numbers, by_size);
+    now = time(NULL);
     snprintf(text, sizeof text, "%d %s", numbers[depth], "text");
     free(p);
     STOP;
-    return strlen(text) + numbers[0];
+    return strlen(text) + numbers[0] + now;
 }
 
 KEEP static int plain(int depth) { return next(depth - 1) + 1; }
@@ -117,6 +121,8 @@ fn all_shapes_in_a_position_independent_program() -> TestResult {
     let report = step_shapes(5, &["-pie", "-fPIE", NOW], "variable")?;
     assert_eq!(report.failures, BTreeSet::new());
     assert!(report.confirmed > 10_000, "{report:?}");
+    let modules = ["[vdso]", "libc.so.6", "program"].map(str::to_owned);
+    assert_eq!(report.modules, BTreeSet::from(modules));
     for kind in [RuleKind::CfaSp, RuleKind::CfaBp, RuleKind::Plt] {
         assert!(report.steps_by(kind) > 0, "{kind:?} {report:?}");
     }
@@ -262,6 +268,36 @@ fn a_coroutine_has_a_root_of_its_own() -> TestResult {
     let report = step_through(&program)?;
     assert_eq!(report.functions, ["coroutine"]);
     assert_eq!(report.failures, BTreeSet::new());
+    Ok(())
+}
+
+/// A thread.
+const THREAD: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+
+static void *thread(void *argument) {
+    __asm__ volatile("int3" ::: "memory");
+    void *volatile p = malloc(100);
+    free(p);
+    __asm__ volatile("int3" ::: "memory");
+    return argument;
+}
+
+int main(void) {
+    pthread_t id;
+    pthread_create(&id, 0, thread, 0);
+    return pthread_join(id, 0);
+}
+"#;
+
+#[test]
+fn a_thread_ends_where_it_was_made() -> TestResult {
+    let (_directory, program) = compile("cc", THREAD, &[&FLAGS[..], &[NOW]].concat())?;
+    let report = step_through(&program)?;
+    assert_eq!(report.functions, ["thread"]);
+    assert_eq!(report.failures, BTreeSet::new());
+    assert_eq!(report.steps_by(RuleKind::Stop), report.walks);
     Ok(())
 }
 

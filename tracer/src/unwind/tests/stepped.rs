@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) confirmed: usize,
     /// Steps by kind of rule.
     pub(super) kinds: BTreeMap<u8, usize>,
+    /// Files in which the instruction pointer was.
+    pub(super) modules: BTreeSet<String>,
     /// Where and why walks ended without a root.
     pub(super) failures: BTreeSet<String>,
 }
@@ -79,6 +81,8 @@ pub(super) fn step_through(program: &Path) -> TestResult<Report> {
             read
         });
         report.walks += 1;
+        let leaf = names.module(found.frames.first());
+        report.modules.insert(leaf.to_owned());
         report.confirmed += confirm(&found, &mappings, &mut oracle, &read);
         for frame in &found.frames {
             let rule = rule_for(&mappings, frame).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! A program that is stepped through: its registers, memory and mappings at each stop.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -18,6 +19,8 @@ use super::TestResult;
 pub(super) struct Target {
     child: Child,
     memory: File,
+    /// The thread that stopped last.
+    thread: Cell<i32>,
 }
 
 /// What a resumed target did.
@@ -58,11 +61,17 @@ impl Target {
         }
         let child = command.spawn()?;
         let memory = File::open(format!("/proc/{}/mem", child.id()))?;
-        let target = Self { child, memory };
-        match target.wait()? {
-            Stop::Exit => Err("the program did not start".into()),
-            _ => Ok(target),
+        let target = Self {
+            thread: Cell::new(child.id().cast_signed()),
+            child,
+            memory,
+        };
+        if target.wait()? == Stop::Exit {
+            return Err("the program did not start".into());
         }
+        // So that threads stop, too, when they come to a breakpoint.
+        target.request(libc::PTRACE_SETOPTIONS, libc::PTRACE_O_TRACECLONE)?;
+        Ok(target)
     }
 
     /// Runs on to the next `int3`.
@@ -83,46 +92,63 @@ impl Target {
         self.resume(libc::PTRACE_SINGLESTEP, last)
     }
 
-    fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-
     fn resume(&self, request: libc::c_uint, last: Stop) -> TestResult<Stop> {
         let signal = match last {
             Stop::Signal(signal) => signal,
             _ => 0,
         };
-        // SAFETY: neither request touches memory of this process.
-        let result = unsafe { libc::ptrace(request, self.pid(), 0, signal) };
-        if result != 0 {
-            return Err(io::Error::last_os_error().into());
-        }
+        self.request(request, signal)?;
         self.wait()
     }
 
-    fn wait(&self) -> TestResult<Stop> {
-        let mut status = 0;
-        // SAFETY: `status` outlives the call.
-        let result = unsafe { libc::waitpid(self.pid(), &raw mut status, 0) };
-        if result != self.pid() {
+    /// A request that only takes a number.
+    fn request(&self, request: libc::c_uint, data: i32) -> TestResult {
+        // SAFETY: such a request touches no memory of this process.
+        let result = unsafe { libc::ptrace(request, self.thread.get(), 0, i64::from(data)) };
+        if result != 0 {
             return Err(io::Error::last_os_error().into());
         }
-        if !libc::WIFSTOPPED(status) {
-            return Ok(Stop::Exit);
-        }
-        Ok(match libc::WSTOPSIG(status) {
-            libc::SIGTRAP => {
-                let before = self.registers()?.ip.wrapping_sub(1);
-                let mut instruction = [0];
-                let is_breakpoint =
-                    self.memory.read_at(&mut instruction, before).is_ok() && instruction == [0xcc];
-                if is_breakpoint {
-                    Stop::Breakpoint
-                } else {
-                    Stop::Step
-                }
+        Ok(())
+    }
+
+    fn wait(&self) -> TestResult<Stop> {
+        loop {
+            let mut status = 0;
+            // Other threads of this process have children of their own.
+            let options = libc::__WALL | libc::__WNOTHREAD;
+            // SAFETY: `status` outlives the call.
+            let thread = unsafe { libc::waitpid(-1, &raw mut status, options) };
+            if thread < 0 {
+                return Err(io::Error::last_os_error().into());
             }
-            signal => Stop::Signal(signal),
+            self.thread.set(thread);
+            let is_main = thread == self.child.id().cast_signed();
+            if !libc::WIFSTOPPED(status) {
+                if is_main {
+                    return Ok(Stop::Exit);
+                }
+                continue;
+            }
+            let is_event = status >> 16 != 0;
+            let is_new = !is_main && libc::WSTOPSIG(status) == libc::SIGSTOP;
+            if !is_event && !is_new {
+                return self.stop(libc::WSTOPSIG(status));
+            }
+            self.request(libc::PTRACE_CONT, 0)?;
+        }
+    }
+
+    fn stop(&self, signal: i32) -> TestResult<Stop> {
+        if signal != libc::SIGTRAP {
+            return Ok(Stop::Signal(signal));
+        }
+        let before = self.registers()?.ip.wrapping_sub(1);
+        let mut instruction = [0];
+        let is_read = self.memory.read_at(&mut instruction, before).is_ok();
+        Ok(if is_read && instruction == [0xcc] {
+            Stop::Breakpoint
+        } else {
+            Stop::Step
         })
     }
 
@@ -130,8 +156,14 @@ impl Target {
     pub(super) fn registers(&self) -> TestResult<Registers> {
         let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
         // SAFETY: the kernel writes one such structure to the address given.
-        let result =
-            unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.pid(), 0, registers.as_mut_ptr()) };
+        let result = unsafe {
+            libc::ptrace(
+                libc::PTRACE_GETREGS,
+                self.thread.get(),
+                0,
+                registers.as_mut_ptr(),
+            )
+        };
         if result != 0 {
             return Err(io::Error::last_os_error().into());
         }
@@ -155,7 +187,7 @@ impl Target {
     pub(super) fn code(&self) -> TestResult<(Vec<Code>, Files)> {
         let mut code = Vec::new();
         let mut files = HashMap::new();
-        for map in Process::new(self.pid())?.maps()? {
+        for map in Process::new(self.child.id().cast_signed())?.maps()? {
             if !map.perms.contains(MMPermissions::EXECUTE) {
                 continue;
             }
@@ -183,8 +215,12 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // Errors say that it has ended already.
+        // An error says that it has ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Its threads, too, have to be collected, and before it.
+        let options = libc::__WALL | libc::__WNOTHREAD;
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        while unsafe { libc::waitpid(-1, &raw mut status, options) } > 0 {}
     }
 }
