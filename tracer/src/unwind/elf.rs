@@ -24,6 +24,10 @@ type SectionHeader = elf::SectionHeader64<LittleEndian>;
 const ENDIAN: LittleEndian = LittleEndian;
 /// Headers of either kind beyond which a file is not taken seriously: linked files have tens.
 const MAX_HEADERS: u32 = 1 << 16;
+/// Executable segments. Linked files have one or two.
+const MAX_CODE_SEGMENTS: usize = 64;
+/// Bytes of the names of sections.
+const MAX_NAMES: u64 = 1 << 20;
 /// Bytes of a section, once decompressed. Chromium's have 20 MiB.
 const MAX_SECTION: u64 = 256 << 20;
 /// Call frame information compresses to a third; a bomb reaches 1,000.
@@ -37,6 +41,9 @@ const TRAMPOLINE: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
 /// which there are as many as functions; code without call frame information comes in whole
 /// object files.
 const MIN_GAP: u32 = 64;
+/// Bytes that are searched at most. musl has half a MiB of code; what has more and describes none
+/// of it could not be walked through anyway.
+const MAX_SEARCHED: u32 = 32 << 20;
 
 /// An executable `PT_LOAD` segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +122,11 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
             .map(|header| page_down(header.p_vaddr(ENDIAN)))
             .min()
             .ok_or(UnwindError::NotLoadable)?;
-        let segments = loaded()
-            .filter(|header| header.p_flags(ENDIAN).contains(elf::PF_X))
+        let executable = || loaded().filter(|header| header.p_flags(ENDIAN).contains(elf::PF_X));
+        if executable().count() > MAX_CODE_SEGMENTS {
+            return Err(UnwindError::Damaged("number of executable segments"));
+        }
+        let segments = executable()
             .filter_map(|header| {
                 Some(Segment {
                     file_offset: header.p_offset(ENDIAN),
@@ -135,6 +145,7 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
             .shstrndx(ENDIAN, data)
             .ok()
             .and_then(|index| sections.get(index as usize))
+            .filter(|section| section.sh_size(ENDIAN) <= MAX_NAMES)
             .and_then(|section| contents(data, section).ok())
             .unwrap_or_default();
         Ok(Self {
@@ -270,10 +281,13 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
     pub(super) fn trampolines(&self, pieces: &[Piece]) -> Vec<Range<u32>> {
         let finder = memmem::Finder::new(&TRAMPOLINE);
         let mut found = Vec::new();
+        let mut budget = MAX_SEARCHED;
         for gap in gaps(&self.code(), pieces) {
-            if gap.end - gap.start < MIN_GAP {
+            let size = gap.end - gap.start;
+            if !(MIN_GAP..=budget).contains(&size) {
                 continue;
             }
+            budget -= size;
             let Some(bytes) = self.bytes_at(&gap) else {
                 continue;
             };

@@ -1,7 +1,10 @@
 //! Damaged and hostile input: an error or a smaller table, and never much work or memory.
 
+use std::cell::Cell;
 use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
 
+use object::read::ReadCache;
 use proptest::prelude::{ProptestConfig, any, prop};
 use proptest::proptest;
 use tracer_common::{Rule, RuleKind};
@@ -175,6 +178,67 @@ fn a_file_that_claims_much_gets_little() -> TestResult {
                 );
                 assert!(is_expected, "{error}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// A file of many GiB, nearly all of it holes, that counts what is read of it.
+struct Sparse<'a> {
+    start: &'a [u8],
+    position: u64,
+    read: &'a Cell<u64>,
+}
+
+impl Read for Sparse<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = usize::try_from(self.position).ok();
+        let rest = start.and_then(|start| self.start.get(start..));
+        let rest = rest.unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer.fill(0);
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.position += buffer.len() as u64;
+        self.read.set(self.read.get() + buffer.len() as u64);
+        Ok(buffer.len())
+    }
+}
+
+impl Seek for Sparse<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        const SIZE: u64 = 1 << 40;
+        self.position = match to {
+            SeekFrom::Start(position) => position,
+            SeekFrom::End(delta) => SIZE.saturating_add_signed(delta),
+            SeekFrom::Current(delta) => self.position.saturating_add_signed(delta),
+        };
+        Ok(self.position)
+    }
+}
+
+#[test]
+fn a_file_that_really_is_large_is_read_in_small_parts() -> TestResult {
+    let headers = usize::try_from(u64::from_le_bytes(PROGRAM[0x28..0x30].try_into()?))?;
+    let segments = 64..headers.min(64 + 56 * usize::from(PROGRAM[0x38]));
+    let sizes = segments.step_by(56).map(|at| at + 32);
+    let sections = (headers..PROGRAM.len()).step_by(64).map(|at| at + 32);
+    for at in sizes.chain(sections) {
+        for size in [1_u64 << 27, 1 << 32, 1 << 39] {
+            let mut start = PROGRAM.to_vec();
+            start[at..at + 8].copy_from_slice(&size.to_le_bytes());
+            let read = Cell::new(0);
+            let file = Sparse {
+                start: &start,
+                position: 0,
+                read: &read,
+            };
+            // Whatever comes of it.
+            let _ = UnwindTable::from_elf(&ReadCache::new(file));
+            assert!(
+                (64..300 << 20).contains(&read.get()),
+                "{at}: {}",
+                read.get()
+            );
         }
     }
     Ok(())
