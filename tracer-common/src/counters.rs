@@ -79,8 +79,8 @@ counters! {
     StackScratchBusy = 13, "stack_scratch_busy", AttributionLoss;
     /// Walks that ended at a frame pointer that leads nowhere: code without frame pointers left something else in the register.
     StackUnreadable = 14, "stack_unreadable", Note;
-    /// Stacks cut at the depth limit.
-    StackTruncated = 15, "stack_truncated", Note;
+    /// Walks cut at the depth limit.
+    CutTooDeep = 15, "cut_too_deep", Note;
     /// Stacks that found the event ring full; each is sent again when it is next seen.
     StackEventDeferred = 16, "stack_event_deferred", Note;
     /// Process events (exec, exit, fork) that found the event ring full.
@@ -101,4 +101,18 @@ counters! {
     TargetTableFull = 24, "target_table_full", AmountLoss;
     /// Calls taken for part of another call until there were too many of them for that.
     NestingExceeded = 25, "nesting_exceeded", AmountLoss;
+    /// Frames walked by unwind tables.
+    UnwoundFrames = 26, "unwound_frames", Traffic;
+    /// Frames whose rule had to be searched for in a table; the others' was remembered.
+    RuleSearches = 27, "rule_searches", Traffic;
+    /// Walks cut in code that no unwind rule covers.
+    CutNoRule = 28, "cut_no_rule", Note;
+    /// Walks cut at an unwind rule of a kind that is not followed.
+    CutUnsupportedRule = 29, "cut_unsupported_rule", Note;
+    /// Walks cut where the stack's memory could not be read.
+    CutUnreadable = 30, "cut_unreadable", Note;
+    /// Walks cut where the caller's frame would have been below its callee's.
+    CutNotRising = 31, "cut_not_rising", Note;
+    /// Walks cut in code that lies in no known mapping.
+    CutUnmapped = 32, "cut_unmapped", Note;
 }

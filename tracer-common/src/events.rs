@@ -8,11 +8,13 @@ use crate::limits::MAX_FRAMES;
 pub enum EventKind {
     /// A stack seen for the first time; followed by its frames.
     Stack = 1,
-    /// A traced process replaced its image; `life` is the new one, `value` the heap that is gone.
+    /// A traced process replaced its image; `life` is the new one, `value` the new heap, and in the upper
+    /// half the one that is gone.
     Exec = 2,
     /// The last thread of a traced process is about to exit.
     Exit = 3,
-    /// A traced process has a child that is traced too; `value` is the child's tgid.
+    /// A traced process has a child that is traced too; `value` is the child's tgid and, in the upper half,
+    /// its heap.
     Fork = 4,
     /// The live table has begun to use its last segment; `value` is the number of the next.
     LiveTableFilling = 5,
@@ -34,6 +36,10 @@ pub struct EventHeader {
     pub time_ns: u64,
     /// The stack's identity, or the child's tgid.
     pub value: u64,
+    /// A stack's [`StackEnd`](crate::StackEnd).
+    pub end: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// A stack event: the head and up to [`MAX_FRAMES`] return addresses, leaf first. Only
@@ -47,5 +53,5 @@ pub struct StackEvent {
     pub frames: [u64; MAX_FRAMES],
 }
 
-const _: () = assert!(size_of::<EventHeader>() == 32);
-const _: () = assert!(size_of::<StackEvent>() == 32 + 8 * MAX_FRAMES);
+const _: () = assert!(size_of::<EventHeader>() == 40);
+const _: () = assert!(size_of::<StackEvent>() == 40 + 8 * MAX_FRAMES);

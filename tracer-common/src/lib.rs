@@ -13,6 +13,7 @@ mod hash;
 pub mod limits;
 mod live;
 mod records;
+mod space;
 mod unwind;
 
 pub use allocator::AllocatorFn;
@@ -23,5 +24,11 @@ pub use live::{
     LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,
     segment_buckets,
 };
-pub use records::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+pub use records::{
+    Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, Unwinding,
+};
+pub use space::{
+    MAX_RULES, MAX_SPACE_ENTRIES, MAX_TABLES, RULE_CACHE_ENTRIES, SpaceEntry, StackEnd,
+    rule_cache_key, rule_ids,
+};
 pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};

@@ -44,5 +44,5 @@ pub const MAX_NESTED_CALLS: u32 = 16;
 /// `BPF_F_MMAPABLE`, for tables that user space reads or clears without a call for each entry.
 pub const MMAPABLE: u32 = 1 << 10;
 
-/// Flags of the live table's segments after the first: `BPF_F_INNER_MAP`, so that they may differ in size.
-pub const LIVE_SEGMENT_FLAGS: u32 = MMAPABLE | (1 << 12);
+/// And for those in a map of maps: `BPF_F_INNER_MAP`, so that they may differ in size.
+pub const INNER_MAPPABLE: u32 = MMAPABLE | (1 << 12);

@@ -11,12 +11,25 @@ pub struct Config {
     pub pidns_ino: u64,
     /// Process that the session began with: it is looked up without a hash.
     pub main_tgid: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// How stacks are walked: see [`Unwinding`].
+    pub unwinding: u32,
     /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
     pub task_tgid_offset: u32,
     /// Buckets of the live table's first segment, see [`segment_buckets`](crate::segment_buckets).
     pub live_buckets: u32,
+}
+
+/// How stacks are walked; [`Config::unwinding`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Unwinding {
+    /// Along frame pointers.
+    FramePointers = 0,
+    /// By call frame information only.
+    Tables = 1,
+    /// By call frame information, and along frame pointers where there is none.
+    #[default]
+    Auto = 2,
 }
 
 /// A traced process, keyed by its tgid.
@@ -28,6 +41,10 @@ pub struct TargetInfo {
     pub life: u32,
     /// Number of this heap among all of the session, from 1 to [`MAX_HEAPS`](crate::limits::MAX_HEAPS).
     pub heap: u32,
+    /// Heap of the process whose mappings these were at first: its own, or after fork the parent's.
+    pub space: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// A live allocation.
@@ -102,7 +119,7 @@ pub struct PendingCall {
 }
 
 const _: () = {
-    assert!(size_of::<TargetInfo>() == 8);
+    assert!(size_of::<TargetInfo>() == 16);
     assert!(size_of::<LiveRecord>() == 16);
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 56);
@@ -113,7 +130,7 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     use super::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
-    use crate::LiveBucket;
+    use crate::{LiveBucket, SpaceEntry};
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -125,6 +142,7 @@ mod pod {
     pod!(
         Config,
         LiveBucket,
+        SpaceEntry,
         LiveRecord,
         PendingCall,
         StackCounters,

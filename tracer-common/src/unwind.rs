@@ -111,6 +111,14 @@ impl Rule {
         ..Self::new(RuleKind::Stop)
     };
 
+    /// A function that keeps a frame pointer.
+    pub const FRAME_POINTER: Self = Self {
+        rbp: RbpRule::AtCfa as u8,
+        cfa_offset: 16,
+        rbp_offset: -16,
+        ..Self::new(RuleKind::CfaBp)
+    };
+
     /// A rule that cannot be followed.
     pub const UNSUPPORTED: Self = Self {
         ra_offset: 0,

@@ -122,6 +122,8 @@ fn ask_for(segment: u32) {
         // SAFETY: no arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
         value: segment,
+        end: 0,
+        reserved: 0,
     };
     if EVENTS.output(&header, 0).is_err() {
         // Asked again by the next one.

@@ -17,6 +17,7 @@ mod maps;
 mod process;
 mod stack;
 mod task;
+mod unwind;
 mod walk;
 
 use core::ffi::c_void;

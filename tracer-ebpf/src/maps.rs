@@ -5,14 +5,15 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{
-    DEFAULT_MAX_STACKS, LIVE_SEGMENT_FLAGS, MAX_PENDING_CALLS, MAX_TARGETS, MMAPABLE, RING_BYTES,
-    SCRATCH_SLOTS, SPARE_STACKS, WINDOW_WORDS,
+    DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS, MMAPABLE,
+    RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS, WINDOW_WORDS,
 };
 use tracer_common::{
-    Config, Counter, LiveBucket, MAX_LIVE_SEGMENTS, PendingCall, StackCounters, StackEvent,
-    StackKey, TargetInfo,
+    Config, Counter, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PendingCall,
+    RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackEvent, StackKey, TargetInfo,
 };
 
+use crate::unwind::Unwind;
 use crate::walk::Walk;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
@@ -26,7 +27,7 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     task_tgid_offset: 0,
     live_buckets: 1,
     main_tgid: 0,
-    reserved: 0,
+    unwinding: 0,
 });
 
 /// The process that the session began with, where it is traced; else heap 0. Reading an array costs
@@ -48,7 +49,7 @@ pub(crate) static LIVE_FIRST: maps::Array<LiveBucket> = maps::Array::with_max_en
 /// The segments after the first, which user space makes.
 #[btf_map]
 pub(crate) static LIVE: ArrayOfMaps<
-    Array<LiveBucket, 1, { LIVE_SEGMENT_FLAGS as usize }>,
+    Array<LiveBucket, 1, { INNER_MAPPABLE as usize }>,
     { MAX_LIVE_SEGMENTS as usize },
 > = ArrayOfMaps::new();
 
@@ -85,13 +86,38 @@ pub(crate) static PENDING: HashMap<u32, PendingCall> =
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
+/// Rules by their number, the session's dictionary.
+#[map]
+pub(crate) static RULES: maps::Array<Rule> = maps::Array::with_max_entries(MAX_RULES, MMAPABLE);
+
+/// Rules found before, by address: see [`tracer_common::rule_cache_key`].
+#[map]
+pub(crate) static RULE_CACHE: maps::Array<u64> =
+    maps::Array::with_max_entries(RULE_CACHE_ENTRIES, MMAPABLE);
+
+/// Unwind tables by their number.
+#[btf_map]
+pub(crate) static TABLES: ArrayOfMaps<
+    Array<Row, 1, { INNER_MAPPABLE as usize }>,
+    { MAX_TABLES as usize },
+> = ArrayOfMaps::new();
+
+/// Mappings of an address space, by the number of its heap.
+#[btf_map]
+pub(crate) static SPACES: ArrayOfMaps<
+    Array<SpaceEntry, 1, { INNER_MAPPABLE as usize }>,
+    { MAX_HEAPS as usize + 1 },
+> = ArrayOfMaps::new();
+
 /// A place to collect a stack in; too large for the 512 bytes of BPF stack.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// 1 while a program uses the slot.
     pub(crate) busy: u64,
-    /// The walk under way.
+    /// The walk under way, along frame pointers.
     pub(crate) walk: Walk,
+    /// The walk under way, by tables.
+    pub(crate) unwind: Unwind,
     /// The part of the stack that is being walked.
     pub(crate) window: [u64; WINDOW_WORDS],
     /// The event under construction.

@@ -9,7 +9,7 @@ use tracer_common::{Counter, EventHeader, EventKind, StackKey, TargetInfo};
 use crate::count::{bump, take_number};
 use crate::maps::{CONFIG, EVENTS, HEAPS, PENDING};
 use crate::stack;
-use crate::task;
+use crate::{task, unwind};
 
 /// A new image, a new heap: whatever the old image held is gone with it.
 #[inline(always)]
@@ -20,12 +20,21 @@ pub(crate) fn exec() {
     let life = task.life + 1;
     prepare(task.tgid, life);
     // The old image's addresses must not be taken for the new one's, whatever happens.
-    let new = new_heap().map(|heap| task::trace(task.tgid, &TargetInfo { life, heap }));
-    if !matches!(new, Some(Ok(()))) {
+    let new = new_heap().filter(|&heap| {
+        let info = TargetInfo {
+            life,
+            heap,
+            space: heap,
+            reserved: 0,
+        };
+        task::trace(task.tgid, &info).is_ok()
+    });
+    if new.is_none() {
         task::forget(task.tgid);
         bump(Counter::TargetTableFull);
     }
-    send(EventKind::Exec, task.tgid, life, u64::from(task.heap));
+    let heaps = u64::from(task.heap) << 32 | u64::from(new.unwrap_or(0));
+    send(EventKind::Exec, task.tgid, life, heaps);
 }
 
 /// The next heap's number; `None` where they are used up.
@@ -67,13 +76,21 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         return;
     }
     prepare(tgid, 0);
-    let child = new_heap().ok_or(0).and_then(|heap| {
-        let info = TargetInfo { life: 0, heap };
-        task::trace(tgid, &info)
+    let child = new_heap().filter(|&heap| {
+        let info = TargetInfo {
+            life: 0,
+            heap,
+            space: unwind::space_of(&parent),
+            reserved: 0,
+        };
+        task::trace(tgid, &info).is_ok()
     });
     match child {
-        Ok(()) => send(EventKind::Fork, parent.tgid, parent.life, u64::from(tgid)),
-        Err(_) => bump(Counter::TargetTableFull),
+        Some(heap) => {
+            let value = u64::from(heap) << 32 | u64::from(tgid);
+            send(EventKind::Fork, parent.tgid, parent.life, value);
+        }
+        None => bump(Counter::TargetTableFull),
     }
 }
 
@@ -100,6 +117,8 @@ fn send(kind: EventKind, tgid: u32, life: u32, value: u64) {
         // SAFETY: no arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
         value,
+        end: 0,
+        reserved: 0,
     };
     if EVENTS.output(&header, 0).is_err() {
         bump(Counter::ProcessEventDropped);

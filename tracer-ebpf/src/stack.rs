@@ -4,12 +4,13 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::programs::RetProbeContext;
 use tracer_common::limits::{MAX_FRAMES, SCRATCH_SLOTS};
-use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey};
+use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, Unwinding};
 
 use crate::context::Probe as _;
 use crate::count::{add, atomic_add, atomic_swap, bump, take_number};
-use crate::maps::{EVENTS, SCRATCH, STACK_COUNTERS, STACKS, STACKS_USED, Scratch};
+use crate::maps::{CONFIG, EVENTS, SCRATCH, STACK_COUNTERS, STACKS, STACKS_USED, Scratch};
 use crate::task::Task;
+use crate::unwind::unwind;
 use crate::walk::{Walked, walk};
 
 /// Credits an allocation to the stack it came from, and returns the index of the stack's counters.
@@ -33,7 +34,17 @@ fn credit_with(
 ) -> Option<u32> {
     // SAFETY: the busy flag makes this program the slot's only user.
     let slot = unsafe { &mut *scratch };
-    let Walked { len, stack } = walk(slot, ctx.instruction_pointer(), ctx.frame_pointer());
+    let (ip, sp, bp) = (
+        ctx.instruction_pointer(),
+        ctx.stack_pointer(),
+        ctx.frame_pointer(),
+    );
+    // A constant to the verifier, which drops the other walk.
+    let Walked { len, stack, end } = if CONFIG.load().unwinding == Unwinding::FramePointers as u32 {
+        walk(slot, ip, bp)
+    } else {
+        unwind(slot, task, ip, sp, bp)
+    };
     let key = stack_key(task, stack);
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
         bump(Counter::StackTableFull);
@@ -51,13 +62,12 @@ fn credit_with(
             // SAFETY: no arguments.
             time_ns: unsafe { bpf_ktime_get_ns() },
             value: stack,
+            end,
+            reserved: 0,
         };
         if send(scratch, len) {
             // SAFETY: as above; the write is idempotent.
             unsafe { (*counters).sent = 1 };
-            if len == MAX_FRAMES {
-                bump(Counter::StackTruncated);
-            }
         } else {
             bump(Counter::StackEventDeferred);
         }

@@ -19,18 +19,23 @@ pub(crate) struct Task {
     pub(crate) life: u32,
     /// Heap of this life.
     pub(crate) heap: u32,
+    /// Where its mappings stand until it has some of its own.
+    pub(crate) space: u32,
 }
 
 /// The current thread where its process is traced.
 #[inline(always)]
 pub(crate) fn traced() -> Option<Task> {
     let (tgid, tid) = ids()?;
-    let TargetInfo { life, heap } = target(tgid)?;
+    let TargetInfo {
+        life, heap, space, ..
+    } = target(tgid)?;
     Some(Task {
         tgid,
         tid,
         life,
         heap,
+        space,
     })
 }
 

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
-use tracer_common::{Counter, StackHash};
+use tracer_common::{Counter, StackEnd, StackHash};
 
 use crate::count::bump;
 use crate::maps::Scratch;
@@ -27,6 +27,8 @@ pub(crate) struct Walked {
     pub(crate) len: usize,
     /// Their identity.
     pub(crate) stack: u64,
+    /// A [`StackEnd`].
+    pub(crate) end: u32,
 }
 
 /// Frames that one call of the callback takes. A call costs as much as two frames, and the verifier
@@ -76,6 +78,12 @@ pub(crate) fn walk(scratch: &mut Scratch, return_address: u64, frame_pointer: u6
     Walked {
         len: scratch.walk.len as usize,
         stack: scratch.walk.hash.finish(),
+        end: if scratch.walk.len == MAX_FRAMES as u64 {
+            bump(Counter::CutTooDeep);
+            StackEnd::TooDeep as u32
+        } else {
+            StackEnd::FramePointers as u32
+        },
     }
 }
 

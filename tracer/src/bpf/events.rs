@@ -1,7 +1,7 @@
 //! Ring-buffer bytes to typed events.
 
 use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{EventHeader, EventKind};
+use tracer_common::{EventHeader, EventKind, StackEnd};
 
 /// An event from the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct StackSeen {
     pub time_ns: u64,
     /// Return addresses, leaf first.
     pub frames: Vec<u64>,
+    /// Why there are no more.
+    pub end: StackEnd,
 }
 
 /// A change in the life of a process.
@@ -38,6 +40,8 @@ pub enum ProcessChange {
         life: u32,
         /// The heap that is gone with the old image.
         old_heap: u32,
+        /// The new one; 0 where there was no number left for it.
+        heap: u32,
         /// `CLOCK_MONOTONIC`, nanoseconds.
         time_ns: u64,
     },
@@ -47,6 +51,8 @@ pub enum ProcessChange {
         tgid: u32,
         /// Child.
         child: u32,
+        /// The child's heap.
+        heap: u32,
         /// `CLOCK_MONOTONIC`, nanoseconds.
         time_ns: u64,
     },
@@ -78,6 +84,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
             life,
             stack: value,
             time_ns,
+            end: StackEnd::from_number(word(32)?)?,
             frames: words[..count]
                 .iter()
                 .map(|&w| u64::from_ne_bytes(w))
@@ -89,7 +96,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
             ProcessChange::Exec {
                 tgid,
                 life,
-                old_heap: u32::try_from(value).ok()?,
+                old_heap: (value >> 32) as u32,
+                heap: value as u32,
                 time_ns,
             },
         )));
@@ -98,7 +106,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
         return Some(Received::Session(KernelEvent::Process(
             ProcessChange::Fork {
                 tgid,
-                child: u32::try_from(value).ok()?,
+                child: value as u32,
+                heap: (value >> 32) as u32,
                 time_ns,
             },
         )));
@@ -115,7 +124,7 @@ mod tests {
         for word in [kind, frames, 7, 1] {
             bytes.extend(word.to_ne_bytes());
         }
-        for long in [99, value].iter().chain(tail) {
+        for long in [99, value, StackEnd::Unreadable as u64].iter().chain(tail) {
             bytes.extend(long.to_ne_bytes());
         }
         bytes
@@ -130,6 +139,7 @@ mod tests {
             stack: 5,
             time_ns: 99,
             frames: vec![0x10, 0x20],
+            end: StackEnd::Unreadable,
         };
         assert_eq!(
             decode(&bytes),

@@ -11,7 +11,9 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkI
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::limits::SPARE_STACKS;
-use tracer_common::{Config, Counter, StackCounters, StackKey, TargetInfo};
+use tracer_common::{
+    Config, Counter, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo, Unwinding,
+};
 
 use super::error::{chain, map_error};
 use super::events::Received;
@@ -19,6 +21,7 @@ use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
 use super::session::SessionProgram;
 use super::stacks::Stacks;
+use super::unwind::{LoadedTable, UnwindTables};
 use super::{BpfError, KernelEvent, btf, events};
 use crate::probe::{AttachPlan, Probe};
 
@@ -36,6 +39,23 @@ pub struct Limits {
     pub stacks: u32,
 }
 
+/// What the programs are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// The process that the session begins with.
+    pub tgid: u32,
+    /// Capacities of the kernel tables.
+    pub limits: Limits,
+    /// Count the children of the process, too.
+    pub follow_forks: bool,
+    /// Device and inode of the pid namespace that `tgid` is told in; `None` for the machine's own.
+    pub pidns: Option<(u64, u64)>,
+    /// How the probes are placed, where not as the kernel does best.
+    pub kind: Option<ProbeKind>,
+    /// How stacks are walked.
+    pub unwinding: Unwinding,
+}
+
 /// Which processes a probe fires for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -46,6 +66,9 @@ pub enum Scope {
     /// the trap.
     Everything,
 }
+
+/// Heap of the process that a session begins with.
+pub const FIRST_HEAP: u32 = 1;
 
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
 const ALLOC_SESSION: &str = "alloc_session";
@@ -73,22 +96,24 @@ pub struct Kernel {
     heaps: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
+    unwind: UnwindTables,
 }
 
 impl Kernel {
-    /// Loads the programs for a process and hooks exec and exit; no probe is attached and nothing is counted
-    /// yet. Without a `kind` the best that the kernel has is taken.
+    /// Loads the programs and hooks exec and exit; no probe is attached and nothing is counted yet.
     ///
     /// # Errors
     ///
     /// Whatever the kernel refuses, with its reason.
-    pub fn load(
-        tgid: u32,
-        limits: Limits,
-        follow_forks: bool,
-        pidns: Option<(u64, u64)>,
-        kind: Option<ProbeKind>,
-    ) -> Result<Self, BpfError> {
+    pub fn load(options: &LoadOptions) -> Result<Self, BpfError> {
+        let &LoadOptions {
+            tgid,
+            limits,
+            follow_forks,
+            pidns,
+            kind,
+            unwinding,
+        } = options;
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
         }
@@ -105,7 +130,7 @@ impl Kernel {
             },
             live_buckets: live.first,
             main_tgid: tgid,
-            reserved: 0,
+            unwinding: unwinding as u32,
         };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
@@ -170,6 +195,12 @@ impl Kernel {
             heaps: take(&mut ebpf, "HEAPS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             ring: take(&mut ebpf, "EVENTS")?,
+            unwind: UnwindTables::new(
+                take_array(&mut ebpf, "RULES")?,
+                take_array(&mut ebpf, "RULE_CACHE")?,
+                take(&mut ebpf, "TABLES")?,
+                take(&mut ebpf, "SPACES")?,
+            )?,
             tgid,
             kind,
             session,
@@ -283,7 +314,12 @@ impl Kernel {
             tgid: self.tgid,
             life: 0,
         })?;
-        let first = TargetInfo { life: 0, heap: 1 };
+        let first = TargetInfo {
+            life: 0,
+            heap: FIRST_HEAP,
+            space: FIRST_HEAP,
+            reserved: 0,
+        };
         self.heaps
             .set(0, &u64::from(first.heap), 0)
             .map_err(|error| map_error("HEAPS", "written", &error))?;
@@ -315,6 +351,35 @@ impl Kernel {
     /// counters stay.
     pub fn forget_heap(&mut self, heap: u32) {
         self.live.forget(heap);
+    }
+
+    /// Loads a module's unwind table; `None` where there is no room for it, or nothing in it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn load_table(
+        &mut self,
+        rows: &[Row],
+        rules: &[Rule],
+    ) -> Result<Option<LoadedTable>, BpfError> {
+        self.unwind.load(rows, rules)
+    }
+
+    /// Kernel memory of the unwind tables, bytes.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.unwind.table_bytes()
+    }
+
+    /// Publishes the executable mappings of a heap's process: sorted, not overlapping, with tables
+    /// that were loaded before.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn publish_space(&mut self, heap: u32, entries: &[SpaceEntry]) -> Result<(), BpfError> {
+        self.unwind.publish(heap, entries)
     }
 
     /// Becomes readable when there are events.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{ArrayOfMaps, MapData};
-use tracer_common::limits::{LIVE_SEGMENT_FLAGS, LIVE_SLOTS_PER_ALLOCATION};
+use tracer_common::limits::{INNER_MAPPABLE, LIVE_SLOTS_PER_ALLOCATION};
 use tracer_common::{LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, heap_of, segment_buckets};
 
 use super::BpfError;
@@ -107,7 +107,7 @@ impl LiveTable {
     fn add_segment(&mut self) -> Result<(), BpfError> {
         let number = self.segments.len() as u32;
         let buckets = segment_buckets(self.sizes.first, number);
-        let fd = create_array(buckets, size_of::<LiveBucket>() as u32, LIVE_SEGMENT_FLAGS)
+        let fd = create_array(buckets, size_of::<LiveBucket>() as u32, INNER_MAPPABLE)
             .map_err(|error| map_error("LIVE", "enlarged", &error))?;
         let view = View::new("LIVE", fd.as_fd(), buckets as usize)?;
         let segment =

@@ -11,9 +11,11 @@ mod live;
 mod session;
 mod stacks;
 mod sys;
+mod unwind;
 mod view;
 
 pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
-pub use kernel::{Kernel, Limits, Scope};
+pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, Scope};
 pub use ladder::ProbeKind;
+pub use unwind::LoadedTable;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use tracer_common::Unwinding;
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use crate::bpf::ProbeKind;
@@ -107,6 +108,9 @@ pub(super) struct RecordingArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS,
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
     pub(super) max_stacks: u32,
+    /// How to walk stacks
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) unwind: UnwindArg,
     /// How to place the probes, where not as the kernel does best; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(super) probes: Option<ProbesArg>,
@@ -338,6 +342,28 @@ impl From<ProbesArg> for ProbeKind {
             ProbesArg::Session => Self::Session,
             ProbesArg::Multi => Self::Multi,
             ProbesArg::Perf => Self::Perf,
+        }
+    }
+}
+
+/// How stacks are walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum UnwindArg {
+    /// By call frame information, and along frame pointers where there is none
+    #[default]
+    Auto,
+    /// By call frame information only
+    Cfi,
+    /// Along frame pointers only
+    Fp,
+}
+
+impl From<UnwindArg> for Unwinding {
+    fn from(unwind: UnwindArg) -> Self {
+        match unwind {
+            UnwindArg::Auto => Self::Auto,
+            UnwindArg::Cfi => Self::Tables,
+            UnwindArg::Fp => Self::FramePointers,
         }
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         max_stacks: args.max_stacks,
         follow_forks: args.follow_forks,
         probes: args.probes.map(ProbeKind::from),
+        unwinding: args.unwind.into(),
     }
 }
 

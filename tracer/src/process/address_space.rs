@@ -3,6 +3,7 @@
 //! Stacks are resolved after the fact, perhaps after the process has ended, so mappings are kept
 //! with the time they appeared: an address is looked up as of the moment its stack was seen.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -196,6 +197,40 @@ impl AddressSpace {
         self.mapped.last()
     }
 
+    /// What is mapped now, as far as is known: pieces of the image's mappings, each with its first
+    /// address and the one past its end, sorted. Of mappings that overlap, the later ones hold.
+    #[must_use]
+    pub fn now(&self) -> Vec<(u64, u64, &Mapped)> {
+        let image = self.execs.last().copied().unwrap_or(0);
+        let mut pieces: BTreeMap<u64, (u64, &Mapped)> = BTreeMap::new();
+        for mapped in self.mapped.iter().filter(|m| m.since_ns >= image) {
+            let (start, end) = (mapped.start, mapped.end);
+            // Those that begin before its end, as far as they reach past its start.
+            let below: Vec<u64> = pieces
+                .range(..end)
+                .rev()
+                .take_while(|(_, (piece_end, _))| *piece_end > start)
+                .map(|(&piece, _)| piece)
+                .collect();
+            for piece in below {
+                let Some((piece_end, older)) = pieces.remove(&piece) else {
+                    continue;
+                };
+                if piece < start {
+                    pieces.insert(piece, (start, older));
+                }
+                if piece_end > end {
+                    pieces.insert(end, (piece_end, older));
+                }
+            }
+            pieces.insert(start, (end, mapped));
+        }
+        pieces
+            .into_iter()
+            .map(|(start, (end, mapped))| (start, end, mapped))
+            .collect()
+    }
+
     /// Every mapping, in the order they became known.
     #[must_use]
     pub fn mappings(&self) -> &[Mapped] {
@@ -233,6 +268,33 @@ mod tests {
         space
             .place(address, time_ns)
             .map(|place| place.mapped.name.as_str())
+    }
+
+    #[test]
+    fn of_overlapping_mappings_the_later_ones_are_there_now() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x5000, "/old", 1), None);
+        space.apply(&map(0x7000, 0x8000, "/far", 2), None);
+        space.apply(&map(0x2000, 0x3000, "/new", 3), None);
+        space.apply(&map(0x4000, 0x6000, "/next", 4), None);
+        let now: Vec<_> = space
+            .now()
+            .into_iter()
+            .map(|(start, end, mapped)| (start, end, mapped.name.as_str()))
+            .collect();
+        assert_eq!(
+            now,
+            [
+                (0x1000, 0x2000, "/old"),
+                (0x2000, 0x3000, "/new"),
+                (0x3000, 0x4000, "/old"),
+                (0x4000, 0x6000, "/next"),
+                (0x7000, 0x8000, "/far"),
+            ]
+        );
+        let exec = MappingEvent::Exec { pid: 1, time_ns: 5 };
+        space.apply(&exec, None);
+        assert!(space.now().is_empty());
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tracer_common::Counter;
+use tracer_common::{Counter, Unwinding};
 
 use super::SessionError;
 use super::allocator::{Found, Searched};
-use crate::bpf::{Kernel, Limits, ProbeKind, Scope};
+use super::unwinding::Unwinder;
+use crate::bpf::{FIRST_HEAP, Kernel, Limits, LoadOptions, ProbeKind, Scope};
 use crate::process::{AddressSpace, Root, pid_namespace};
 
 /// Rounds of each measurement; the median counts.
@@ -84,22 +85,25 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
     )
 }
 
-/// Measures, with probes of the session's own kind, in a thread of its own, so that no attach waits for it. Where it fails there is no
-/// estimate, and nothing else changes.
-pub(super) fn calibrate(kind: Option<ProbeKind>) -> Arc<OnceLock<EventCosts>> {
+/// Measures, with probes and walks of the session's own kind, in a thread of its own, so that no attach
+/// waits for it. Where it fails there is no estimate, and nothing else changes.
+pub(super) fn calibrate(
+    kind: Option<ProbeKind>,
+    unwinding: Unwinding,
+) -> Arc<OnceLock<EventCosts>> {
     let result = Arc::new(OnceLock::new());
     let slot = Arc::clone(&result);
     let _ = std::thread::Builder::new()
         .name("calibration".to_owned())
         .spawn(move || {
-            if let Ok(costs) = measure(kind) {
+            if let Ok(costs) = measure(kind, unwinding) {
                 let _ = slot.set(costs);
             }
         });
     result
 }
 
-fn measure(kind: Option<ProbeKind>) -> Result<EventCosts, SessionError> {
+fn measure(kind: Option<ProbeKind>, unwinding: Unwinding) -> Result<EventCosts, SessionError> {
     let mut subject = Subject::start()?;
     let untraced = subject.median()?;
     let pid = subject.child.id();
@@ -111,7 +115,15 @@ fn measure(kind: Option<ProbeKind>) -> Result<EventCosts, SessionError> {
         heap_bytes: 0,
         stacks: 64,
     };
-    let mut kernel = Kernel::load(pid, small, false, pid_namespace()?, kind)?;
+    let mut kernel = Kernel::load(&LoadOptions {
+        tgid: pid,
+        limits: small,
+        follow_forks: false,
+        pidns: pid_namespace()?,
+        kind,
+        unwinding,
+    })?;
+    Unwinder::new(unwinding).publish(&mut kernel, FIRST_HEAP, &space)?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
     for allocator in &found.glibc {
         kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
-use crate::bpf::{Kernel, Limits};
+use crate::bpf::{Kernel, Limits, LoadOptions};
 use crate::process::{
     AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
     pid_namespace,
@@ -183,7 +184,14 @@ fn programs() -> Check {
         heap_bytes: 0,
         stacks: 1,
     };
-    match Kernel::load(std::process::id(), small, false, None, None) {
+    match Kernel::load(&LoadOptions {
+        tgid: std::process::id(),
+        limits: small,
+        follow_forks: false,
+        pidns: None,
+        kind: None,
+        unwinding: Unwinding::default(),
+    }) {
         Ok(kernel) => {
             let found = format!(
                 "the kernel takes tracer's programs; probes: {}",

@@ -14,6 +14,7 @@ mod recorder;
 mod room;
 mod roots;
 mod snapshot;
+mod unwinding;
 mod verdict;
 mod wake;
 

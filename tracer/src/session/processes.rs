@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::SessionError;
-use crate::bpf::ProcessChange;
+use crate::bpf::{FIRST_HEAP, ProcessChange};
 use crate::process::{AddressSpace, Identity, MappingEvent, ProcessError, Root};
 use crate::symbolize::DebugRoots;
 
@@ -23,6 +23,10 @@ pub(super) struct Traced {
     pub(super) space: AddressSpace,
     /// The life it is in, see [`tracer_common::TargetInfo::life`].
     pub(super) life: u32,
+    /// Its heap's number, see [`tracer_common::TargetInfo::heap`].
+    pub(super) heap: u32,
+    /// Whether what it has mapped has changed since it was last published.
+    pub(super) is_unpublished: bool,
 }
 
 impl Traced {
@@ -82,6 +86,8 @@ impl Processes {
             root: Some(root),
             space,
             life: 0,
+            heap: FIRST_HEAP,
+            is_unpublished: true,
         };
         self.traced.insert(who.pid, traced);
     }
@@ -92,6 +98,14 @@ impl Processes {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Traced)> {
         self.traced.iter().map(|(&tgid, traced)| (tgid, traced))
+    }
+
+    /// Those whose mappings have changed since the last call.
+    pub(super) fn take_unpublished(&mut self) -> impl Iterator<Item = &Traced> {
+        let unpublished = |traced: &mut Traced| std::mem::take(&mut traced.is_unpublished);
+        self.traced
+            .values_mut()
+            .filter_map(move |traced| unpublished(traced).then_some(&*traced))
     }
 
     /// Takes in a new mapping. Returns the process where it is a traced one.
@@ -106,15 +120,20 @@ impl Processes {
             return None;
         };
         traced.space.apply(&event, traced.root.as_ref());
+        traced.is_unpublished = true;
         self.traced.get(&pid)
     }
 
     /// Takes in an exec or a fork.
     pub(super) fn change(&mut self, change: ProcessChange) {
         match change {
-            ProcessChange::Exec { tgid, life, .. } => {
+            ProcessChange::Exec {
+                tgid, life, heap, ..
+            } => {
                 if let Some(traced) = self.traced.get_mut(&tgid) {
                     traced.life = traced.life.max(life);
+                    traced.heap = heap;
+                    traced.is_unpublished = true;
                     // The new image may see another root, after chroot or pivot_root.
                     if let Ok(root) = Root::of(tgid) {
                         traced.root = Some(root);
@@ -127,7 +146,9 @@ impl Processes {
                     }
                 }
             }
-            ProcessChange::Fork { tgid, child, .. } => {
+            ProcessChange::Fork {
+                tgid, child, heap, ..
+            } => {
                 let Some(parent) = self.traced.get(&tgid) else {
                     return;
                 };
@@ -137,6 +158,9 @@ impl Processes {
                     root: Root::of(child).ok(),
                     space: parent.space.clone(),
                     life: 0,
+                    heap,
+                    // The kernel side has it walk by the parent's.
+                    is_unpublished: false,
                 };
                 self.traced.insert(child, traced);
                 for event in std::mem::take(&mut self.early) {

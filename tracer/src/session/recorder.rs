@@ -8,16 +8,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::unix::AsyncFd;
-use tracer_common::{Counter, StackKey};
+use tracer_common::{Counter, StackKey, Unwinding};
 
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::processes::Processes;
 use super::snapshot::{self, Seen};
+use super::unwinding::Unwinder;
 use super::verdict::Findings;
 use super::wake::{pidfd, watch};
 use super::{Allocator, SessionError, room};
-use crate::bpf::{Kernel, KernelEvent, ProbeKind, ProcessChange, Scope};
+use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::{Profile, Verdict};
 
@@ -32,6 +33,8 @@ pub struct Options {
     pub follow_forks: bool,
     /// How to place the probes, where not as the kernel does best.
     pub probes: Option<ProbeKind>,
+    /// How to walk stacks.
+    pub unwinding: Unwinding,
 }
 
 /// What to record.
@@ -98,6 +101,7 @@ pub struct Session {
     kernel: Kernel,
     sideband: Sideband,
     processes: Processes,
+    unwinder: Unwinder,
     searched: Searched,
     found: Found,
     scope: Scope,
@@ -171,13 +175,18 @@ impl Session {
             ));
         }
         let heap_at_start = HeapUse::of(who.pid).ok();
-        let mut kernel = Kernel::load(
-            who.pid,
-            room::limits(options.max_live, options.max_stacks, heap_at_start),
-            options.follow_forks,
-            namespace,
-            options.probes,
-        )?;
+        let mut kernel = Kernel::load(&LoadOptions {
+            tgid: who.pid,
+            limits: room::limits(options.max_live, options.max_stacks, heap_at_start),
+            follow_forks: options.follow_forks,
+            pidns: namespace,
+            kind: options.probes,
+            unwinding: options.unwinding,
+        })?;
+        let mut unwinder = Unwinder::new(options.unwinding);
+        for traced in processes.take_unpublished() {
+            unwinder.publish(&mut kernel, traced.heap, &traced.space)?;
+        }
         let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let scope = if options.follow_forks {
             Scope::Everything
@@ -209,7 +218,8 @@ impl Session {
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),
-            costs: cost::calibrate(options.probes),
+            costs: cost::calibrate(options.probes, options.unwinding),
+            unwinder,
         })
     }
 
@@ -294,6 +304,8 @@ impl Session {
             mapping_records_lost: self.mapping_records_lost,
             children_not_followed: self.children,
             modules_not_probed: self.not_probed.len() as u64,
+            modules_without_table: self.unwinder.modules_without_table(),
+            unwind_table_bytes: self.kernel.table_bytes() as u64,
             ..Findings::default()
         };
         let mut profile = snapshot::profile(
@@ -363,8 +375,8 @@ impl Session {
         let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
         if early > stacks / 10 {
             notes.push(format!(
-                "{early} of {stacks} stacks end early: the target, or a library of its, is built without \
-                 frame pointers, and callers are missing"
+                "{early} of {stacks} stacks end early, and callers are missing; the counters named cut_… \
+                 say why"
             ));
         }
         if self.children > 0 && !self.follow_forks {
@@ -428,6 +440,7 @@ impl Session {
                 self.stacks.entry(key).or_insert(Seen {
                     time_ns: stack.time_ns,
                     frames: stack.frames,
+                    end: stack.end,
                 });
             }
             KernelEvent::Process(change) => changes.push(change),
@@ -437,6 +450,10 @@ impl Session {
             if let ProcessChange::Exec { old_heap, .. } = change {
                 self.kernel.forget_heap(old_heap);
             }
+        }
+        for traced in self.processes.take_unpublished() {
+            self.unwinder
+                .publish(&mut self.kernel, traced.heap, &traced.space)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracer_common::{Counter, StackCounters, StackKey};
+use tracer_common::{Counter, StackCounters, StackEnd, StackKey};
 
 use super::processes::{Processes, Traced};
 use super::roots::is_root;
@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) time_ns: u64,
     /// Return addresses, leaf first.
     pub(super) frames: Vec<u64>,
+    /// Why there are no more.
+    pub(super) end: StackEnd,
 }
 
 /// Makes the profile of a recording; `main` is the process it is about.
@@ -162,7 +164,7 @@ impl Builder<'_> {
         places.truncate(real);
 
         let mut reaches_root = false;
-        let locations = places
+        let mut locations: Vec<_> = places
             .into_iter()
             .map(|(address, place)| {
                 let (location, root) = self.location(tgid, traced, address, place);
@@ -170,8 +172,12 @@ impl Builder<'_> {
                 location
             })
             .collect();
-        if !reaches_root {
-            self.findings.stacks_ended_early += 1;
+        if seen.end == StackEnd::Root || reaches_root {
+            return locations;
+        }
+        self.findings.stacks_ended_early += 1;
+        if let Some(frame) = seen.end.frame() {
+            locations.push(self.pseudo(frame));
         }
         locations
     }

@@ -18,6 +18,10 @@ pub(super) struct Findings {
     pub(super) objects_without_frames: u64,
     /// Stacks whose outermost frame does not begin a process or thread.
     pub(super) stacks_ended_early: u64,
+    /// Mapped files without an unwind table.
+    pub(super) modules_without_table: u64,
+    /// Kernel memory of the unwind tables, bytes.
+    pub(super) unwind_table_bytes: u64,
     /// Frames at the outer end of stacks that were none.
     pub(super) frames_discarded: u64,
     /// Locations that nothing names.
@@ -62,13 +66,25 @@ pub(super) fn counter_values(
             "stacks_ended_early",
             findings.stacks_ended_early,
             Note,
-            "Stacks that end before the function their process or thread began with: code without frame pointers hides its callers.",
+            "Stacks that end before the function their process or thread began with.",
+        ),
+        (
+            "modules_without_table",
+            findings.modules_without_table,
+            Note,
+            "Mapped files without an unwind table; their code was walked along frame pointers.",
+        ),
+        (
+            "unwind_table_bytes",
+            findings.unwind_table_bytes,
+            Traffic,
+            "Kernel memory of the unwind tables.",
         ),
         (
             "frames_discarded",
             findings.frames_discarded,
             Note,
-            "Addresses at the outer end of stacks that lie in no mapping: code without frame pointers left something else in the register.",
+            "Addresses at the outer end of stacks that lie in no mapping: a frame pointer was none.",
         ),
         (
             "unknown_locations",

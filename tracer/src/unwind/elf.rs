@@ -58,7 +58,8 @@ pub struct Segment {
 
 impl Segment {
     /// The address of a file offset, as the kernel maps it: in whole pages.
-    pub(super) fn pc_at(&self, file_offset: u64) -> Option<u32> {
+    #[must_use]
+    pub fn pc_at(&self, file_offset: u64) -> Option<u32> {
         let first = page_down(self.file_offset);
         let end = self.file_offset.checked_add(self.size)?;
         let end = page_down(end.checked_add(PAGE - 1)?);

@@ -215,7 +215,7 @@ fn machines_get_stable_names() -> Result<(), Box<dyn std::error::Error>> {
       "stacks": 3,
       "stack_rows": [
         {
-          "fingerprint": "d2b9af4b79fb7ac9",
+          "fingerprint": "9f5682ee16939513",
           "before": 2000,
           "after": 2064,
           "change": 64,

@@ -1,0 +1,154 @@
+//! What the unwinder knows of an address space, and where it keeps the rules it has found.
+
+use crate::hash::mix;
+
+/// Rules with a fixed place in the dictionary. 0 is none of them: it says "not looked up yet".
+pub mod rule_ids {
+    /// A gap in a table.
+    pub const GAP: u16 = 1;
+    /// The first frame of a stack.
+    pub const STOP: u16 = 2;
+    /// Code without a table, walked along frame pointers.
+    pub const FRAME_POINTER: u16 = 3;
+    /// No mapping is known there.
+    pub const UNMAPPED: u16 = 4;
+    /// A rule that can't be followed.
+    pub const UNSUPPORTED: u16 = 5;
+    /// The first that a table may use.
+    pub const FIRST_FREE: u16 = 6;
+}
+
+/// Rules the dictionary has room for. Whole distributions have a few thousand.
+pub const MAX_RULES: u32 = 1 << 16;
+/// Modules with a table that a session can have.
+pub const MAX_TABLES: u32 = 4_096;
+/// Most executable mappings that are handed to the kernel side.
+pub const MAX_SPACE_ENTRIES: u32 = 4_096;
+
+/// An executable mapping, sorted by address and not overlapping. The first entry of a space is a head:
+/// its `start` is the version, which differs for each list of mappings that was ever published, so that
+/// what was cached for another is not found any more (16 bits); its `end` the number of entries that
+/// follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SpaceEntry {
+    /// First address.
+    pub start: u64,
+    /// First address past the end.
+    pub end: u64,
+    /// Where `start` lies, counted as in the table's rows.
+    pub pc: u32,
+    /// Number of the table, from 1; 0 where there is none: code made at run time.
+    pub table: u32,
+    /// Rows of the table.
+    pub rows: u32,
+    /// Padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<SpaceEntry>() == 32);
+
+/// Entries of the rule cache.
+pub const RULE_CACHE_ENTRIES: u32 = 1 << 16;
+
+/// Where the rule for an address is cached: the entry, and what must stand in its upper 48 bits. A
+/// bijection of version, address (47 bits in user space) and kind of address, so that an entry is
+/// the answer or another's, never a wrong one; one word, so that it needs no lock.
+#[inline(always)]
+#[must_use]
+pub const fn rule_cache_key(version: u64, ip: u64, is_return_address: bool) -> (u32, u64) {
+    let address = (ip << 1 | is_return_address as u64) & ((1 << 48) - 1);
+    let hash = mix(version << 48 | address);
+    ((hash >> 48) as u32, hash << 16)
+}
+
+/// Why a walk ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum StackEnd {
+    /// At the first frame of the process or thread: the stack is whole.
+    #[default]
+    Root = 0,
+    /// The walk along frame pointers found no more; that may be the root.
+    FramePointers = 1,
+    /// There is no unwind rule for the last frame.
+    NoRule = 2,
+    /// The last frame's rule is one that is not followed.
+    UnsupportedRule = 3,
+    /// Stack memory could not be read.
+    Unreadable = 4,
+    /// The caller's frame would have been below its callee's, or at an odd address.
+    NotRising = 5,
+    /// The last frame lies in no known mapping.
+    Unmapped = 6,
+    /// There were more frames than are kept.
+    TooDeep = 7,
+}
+
+impl StackEnd {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Root,
+        Self::FramePointers,
+        Self::NoRule,
+        Self::UnsupportedRule,
+        Self::Unreadable,
+        Self::NotRising,
+        Self::Unmapped,
+        Self::TooDeep,
+    ];
+
+    /// The end with a number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    /// What stands in a profile in place of the frames that are missing; `None` where none are known
+    /// to be.
+    #[must_use]
+    pub const fn frame(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Root | Self::FramePointers => return None,
+            Self::NoRule => "[stack cut: no unwind rule]",
+            Self::UnsupportedRule => "[stack cut: unwind rule not supported]",
+            Self::Unreadable => "[stack cut: memory unreadable]",
+            Self::NotRising => "[stack cut: no frame above]",
+            Self::Unmapped => "[stack cut: code in no known mapping]",
+            Self::TooDeep => "[stack cut: too deep]",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_keys_are_never_shared() {
+        let addresses = [0x40_1000, 0x40_1001, 0x7fff_ffff_ffff];
+        let mut keys: [(u32, u64); 12] = [(0, 0); 12];
+        let mut count = 0;
+        for version in [1, 2] {
+            for ip in addresses {
+                for is_return_address in [false, true] {
+                    let (index, tag) = rule_cache_key(version, ip, is_return_address);
+                    assert!(index < RULE_CACHE_ENTRIES);
+                    assert_eq!(tag & 0xffff, 0);
+                    assert!(!keys[..count].contains(&(index, tag)));
+                    keys[count] = (index, tag);
+                    count += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ends_have_their_numbers() {
+        for (number, end) in StackEnd::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, number);
+            assert_eq!(StackEnd::from_number(number as u32), Some(end));
+        }
+        assert_eq!(StackEnd::from_number(8), None);
+    }
+}

@@ -1,0 +1,406 @@
+//! The walk by call frame information: up stacks whose code keeps no frame pointers.
+//!
+//! A frame's rule is remembered by its address, so that a table is searched once for each place in
+//! the program that a call returns to; the step itself is `tracer_common::step`, the same as in user
+//! space. As in `walk.rs`, all state lies in the scratch map and all loops are `bpf_loop`'s, because
+//! the verifier would follow others through each iteration.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
+use tracer_common::{
+    Counter, Registers, SpaceEntry, StackEnd, StackHash, Step, StepFailure, Unwinding,
+    rule_cache_key, rule_ids, step,
+};
+
+use crate::count::{add, bump};
+use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACES, Scratch, TABLES};
+use crate::task::Task;
+use crate::walk::{Walked, walk};
+
+/// Frames that one call of the callback takes.
+const FRAMES_PER_CALL: usize = 4;
+const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
+const PAGE_BYTES: u64 = 4096;
+/// A window begins this much below the word that is asked for: a saved `rbp` lies below its return
+/// address.
+const BELOW: u64 = 64;
+/// Halvings that find one of 2^32 rows.
+const SEARCH_STEPS: u32 = 32;
+
+/// A walk under way.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Unwind {
+    // In an order that keeps what begins as 0 apart, see `Walk`.
+    /// What the window holds: from here…
+    base: u64,
+    ip: u64,
+    /// … up to here.
+    limit: u64,
+    sp: u64,
+    hash: StackHash,
+    bp: u64,
+    /// Frames so far.
+    len: u64,
+    /// Number of the address space, and of its list of mappings.
+    space: u64,
+    /// 1 where `ip` is a return address.
+    is_return_address: u64,
+    version: u64,
+    /// Rules searched for.
+    searches: u64,
+    entries: u64,
+    /// A [`StackEnd`].
+    end: u64,
+    /// Bounds of a search: the entry sought lies in `low..high`.
+    low: u64,
+    high: u64,
+    /// What is sought.
+    wanted: u64,
+    /// Where: a table's number.
+    table: u64,
+}
+
+/// Walks from a function's return.
+#[inline(always)]
+pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u64) -> Walked {
+    let space = space_of(task);
+    let Some(&SpaceEntry {
+        start: version,
+        end: entries,
+        ..
+    }) = SPACES.get_value(space, &0)
+    else {
+        // A new image whose mappings have not arrived yet.
+        return walk(scratch, ip, bp);
+    };
+    scratch.unwind.base = 0;
+    scratch.unwind.ip = ip;
+    scratch.unwind.limit = 0;
+    scratch.unwind.sp = sp;
+    scratch.unwind.hash = StackHash::default();
+    scratch.unwind.bp = bp;
+    scratch.unwind.len = 0;
+    scratch.unwind.space = u64::from(space);
+    scratch.unwind.is_return_address = 1;
+    scratch.unwind.version = version;
+    scratch.unwind.searches = 0;
+    scratch.unwind.entries = entries;
+    scratch.unwind.end = StackEnd::TooDeep as u64;
+    let mut context: *mut Scratch = scratch;
+    // SAFETY: the callback has the helper's signature, and its context outlives the call.
+    unsafe {
+        bpf_loop(
+            (MAX_FRAMES / FRAMES_PER_CALL) as u32,
+            steps as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+    add(Counter::UnwoundFrames, scratch.unwind.len);
+    if scratch.unwind.searches != 0 {
+        add(Counter::RuleSearches, scratch.unwind.searches);
+    }
+    let end = scratch.unwind.end as u32;
+    count_end(end);
+    Walked {
+        len: scratch.unwind.len as usize,
+        // Stacks with the same frames that ended for different reasons are different.
+        stack: scratch.unwind.hash.push(u64::from(end)).finish(),
+        end,
+    }
+}
+
+/// The number of a task's address space: its own, or the one it was forked with.
+#[inline(always)]
+pub(crate) fn space_of(task: &Task) -> u32 {
+    if SPACES.get(task.heap).is_some() {
+        task.heap
+    } else {
+        task.space
+    }
+}
+
+#[inline(always)]
+fn count_end(end: u32) {
+    let counter = match end {
+        END_ROOT | END_FRAME_POINTERS => return,
+        END_NO_RULE => Counter::CutNoRule,
+        END_UNSUPPORTED => Counter::CutUnsupportedRule,
+        END_UNREADABLE => Counter::CutUnreadable,
+        END_NOT_RISING => Counter::CutNotRising,
+        END_UNMAPPED => Counter::CutUnmapped,
+        _ => Counter::CutTooDeep,
+    };
+    bump(counter);
+}
+
+const END_ROOT: u32 = StackEnd::Root as u32;
+const END_FRAME_POINTERS: u32 = StackEnd::FramePointers as u32;
+const END_NO_RULE: u32 = StackEnd::NoRule as u32;
+const END_UNSUPPORTED: u32 = StackEnd::UnsupportedRule as u32;
+const END_UNREADABLE: u32 = StackEnd::Unreadable as u32;
+const END_NOT_RISING: u32 = StackEnd::NotRising as u32;
+const END_UNMAPPED: u32 = StackEnd::Unmapped as u32;
+
+/// Some frames of the walk, as a callback of `bpf_loop`; 1 ends it.
+extern "C" fn steps(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `unwind` passes a pointer to its scratch slot, which nothing else uses meanwhile.
+    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
+    let mut frames = 0;
+    while frames < FRAMES_PER_CALL {
+        if let Some(end) = take_frame(scratch) {
+            scratch.unwind.end = u64::from(end);
+            return 1;
+        }
+        frames += 1;
+    }
+    0
+}
+
+/// Takes a frame and looks for the next; the walk's end where there is none.
+#[inline(always)]
+fn take_frame(scratch: &mut Scratch) -> Option<u32> {
+    let Unwind {
+        ip,
+        sp,
+        bp,
+        len,
+        version,
+        is_return_address,
+        ..
+    } = scratch.unwind;
+    // Frames are told as return addresses, whose call lies before. The mask changes nothing: there
+    // are no more steps than frames.
+    let frame = ip + 1 - is_return_address;
+    scratch.event.frames[len as usize & (MAX_FRAMES - 1)] = frame;
+    scratch.unwind.hash = scratch.unwind.hash.push(frame);
+    scratch.unwind.len = len + 1;
+
+    let is_return_address = is_return_address != 0;
+    let (index, tag) = rule_cache_key(version, ip, is_return_address);
+    let cached = RULE_CACHE.get_ptr_mut(index)?;
+    // SAFETY: a valid map value; other CPUs replace it whole.
+    let word = unsafe { core::ptr::read_volatile(cached) };
+    let mut id = word as u16;
+    if word ^ u64::from(id) != tag || id == 0 {
+        id = search(scratch, ip, is_return_address);
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
+    }
+    let mut fallback = id == rule_ids::FRAME_POINTER;
+    let mut otherwise = END_NO_RULE;
+    if fallback && bp == 0 {
+        // What the ABI asks of the first frame.
+        return Some(END_ROOT);
+    }
+    if id == rule_ids::UNMAPPED {
+        otherwise = END_UNMAPPED;
+        if CONFIG.load().unwinding != Unwinding::Auto as u32 {
+            return Some(otherwise);
+        }
+        // Mapped a moment ago, perhaps. Not remembered as such.
+        fallback = true;
+        id = rule_ids::FRAME_POINTER;
+    }
+    let rule = RULES.get(u32::from(id))?;
+    let registers = Registers { ip, sp, bp };
+    match step(rule, registers, &mut |address| read(scratch, address)) {
+        Step::Caller {
+            registers,
+            is_return_address,
+            ..
+        } => {
+            scratch.unwind.ip = registers.ip;
+            scratch.unwind.sp = registers.sp;
+            scratch.unwind.bp = registers.bp;
+            scratch.unwind.is_return_address = u64::from(is_return_address);
+            None
+        }
+        Step::Root => Some(END_ROOT),
+        // What was no frame pointer after all leads nowhere.
+        Step::Failed(_) if fallback => Some(otherwise),
+        Step::Failed(failure) => Some(match failure {
+            StepFailure::NoRule => END_NO_RULE,
+            StepFailure::UnsupportedRule => END_UNSUPPORTED,
+            StepFailure::Unreadable => END_UNREADABLE,
+            StepFailure::NotRising | StepFailure::Misaligned => END_NOT_RISING,
+        }),
+    }
+}
+
+/// A word of the stack.
+#[inline(always)]
+fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
+    let mut at = address.wrapping_sub(scratch.unwind.base);
+    if at > scratch.unwind.limit {
+        if !refill(scratch, address) {
+            return None;
+        }
+        at = address.wrapping_sub(scratch.unwind.base);
+    }
+    // Two words, for an address that is no multiple of eight there is none.
+    if at % 8 != 0 {
+        return None;
+    }
+    Some(scratch.window[(at / 8) as usize & (WINDOW_WORDS - 1)])
+}
+
+/// Fills the window so that it holds the word at an address.
+#[inline(never)]
+fn refill(scratch: &mut Scratch, address: u64) -> bool {
+    let base = address.wrapping_sub(BELOW);
+    let page_rest = PAGE_BYTES - address % PAGE_BYTES;
+    if page_rest < 8 {
+        // No word of a stack lies across pages.
+        return false;
+    }
+    // A read that fails costs a fault; the stack may end with this page.
+    if read_user(scratch, base, WINDOW_BYTES) {
+        scratch.unwind.base = base;
+        scratch.unwind.limit = WINDOW_BYTES - 8;
+        return true;
+    }
+    // Not a comparison, of which the verifier would lose track: part of the rest is as good.
+    let rest = (page_rest & (WINDOW_BYTES - 1)).max(8);
+    if read_user(scratch, address, rest) {
+        scratch.unwind.base = address;
+        scratch.unwind.limit = rest - 8;
+        return true;
+    }
+    false
+}
+
+#[inline(always)]
+fn read_user(scratch: &mut Scratch, address: u64, bytes: u64) -> bool {
+    // SAFETY: `bytes` is at most the window's size; the read itself is checked by the kernel.
+    unsafe {
+        bpf_probe_read_user(
+            scratch.window.as_mut_ptr().cast(),
+            bytes as u32,
+            address as *const _,
+        ) == 0
+    }
+}
+
+/// Searches for the rule of an address: the number of one, never 0.
+#[inline(never)]
+fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
+    scratch.unwind.searches += 1;
+    let address = ip - u64::from(is_return_address);
+    // Entries count from 1, after the header.
+    scratch.unwind.low = 0;
+    scratch.unwind.high = scratch.unwind.entries + 1;
+    scratch.unwind.wanted = address;
+    halve(scratch, search_space);
+    let entry = scratch.unwind.low as u32;
+    if entry == 0 {
+        return rule_ids::UNMAPPED;
+    }
+    let Some(&SpaceEntry {
+        start,
+        end,
+        pc,
+        table,
+        rows,
+        ..
+    }) = SPACES.get_value(scratch.unwind.space as u32, &entry)
+    else {
+        return rule_ids::UNMAPPED;
+    };
+    if address >= end {
+        return rule_ids::UNMAPPED;
+    }
+    let without = if CONFIG.load().unwinding == Unwinding::Auto as u32 {
+        rule_ids::FRAME_POINTER
+    } else {
+        rule_ids::GAP
+    };
+    if table == 0 {
+        return without;
+    }
+    // Rows count from 1 here, so that 0 is "before the first".
+    scratch.unwind.low = 0;
+    scratch.unwind.high = u64::from(rows) + 1;
+    scratch.unwind.wanted = address - start + u64::from(pc);
+    scratch.unwind.table = u64::from(table);
+    halve(scratch, search_table);
+    let row = scratch.unwind.low as u32;
+    let mut rule = rule_ids::GAP;
+    if row != 0
+        && let Some(row) = TABLES.get_value(table, &(row - 1))
+    {
+        rule = row.rule;
+    }
+    if rule != rule_ids::GAP {
+        return rule;
+    }
+    // A return address at the very beginning of a function, behind a gap, was made by hand: see
+    // `UnwindTable::rule_for`.
+    if is_return_address
+        && let Some(next) = TABLES.get_value(table, &row)
+        && u64::from(next.pc) == scratch.unwind.wanted + 1
+    {
+        return rule_ids::STOP;
+    }
+    without
+}
+
+/// Halves `low..high` until one is left, by a callback that looks at the middle.
+#[inline(always)]
+fn halve(scratch: &mut Scratch, look: extern "C" fn(u64, *mut c_void) -> u64) {
+    let mut context: *mut Scratch = scratch;
+    // SAFETY: the callback has the helper's signature, and its context outlives the call.
+    unsafe {
+        bpf_loop(
+            SEARCH_STEPS,
+            look as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+}
+
+/// The middle of a search; `None` at its end.
+#[inline(always)]
+fn middle(scratch: &Scratch) -> Option<u64> {
+    let Unwind { low, high, .. } = scratch.unwind;
+    (high - low > 1).then(|| low + (high - low) / 2)
+}
+
+#[inline(always)]
+fn narrow(scratch: &mut Scratch, middle: u64, is_after: bool) {
+    if is_after {
+        scratch.unwind.high = middle;
+    } else {
+        scratch.unwind.low = middle;
+    }
+}
+
+extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: as in `steps`.
+    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
+    let Some(middle) = middle(scratch) else {
+        return 1;
+    };
+    let Some(entry) = SPACES.get_value(scratch.unwind.space as u32, &(middle as u32)) else {
+        return 1;
+    };
+    narrow(scratch, middle, entry.start > scratch.unwind.wanted);
+    0
+}
+
+extern "C" fn search_table(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: as in `steps`.
+    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
+    let Some(middle) = middle(scratch) else {
+        return 1;
+    };
+    let Some(row) = TABLES.get_value(scratch.unwind.table as u32, &(middle as u32 - 1)) else {
+        return 1;
+    };
+    narrow(scratch, middle, u64::from(row.pc) > scratch.unwind.wanted);
+    0
+}
