@@ -14,6 +14,7 @@ mod plan;
 mod rooms;
 mod run;
 mod stacks;
+mod unwind;
 mod verdicts;
 mod viewers;
 
@@ -30,6 +31,7 @@ fn main() {
         lifetimes::trials(),
         files::trials(),
         stacks::trials(),
+        unwind::trials(),
         verdicts::trials(),
         run::trials(),
         bad_input::trials(),

@@ -98,6 +98,74 @@ pub fn workload(name: &str) -> Result<PathBuf> {
     }
 }
 
+/// A workload built without frame pointers, in one of several ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    source: &'static str,
+    /// Names the way.
+    pub name: &'static str,
+    flags: &'static [&'static str],
+}
+
+impl Build {
+    /// The workload `source`, with these flags beside the usual ones.
+    #[must_use]
+    pub const fn new(
+        source: &'static str,
+        name: &'static str,
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            source,
+            name,
+            flags,
+        }
+    }
+
+    /// The program.
+    ///
+    /// # Errors
+    /// As for [`workload`].
+    pub fn program(&self) -> Result<PathBuf> {
+        let (into, _lock) = lock_workloads()?;
+        let sources = root().join("tests/workloads");
+        let c = sources.join("c").join(self.source).with_extension("c");
+        let (mut compiler, source) = if c.is_file() {
+            let mut compiler = Command::new(variable_or("CC", "cc"));
+            compiler.arg("-std=gnu11");
+            (compiler, c)
+        } else {
+            let cpp = sources.join("cpp").join(self.source).with_extension("cpp");
+            let mut compiler = Command::new(variable_or("CXX", "c++"));
+            compiler.arg("-std=c++17");
+            (compiler, cpp)
+        };
+        let program = into.join(format!("{}-{}", self.source, self.name));
+        // Behind the usual flags, which they contradict.
+        let without = ["-fomit-frame-pointer", "-momit-leaf-frame-pointer"];
+        let flags = [&without, self.flags].concat();
+        compile_all(&mut compiler, &[source], &[], &flags, &program)?;
+        Ok(program)
+    }
+}
+
+/// A workload in one file of Rust, built as `rustc -O` does without being told otherwise.
+///
+/// # Errors
+/// As for [`workload`].
+pub fn plain_rust(name: &str) -> Result<PathBuf> {
+    let (into, _lock) = lock_workloads()?;
+    let source = root()
+        .join("tests/workloads/rust")
+        .join(name)
+        .with_extension("rs");
+    let program = into.join(format!("{name}_rust"));
+    let mut compiler = Command::new("rustc");
+    compiler.args(["--edition=2024", "-O", "-g"]).arg(&source);
+    run(compiler.arg("-o").arg(&program))?;
+    Ok(program)
+}
+
 /// A shared library among the workloads, for `LD_PRELOAD`.
 ///
 /// # Errors

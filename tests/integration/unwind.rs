@@ -1,0 +1,244 @@
+//! Stacks of programs without frame pointers are whole, whatever lies on them.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::binaries::{self, Build};
+use tests::tracing::Tracing;
+use tests::workload::Workload;
+use tests::{profile, trial};
+use tracer::profile::Profile;
+
+/// Blocks that each program allocates under `deeper`.
+const BLOCKS: i64 = 100;
+const DEPTHS: [u32; 4] = [5, 20, 60, 120];
+/// What C programs have on their stacks beside the recursion.
+const KINDS: [&str; 6] = [
+    "plain",
+    "variable",
+    "signal",
+    "altstack",
+    "coroutine",
+    "thread",
+];
+/// How C programs are built.
+const BUILDS: [Build; 5] = [
+    Build::new("unwind", "pie", &["-pie", "-fPIE"]),
+    Build::new("unwind", "fixed", &["-no-pie", "-fno-pie"]),
+    Build::new("unwind", "stripped", &["-s"]),
+    Build::new("unwind", "cet", &["-fcf-protection=full"]),
+    Build::new("unwind", "static", &["-static", "-no-pie", "-fno-pie"]),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial::root("unwind::kinds", kinds),
+        trial::root("unwind::cpp", cpp),
+        trial::root("unwind::rust", rust),
+        trial::root("unwind::plugin", plugin),
+        trial::root("unwind::lower_rungs", lower_rungs),
+        trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
+    ];
+    trials.extend(BUILDS.map(|build| {
+        trial::root(&format!("unwind::build_{}", build.name), move || {
+            depths(&build)
+        })
+    }));
+    trials
+}
+
+/// Every depth in one way of building.
+fn depths(build: &Build) -> Result<()> {
+    let program = build.program()?;
+    for depth in DEPTHS {
+        let profile = record(
+            Command::new(&program).args(["plain", &depth.to_string()]),
+            &[],
+        )?;
+        check_whole(&profile)?;
+        if build.name == "stripped" {
+            // Nothing is named, but the frames are there: the recursion, `main`, and what called it.
+            let longest = profile
+                .samples
+                .iter()
+                .filter(|sample| sample.values.alloc_objects == BLOCKS)
+                .map(|sample| sample.locations.len())
+                .max();
+            ensure!(
+                longest.is_some_and(|frames| frames >= depth as usize + 3),
+                "{longest:?} frames at depth {depth}"
+            );
+        } else {
+            check_recursion(&profile, depth, "main")?;
+        }
+    }
+    Ok(())
+}
+
+fn kinds() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    for kind in KINDS {
+        let profile = record(Command::new(&program).args([kind, "20"]), &[])?;
+        check_whole(&profile).context(kind)?;
+        let root = match kind {
+            "coroutine" => "coroutine_main",
+            "thread" => "thread_main",
+            _ => "main",
+        };
+        check_recursion(&profile, 20, root).context(kind)?;
+    }
+    Ok(())
+}
+
+fn cpp() -> Result<()> {
+    let program = Build::new("unwind_cpp", "plain", &[]).program()?;
+    for kind in ["new", "throw"] {
+        let profile = record(Command::new(&program).args([kind, "20"]), &[])?;
+        check_whole(&profile).context(kind)?;
+        let wanted = match kind {
+            // The text of what is thrown, allocated by its constructor.
+            "throw" => "Thrown::Thrown",
+            _ => "deeper",
+        };
+        let found = profile.samples.iter().any(|sample| {
+            let names: Vec<_> = profile::stack(&profile, sample).collect();
+            names.iter().any(|name| name.contains(wanted))
+                && names.iter().filter(|name| name.contains("deeper")).count() == 20
+                && names.contains(&"main")
+        });
+        ensure!(found, "{kind}:\n{}", stacks(&profile));
+    }
+    Ok(())
+}
+
+fn rust() -> Result<()> {
+    let program = binaries::plain_rust("unwind")?;
+    for depth in DEPTHS {
+        let profile = record(
+            Command::new(&program).args(["plain", &depth.to_string()]),
+            &[],
+        )?;
+        check_whole(&profile)?;
+        let found = profile.samples.iter().any(|sample| {
+            let names: Vec<_> = profile::stack(&profile, sample).collect();
+            names
+                .iter()
+                .filter(|name| name.ends_with("::deeper"))
+                .count()
+                == depth as usize
+                && names.contains(&"main")
+        });
+        ensure!(found, "depth {depth}:\n{}", stacks(&profile));
+    }
+    Ok(())
+}
+
+/// A library loaded in mid-run is walked through like all others.
+fn plugin() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    let plugin = Build::new("unwind_plugin", "shared", &["-shared", "-fPIC"]).program()?;
+    let plugin = plugin.to_str().context("path")?;
+    let profile = record(Command::new(&program).args(["plugin", "20", plugin]), &[])?;
+    check_recursion(&profile, 20, "main")?;
+    let through = profile::through(&profile, "plugin_inner");
+    ensure!(
+        through.alloc_objects == BLOCKS,
+        "{through:?}\n{}",
+        stacks(&profile)
+    );
+    Ok(())
+}
+
+/// The walk is the same program on each rung of the ladder.
+fn lower_rungs() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    for rung in ["multi", "perf"] {
+        let mut command = Command::new(&program);
+        let profile = record(command.args(["plain", "60"]), &["--probes", rung])?;
+        check_whole(&profile)?;
+        check_recursion(&profile, 60, "main")?;
+    }
+    Ok(())
+}
+
+/// What this is good for: along frame pointers the same stacks are lost. Were it not so, these tests
+/// would prove nothing.
+fn frame_pointers_lose_them() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    let mut command = Command::new(&program);
+    let profile = record(command.args(["plain", "20"]), &["--unwind", "fp"])?;
+    ensure!(
+        check_recursion(&profile, 20, "main").is_err(),
+        "{}",
+        stacks(&profile)
+    );
+    Ok(())
+}
+
+fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
+    let mut workload = Workload::start_command(command)?;
+    let tracing = Tracing::attach_with(workload.pid(), options)?;
+    workload.open_gate()?;
+    workload
+        .child()
+        .wait_line(|child| &child.stdout, "`done`", |line| line == "done")?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    Ok(profile)
+}
+
+/// No stack was cut, and all end where their process or thread began.
+fn check_whole(profile: &Profile) -> Result<()> {
+    profile::check_complete(profile)?;
+    for counter in &profile.counters {
+        let is_cut = counter.name.starts_with("cut_") || counter.name == "stacks_ended_early";
+        ensure!(
+            !is_cut || counter.value == 0,
+            "{} = {}:\n{}",
+            counter.name,
+            counter.value,
+            stacks(profile)
+        );
+    }
+    ensure!(
+        profile::counter(profile, "unwound_frames")? > 0,
+        "no table was used"
+    );
+    Ok(())
+}
+
+/// The blocks were allocated under so many frames of `deeper`, called from `root`.
+fn check_recursion(profile: &Profile, depth: u32, root: &str) -> Result<()> {
+    let blocks: i64 = profile
+        .samples
+        .iter()
+        .filter(|sample| {
+            let names: Vec<_> = profile::stack(profile, sample).collect();
+            names.iter().filter(|&&name| name == "deeper").count() == depth as usize
+                && names.contains(&root)
+        })
+        .map(|sample| sample.values.alloc_objects)
+        .sum();
+    ensure!(
+        blocks == BLOCKS,
+        "{blocks} of {BLOCKS} blocks under {depth} frames and {root}:\n{}",
+        stacks(profile)
+    );
+    Ok(())
+}
+
+fn stacks(profile: &Profile) -> String {
+    let mut text = String::new();
+    for sample in &profile.samples {
+        let names: Vec<_> = profile::stack(profile, sample).collect();
+        let _ = writeln!(
+            text,
+            "{:>6} {}",
+            sample.values.alloc_objects,
+            names.join(" < ")
+        );
+    }
+    text
+}
