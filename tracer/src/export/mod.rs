@@ -22,6 +22,7 @@ mod read;
 mod refusals;
 #[cfg(test)]
 mod round_trip;
+pub mod series;
 pub mod text;
 
 pub use read::{Contents, MAX_INFLATED, ReadError, read, read_contents};

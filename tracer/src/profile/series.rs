@@ -98,6 +98,21 @@ pub struct Mark {
     pub unknown_frees: u64,
 }
 
+impl Mark {
+    /// Whether it may come after the one before it.
+    fn check(&self, last: Option<&Self>, window: u32) -> Result<(), Invalid> {
+        let backwards = last.is_some_and(|last| {
+            self.seconds <= last.seconds
+                || self.operations < last.operations
+                || self.unknown_frees < last.unknown_frees
+        });
+        if backwards || !self.seconds.is_finite() || self.seconds < 0.0 {
+            return Err(Invalid::WindowOrder { window });
+        }
+        Ok(())
+    }
+}
+
 /// A stack's counters from one window on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
@@ -151,6 +166,35 @@ impl StackHistory {
     #[must_use]
     pub fn survivors(&self) -> &[Survivors] {
         &self.row
+    }
+
+    fn validate(&self, stack: u64, windows: usize) -> Result<(), Invalid> {
+        let mut last = Point {
+            window: 0,
+            counters: Counters::default(),
+        };
+        for point in &self.points {
+            let window = point.window;
+            if !point.counters.grew_from(&last.counters) {
+                return Err(Invalid::CounterFell { window, stack });
+            }
+            if window < last.window || window as usize >= windows {
+                return Err(Invalid::WindowOrder { window });
+            }
+            last = *point;
+        }
+        let mut last = 0;
+        for change in &self.changes {
+            let window = change.window;
+            if window < last || window as usize >= windows {
+                return Err(Invalid::WindowOrder { window });
+            }
+            if change.survivors.generation > window {
+                return Err(Invalid::Generation { window, stack });
+            }
+            last = window;
+        }
+        Ok(())
     }
 
     fn push(&mut self, window: u32, stack: StackWindow) -> Result<(), Invalid> {
@@ -230,20 +274,29 @@ impl Series {
     pub fn push(&mut self, window: Window) -> Result<(), Invalid> {
         let Window { mark, stacks } = window;
         let index = u32::try_from(self.marks.len()).unwrap_or(u32::MAX);
-        let backwards = self.marks.last().is_some_and(|last| {
-            mark.seconds <= last.seconds
-                || mark.operations < last.operations
-                || mark.unknown_frees < last.unknown_frees
-        });
-        if backwards || !mark.seconds.is_finite() || mark.seconds < 0.0 {
-            return Err(Invalid::WindowOrder { window: index });
-        }
+        mark.check(self.marks.last(), index)?;
         self.marks.push(mark);
         for stack in stacks {
             match self.stacks.entry(stack.stack) {
                 Entry::Occupied(entry) => entry.into_mut().push(index, stack)?,
                 Entry::Vacant(entry) => entry.insert(StackHistory::default()).push(index, stack)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the series holds together: for one that was not built by [`Self::push`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut last = None;
+        for (window, mark) in (0..).zip(&self.marks) {
+            mark.check(last, window)?;
+            last = Some(mark);
+        }
+        for (&StackId(stack), history) in &self.stacks {
+            history.validate(stack, self.marks.len())?;
         }
         Ok(())
     }
