@@ -9,6 +9,7 @@
 mod allocator;
 mod counters;
 mod events;
+mod generations;
 mod hash;
 pub mod limits;
 mod live;
@@ -19,6 +20,9 @@ mod unwind;
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
 pub use events::{EventHeader, EventKind, StackEvent};
+pub use generations::{
+    EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
+};
 pub use hash::StackHash;
 pub use live::{
     LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,

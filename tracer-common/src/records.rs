@@ -13,10 +13,15 @@ pub struct Config {
     pub main_tgid: u32,
     /// How stacks are walked: see [`Unwinding`].
     pub unwinding: u32,
+    /// Not 0 where live amounts are counted by generation, too, see
+    /// [`GenerationCell`](crate::GenerationCell).
+    pub generations: u32,
     /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
     pub task_tgid_offset: u32,
     /// Buckets of the live table's first segment, see [`segment_buckets`](crate::segment_buckets).
     pub live_buckets: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// How stacks are walked; [`Config::unwinding`].
@@ -55,8 +60,8 @@ pub struct LiveRecord {
     pub size: u64,
     /// Stack it was allocated from, as an index into the stacks' counters.
     pub stack: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// Generation it belongs to; 0 where these are not counted.
+    pub generation: u32,
 }
 
 /// Key of a stack's counters.
@@ -124,13 +129,13 @@ const _: () = {
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 56);
     assert!(size_of::<PendingCall>() == 72);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Config>() == 40);
 };
 
 #[cfg(feature = "user")]
 mod pod {
     use super::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
-    use crate::{LiveBucket, SpaceEntry};
+    use crate::{GenerationCell, LiveBucket, SpaceEntry};
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -141,6 +146,7 @@ mod pod {
     }
     pod!(
         Config,
+        GenerationCell,
         LiveBucket,
         SpaceEntry,
         LiveRecord,

@@ -12,6 +12,7 @@ use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, live_key};
 
 use crate::context::{Probe as _, RETURN_SIZE};
 use crate::count::{add, bump};
+use crate::generation;
 use crate::live;
 use crate::maps::PENDING;
 use crate::stack;
@@ -307,7 +308,7 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
     let record = LiveRecord {
         size,
         stack,
-        reserved: 0,
+        generation: generation::credit(stack, size),
     };
     if let Some(old) = take(task, address) {
         bump(Counter::MissedFrees);
@@ -318,6 +319,7 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
         add(Counter::LiveTableFullBytes, size);
         // Its free will not be recognised, so it must not stay in the live amounts either.
         stack::debit(stack, size);
+        generation::debit(&record);
     }
 }
 
@@ -327,4 +329,5 @@ fn debit(record: &LiveRecord) {
     add(Counter::FreeObjects, 1);
     add(Counter::FreeBytes, record.size);
     stack::debit(record.stack, record.size);
+    generation::debit(record);
 }

@@ -12,6 +12,7 @@
 mod account;
 mod context;
 mod count;
+mod generation;
 mod live;
 mod maps;
 mod process;

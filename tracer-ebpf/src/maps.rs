@@ -9,8 +9,9 @@ use tracer_common::limits::{
     RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS, WINDOW_WORDS,
 };
 use tracer_common::{
-    Config, Counter, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PendingCall,
-    RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackEvent, StackKey, TargetInfo,
+    Config, Counter, GenerationCell, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES,
+    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackEvent, StackKey,
+    TargetInfo,
 };
 
 use crate::unwind::Unwind;
@@ -28,6 +29,8 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     live_buckets: 1,
     main_tgid: 0,
     unwinding: 0,
+    generations: 0,
+    reserved: 0,
 });
 
 /// The process that the session began with, where it is traced; else heap 0. Reading an array costs
@@ -70,6 +73,16 @@ pub(crate) static STACKS: HashMap<StackKey, u32> = HashMap::with_max_entries(DEF
 #[map]
 pub(crate) static STACK_COUNTERS: maps::Array<StackCounters> =
     maps::Array::with_max_entries(DEFAULT_MAX_STACKS + SPARE_STACKS, MMAPABLE);
+
+/// What is live of each stack by generation, [`GENERATION_CELLS`](tracer_common::GENERATION_CELLS) cells
+/// a stack in the order of [`STACK_COUNTERS`]; a single one where no series is recorded.
+#[map]
+pub(crate) static GENERATIONS: maps::Array<GenerationCell> =
+    maps::Array::with_max_entries(1, MMAPABLE);
+
+/// The generation that allocations belong to now: the number of the window.
+#[map]
+pub(crate) static GENERATION: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
 
 /// How many entries of [`STACK_COUNTERS`] were given out.
 #[map]

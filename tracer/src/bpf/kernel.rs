@@ -12,11 +12,13 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, Counter, GENERATION_CELLS, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo,
+    Unwinding,
 };
 
 use super::error::{chain, map_error};
 use super::events::Received;
+use super::generations::Generations;
 use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
 use super::session::SessionProgram;
@@ -24,6 +26,7 @@ use super::stacks::Stacks;
 use super::unwind::{LoadedTable, UnwindTables};
 use super::{BpfError, KernelEvent, btf, events};
 use crate::probe::{AttachPlan, Probe};
+use crate::profile::series::Survivors;
 
 /// The object that `build.rs` embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
@@ -37,6 +40,20 @@ pub struct Limits {
     pub heap_bytes: u64,
     /// Distinct stacks.
     pub stacks: u32,
+    /// Count by generation, too, see [`Kernel::end_window`].
+    pub generations: bool,
+}
+
+/// What a stack has allocated and freed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackAmounts {
+    /// Number of the stack, the same in each reading.
+    pub index: u32,
+    /// Which stack, and its counters.
+    pub counters: StackCounters,
+    /// Its generations that live, the oldest first. `None` where they are not counted, and where the
+    /// stack rests since the window before.
+    pub survivors: Option<Vec<Survivors>>,
 }
 
 /// What the programs are loaded for.
@@ -93,6 +110,7 @@ pub struct Kernel {
     targets: HashMap<MapData, u32, TargetInfo>,
     live: LiveTable,
     stacks: Stacks,
+    generations: Option<Generations>,
     heaps: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
@@ -118,6 +136,11 @@ impl Kernel {
             return Err(BpfError::NoObject);
         }
         let stack_counters = limits.stacks.saturating_add(SPARE_STACKS);
+        let cells = if limits.generations {
+            stack_counters.saturating_mul(GENERATION_CELLS)
+        } else {
+            1
+        };
         let live = LiveSizes::new(limits.live, limits.heap_bytes);
         let (pidns_dev, pidns_ino) = pidns.unwrap_or((0, 0));
         let config = Config {
@@ -131,12 +154,15 @@ impl Kernel {
             live_buckets: live.first,
             main_tgid: tgid,
             unwinding: unwinding as u32,
+            generations: u32::from(limits.generations),
+            reserved: 0,
         };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
             .map_max_entries("LIVE_FIRST", live.first)
             .map_max_entries("STACKS", limits.stacks)
             .map_max_entries("STACK_COUNTERS", stack_counters)
+            .map_max_entries("GENERATIONS", cells)
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
@@ -192,6 +218,15 @@ impl Kernel {
                 take_array(&mut ebpf, "STACK_COUNTERS")?,
                 stack_counters,
             )?,
+            generations: if limits.generations {
+                Some(Generations::new(
+                    take_array(&mut ebpf, "GENERATIONS")?,
+                    take(&mut ebpf, "GENERATION")?,
+                    stack_counters,
+                )?)
+            } else {
+                None
+            },
             heaps: take(&mut ebpf, "HEAPS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             ring: take(&mut ebpf, "EVENTS")?,
@@ -400,13 +435,39 @@ impl Kernel {
         }
     }
 
-    /// Every stack's amounts.
+    /// Every stack's amounts, in the order in which the stacks were first seen.
     ///
     /// # Errors
     ///
     /// The map could not be read.
-    pub fn stacks(&self) -> Result<Vec<StackCounters>, BpfError> {
-        self.stacks.read()
+    pub fn stacks(&self) -> Result<Vec<StackAmounts>, BpfError> {
+        let stacks = self.stacks.read()?;
+        let amounts = stacks.map(|(index, counters)| StackAmounts {
+            index,
+            counters,
+            survivors: None,
+        });
+        Ok(amounts.collect())
+    }
+
+    /// Ends a window of a series and begins the next: as [`Self::stacks`], with the generations.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read or written.
+    pub fn end_window(&mut self) -> Result<Vec<StackAmounts>, BpfError> {
+        let Some(generations) = &mut self.generations else {
+            return self.stacks();
+        };
+        let stacks = self.stacks.read()?;
+        let amounts = stacks.map(|(index, counters)| StackAmounts {
+            index,
+            survivors: generations.read(index, &counters),
+            counters,
+        });
+        let amounts = amounts.collect();
+        generations.advance()?;
+        Ok(amounts)
     }
 
     /// Every counter, summed over CPUs.

@@ -5,6 +5,7 @@
 mod btf;
 mod error;
 mod events;
+mod generations;
 mod kernel;
 mod ladder;
 mod live;
@@ -16,6 +17,6 @@ mod view;
 
 pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
-pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, Scope};
+pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, Scope, StackAmounts};
 pub use ladder::ProbeKind;
 pub use unwind::LoadedTable;

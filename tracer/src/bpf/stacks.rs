@@ -52,11 +52,12 @@ impl Stacks {
             .map_err(|error| map_error("STACKS", "written", &error))
     }
 
-    /// The counters of every stack that has any.
+    /// The counters of every stack that has any, with their index, in the order in which the stacks were
+    /// first seen.
     ///
     /// While probes run, each counter is read as it stands at its moment, the freed side of a stack
     /// before the allocated one.
-    pub(super) fn read(&self) -> Result<Vec<StackCounters>, BpfError> {
+    pub(super) fn read(&self) -> Result<impl Iterator<Item = (u32, StackCounters)>, BpfError> {
         let used = self
             .used
             .get(&0, 0)
@@ -64,12 +65,11 @@ impl Stacks {
         let used = usize::try_from(used)
             .unwrap_or(usize::MAX)
             .min(self.view.len());
-        let entries = self.view.iter().take(used);
+        let entries = (0..).zip(self.view.iter().take(used));
         Ok(entries
             // SAFETY: the view hands out valid pointers.
-            .map(|entry| unsafe { load(entry) })
-            .filter(|counters| counters.alloc_objects != 0)
-            .collect())
+            .map(|(index, entry)| (index, unsafe { load(entry) }))
+            .filter(|(_, counters)| counters.alloc_objects != 0))
     }
 }
 

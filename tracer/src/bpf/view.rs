@@ -55,6 +55,12 @@ impl<T: Pod> View<T> {
         self.len
     }
 
+    /// A pointer to an entry, aligned and valid as long as the view.
+    pub(super) fn get(&self, index: usize) -> Option<*mut T> {
+        // SAFETY: within the mapping.
+        (index < self.len).then(|| unsafe { self.first.add(index) }.as_ptr())
+    }
+
     /// Pointers to the entries, aligned and valid as long as the view.
     pub(super) fn iter(&self) -> impl Iterator<Item = *mut T> {
         // SAFETY: within the mapping.

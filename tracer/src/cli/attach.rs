@@ -100,6 +100,7 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         max_live: args.max_live,
         max_stacks: args.max_stacks,
         follow_forks: args.follow_forks,
+        series: false,
         probes: args.probes.map(ProbeKind::from),
         unwinding: args.unwind.into(),
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tracer_common::{Counter, Unwinding};
 
-use super::SessionError;
 use super::allocator::{Found, Searched};
 use super::unwinding::Unwinder;
+use super::{Options, SessionError};
 use crate::bpf::{FIRST_HEAP, Kernel, Limits, LoadOptions, ProbeKind, Scope};
 use crate::process::{AddressSpace, Root, pid_namespace};
 
@@ -85,25 +85,27 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
     )
 }
 
-/// Measures, with probes and walks of the session's own kind, in a thread of its own, so that no attach
-/// waits for it. Where it fails there is no estimate, and nothing else changes.
-pub(super) fn calibrate(
-    kind: Option<ProbeKind>,
-    unwinding: Unwinding,
-) -> Arc<OnceLock<EventCosts>> {
+/// Measures, with probes, walks and counters of the session's own kind, in a thread of its own, so that
+/// no attach waits for it. Where it fails there is no estimate, and nothing else changes.
+pub(super) fn calibrate(options: &Options) -> Arc<OnceLock<EventCosts>> {
+    let (kind, unwinding, generations) = (options.probes, options.unwinding, options.series);
     let result = Arc::new(OnceLock::new());
     let slot = Arc::clone(&result);
     let _ = std::thread::Builder::new()
         .name("calibration".to_owned())
         .spawn(move || {
-            if let Ok(costs) = measure(kind, unwinding) {
+            if let Ok(costs) = measure(kind, unwinding, generations) {
                 let _ = slot.set(costs);
             }
         });
     result
 }
 
-fn measure(kind: Option<ProbeKind>, unwinding: Unwinding) -> Result<EventCosts, SessionError> {
+fn measure(
+    kind: Option<ProbeKind>,
+    unwinding: Unwinding,
+    generations: bool,
+) -> Result<EventCosts, SessionError> {
     let mut subject = Subject::start()?;
     let untraced = subject.median()?;
     let pid = subject.child.id();
@@ -114,6 +116,7 @@ fn measure(kind: Option<ProbeKind>, unwinding: Unwinding) -> Result<EventCosts, 
         live: 4 * CALLS as u32,
         heap_bytes: 0,
         stacks: 64,
+        generations,
     };
     let mut kernel = Kernel::load(&LoadOptions {
         tgid: pid,

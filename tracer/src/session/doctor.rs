@@ -180,6 +180,7 @@ fn bpf_switch() -> Check {
 
 fn programs() -> Check {
     let small = Limits {
+        generations: true,
         live: 1,
         heap_bytes: 0,
         stacks: 1,

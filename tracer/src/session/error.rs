@@ -2,6 +2,7 @@
 
 use crate::bpf::BpfError;
 use crate::process::ProcessError;
+use crate::profile::Invalid;
 
 /// An error of a session.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum SessionError {
         /// The likely real allocator, and what can be done.
         hint: String,
     },
+    /// The kernel's counters contradict each other.
+    #[error("the series of snapshots contradicts itself: {0}")]
+    Series(#[from] Invalid),
     /// The event loop itself failed.
     #[error("waiting for events failed: {0}")]
     Wait(#[from] std::io::Error),

@@ -24,4 +24,4 @@ pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
 pub use plan::{ModulePlan, PlanReport, PlannedProbe};
 pub use privilege::check_privilege;
-pub use recorder::{Ended, Options, Recording, Session, Status, Target};
+pub use recorder::{Ended, Options, Pace, Progress, Recording, Session, Status, Target};

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use tracer_common::StackKey;
+
 use super::SessionError;
 use crate::bpf::{FIRST_HEAP, ProcessChange};
 use crate::process::{AddressSpace, Identity, MappingEvent, ProcessError, Root};
@@ -94,6 +96,12 @@ impl Processes {
 
     pub(super) fn get(&self, tgid: u32) -> Option<&Traced> {
         self.traced.get(&tgid)
+    }
+
+    /// Whether a stack's process has replaced the image that allocated from it, and all of its memory.
+    pub(super) fn is_gone(&self, key: &StackKey) -> bool {
+        self.get(key.tgid)
+            .is_some_and(|traced| key.life < traced.life)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Traced)> {

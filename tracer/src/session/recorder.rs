@@ -1,24 +1,30 @@
 //! The session itself: load, attach, listen, stop.
 
+mod series;
+
+pub use series::{Pace, Progress};
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, StackKey, Unwinding};
 
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::processes::Processes;
-use super::snapshot::{self, Seen};
+use super::snapshot::{Parts, Seen, Snapshots};
 use super::unwinding::Unwinder;
 use super::verdict::Findings;
 use super::wake::{pidfd, watch};
 use super::{Allocator, SessionError, room};
-use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope};
+use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope, StackAmounts};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::{Profile, Verdict};
 
@@ -31,6 +37,8 @@ pub struct Options {
     pub max_stacks: u32,
     /// Count the children that the target forks, too.
     pub follow_forks: bool,
+    /// Record a series, see [`Session::record_series`].
+    pub series: bool,
     /// How to place the probes, where not as the kernel does best.
     pub probes: Option<ProbeKind>,
     /// How to walk stacks.
@@ -111,6 +119,7 @@ pub struct Session {
     exited: AsyncFd<OwnedFd>,
     wake: AsyncFd<OwnedFd>,
     stacks: HashMap<StackKey, Seen>,
+    snapshots: Snapshots,
     mapping_records_lost: u64,
     children: u64,
     /// Why C libraries that were mapped later could not be probed.
@@ -177,7 +186,7 @@ impl Session {
         let heap_at_start = HeapUse::of(who.pid).ok();
         let mut kernel = Kernel::load(&LoadOptions {
             tgid: who.pid,
-            limits: room::limits(options.max_live, options.max_stacks, heap_at_start),
+            limits: room::limits(options, heap_at_start),
             follow_forks: options.follow_forks,
             pidns: namespace,
             kind: options.probes,
@@ -212,13 +221,14 @@ impl Session {
             exited,
             wake,
             stacks: HashMap::new(),
+            snapshots: Snapshots::default(),
             mapping_records_lost: 0,
             children: 0,
             not_probed: Vec::new(),
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),
-            costs: cost::calibrate(options.probes, options.unwinding),
+            costs: cost::calibrate(options),
             unwinder,
         })
     }
@@ -266,22 +276,32 @@ impl Session {
         mut tick: impl FnMut(&Status),
     ) -> Result<Ended, SessionError> {
         tokio::pin!(until);
-        let mut ticks = tokio::time::interval(interval.unwrap_or(Duration::from_secs(3600)));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ticks = Ticks::new(interval);
+        let mut never = Ticks::new(None);
         loop {
-            let wake = tokio::select! {
-                biased;
-                ended = &mut until => Wake::End(ended),
-                guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
-                guard = self.exited.readable() => { guard?.retain_ready(); Wake::End(Ended::TargetExited) }
-                _ = ticks.tick(), if interval.is_some() => Wake::Tick,
-            };
-            match wake {
+            match self.wait(until.as_mut(), &mut ticks, &mut never).await? {
                 Wake::Events => self.take_events()?,
-                Wake::Tick => tick(&self.status()?),
+                Wake::Status => tick(&self.status()?),
+                Wake::Window => {}
                 Wake::End(ended) => return Ok(ended),
             }
         }
+    }
+
+    async fn wait(
+        &mut self,
+        until: Pin<&mut impl Future<Output = Ended>>,
+        status: &mut Ticks,
+        window: &mut Ticks,
+    ) -> Result<Wake, SessionError> {
+        Ok(tokio::select! {
+            biased;
+            ended = until => Wake::End(ended),
+            guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
+            guard = self.exited.readable() => { guard?.retain_ready(); Wake::End(Ended::TargetExited) }
+            () = window.next() => Wake::Window,
+            () = status.next() => Wake::Status,
+        })
     }
 
     /// Stops counting, takes the probes out and makes the profile.
@@ -290,56 +310,43 @@ impl Session {
     ///
     /// The kernel side failed, or the allocator that was probed is not the one the target uses.
     pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
+        let stopped = self.stop()?;
+        let amounts = self.kernel.stacks()?;
+        self.conclude(ended, stopped, &amounts)
+    }
+
+    fn stop(&mut self) -> Result<Stopped, SessionError> {
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
-        let heap_at_end = HeapUse::of(self.who.pid).ok();
+        let heap = HeapUse::of(self.who.pid).ok();
         let detaching = Instant::now();
         self.kernel.detach()?;
         let detach_time = detaching.elapsed();
         self.take_events()?;
+        Ok(Stopped {
+            elapsed,
+            heap,
+            detach_time,
+        })
+    }
 
-        let counters = self.kernel.counters()?;
-        let amounts = self.kernel.stacks()?;
-        let findings = Findings {
-            mapping_records_lost: self.mapping_records_lost,
-            children_not_followed: self.children,
-            modules_not_probed: self.not_probed.len() as u64,
-            modules_without_table: self.unwinder.modules_without_table(),
-            unwind_table_bytes: self.kernel.table_bytes() as u64,
-            ..Findings::default()
-        };
-        let mut profile = snapshot::profile(
-            &self.processes,
-            self.who.pid,
-            &self.stacks,
-            &amounts,
-            &counters,
-            findings,
-        );
+    fn conclude(
+        mut self,
+        ended: Ended,
+        stopped: Stopped,
+        amounts: &[StackAmounts],
+    ) -> Result<Recording, SessionError> {
+        let elapsed = stopped.elapsed;
+        let counters = self.update_profile(elapsed, amounts)?;
+        let mut profile = std::mem::take(&mut self.snapshots).into_profile();
         if profile.samples.is_empty() && matches!(profile.verdict, Verdict::Inconclusive { .. }) {
-            let moved = self.heap_at_start.zip(heap_at_end);
+            let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;
         }
-        profile.metadata.source = format!(
-            "{} {} (pid {}) for {:.1} s{}",
-            self.mode,
-            self.who.name,
-            self.who.pid,
-            elapsed.as_secs_f64(),
-            match ended {
-                Ended::TargetExited => ", until it ended",
-                Ended::Elapsed | Ended::Interrupted => "",
-            }
-        );
-        profile.metadata.time_nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_nanos()).ok())
-            .unwrap_or(0);
-        profile.metadata.period = 1;
-        let notes = self.notes(&profile);
-        profile.metadata.notes.extend(notes);
+        if ended == Ended::TargetExited {
+            profile.metadata.source.push_str(", until it ended");
+        }
         let costs = self.costs.get();
         let cost_note = costs.and_then(|costs| costs.note(&counters, elapsed));
         profile.metadata.notes.extend(cost_note);
@@ -348,8 +355,49 @@ impl Session {
             ended,
             elapsed,
             attach_time: self.attach_time,
-            detach_time,
+            detach_time: stopped.detach_time,
         })
+    }
+
+    /// Brings the profile up to date. Returns the counters that went into it.
+    fn update_profile(
+        &mut self,
+        elapsed: Duration,
+        amounts: &[StackAmounts],
+    ) -> Result<Vec<(Counter, u64)>, SessionError> {
+        let counters = self.kernel.counters()?;
+        self.snapshots.update(&Parts {
+            processes: &self.processes,
+            main: self.who.pid,
+            seen: &self.stacks,
+            amounts,
+            counters: &counters,
+            findings: Findings {
+                mapping_records_lost: self.mapping_records_lost,
+                children_not_followed: self.children,
+                modules_not_probed: self.not_probed.len() as u64,
+                modules_without_table: self.unwinder.modules_without_table(),
+                unwind_table_bytes: self.kernel.table_bytes() as u64,
+                ..Findings::default()
+            },
+        });
+        let notes = self.notes(self.snapshots.profile());
+        let metadata = &mut self.snapshots.profile_mut().metadata;
+        metadata.notes = notes;
+        metadata.source = format!(
+            "{} {} (pid {}) for {:.1} s",
+            self.mode,
+            self.who.name,
+            self.who.pid,
+            elapsed.as_secs_f64(),
+        );
+        metadata.time_nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_nanos()).ok())
+            .unwrap_or(0);
+        metadata.period = 1;
+        Ok(counters)
     }
 
     fn notes(&self, profile: &Profile) -> Vec<String> {
@@ -499,9 +547,39 @@ impl Session {
     }
 }
 
+/// A session that counts no more.
+struct Stopped {
+    elapsed: Duration,
+    /// What the target's heap was then.
+    heap: Option<HeapUse>,
+    detach_time: Duration,
+}
+
 /// What woke the session.
 enum Wake {
     Events,
-    Tick,
+    Status,
+    Window,
     End(Ended),
+}
+
+/// A clock that ticks at an interval, or never.
+struct Ticks(Option<Interval>);
+
+impl Ticks {
+    /// The first tick is one interval from now.
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| {
+            let mut interval = interval_at(tokio::time::Instant::now() + every, every);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            interval
+        }))
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(interval) => drop(interval.tick().await),
+            None => std::future::pending().await,
+        }
+    }
 }

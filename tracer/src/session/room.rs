@@ -3,6 +3,7 @@
 use tracer_common::limits::LIVE_SLOTS_PER_ALLOCATION;
 use tracer_common::{LIVE_SLOTS, LiveBucket};
 
+use super::Options;
 use crate::bpf::Limits;
 use crate::process::{HeapUse, available_memory};
 
@@ -11,12 +12,13 @@ const SHARE: u64 = 8;
 /// Where that can't be read.
 const FALLBACK: u32 = 1 << 20;
 
-/// The tables for a target with so much heap; `max_live` is what the user asked for.
-pub(super) fn limits(max_live: Option<u32>, max_stacks: u32, heap: Option<HeapUse>) -> Limits {
+/// The tables for a target with so much heap.
+pub(super) fn limits(options: &Options, heap: Option<HeapUse>) -> Limits {
     Limits {
-        live: max_live.unwrap_or_else(default_max_live),
+        live: options.max_live.unwrap_or_else(default_max_live),
         heap_bytes: heap.map_or(0, |heap| heap.resident),
-        stacks: max_stacks,
+        stacks: options.max_stacks,
+        generations: options.series,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracer_common::{Counter, StackCounters, StackEnd, StackKey};
+use tracer_common::{Counter, StackEnd, StackKey};
 
 use super::processes::{Processes, Traced};
 use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
+use crate::bpf::StackAmounts;
 use crate::process::{Mapped, Place};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
@@ -27,51 +28,6 @@ pub(super) struct Seen {
     pub(super) end: StackEnd,
 }
 
-/// Makes the profile of a recording; `main` is the process it is about.
-pub(super) fn profile(
-    processes: &Processes,
-    main: u32,
-    stacks: &HashMap<StackKey, Seen>,
-    amounts: &[StackCounters],
-    counters: &[(Counter, u64)],
-    findings: Findings,
-) -> Profile {
-    let mut builder = Builder {
-        processes,
-        symbolizer: Symbolizer::new(),
-        profile: Profile::default(),
-        findings,
-        functions: HashMap::new(),
-        locations: HashMap::new(),
-        mappings: HashMap::new(),
-        debug_roots: HashMap::new(),
-    };
-    builder.main_binary(main);
-    // The kernel's tables have no order; a profile of the same recording should.
-    let mut amounts: Vec<_> = amounts.iter().collect();
-    amounts.sort_by_key(|amount| (amount.key.tgid, amount.key.life, amount.key.stack));
-    let several = processes.iter().count() > 1;
-    for amount in amounts {
-        builder.sample(amount, stacks.get(&amount.key), several);
-    }
-    let Builder {
-        mut profile,
-        findings,
-        ..
-    } = builder;
-    profile.metadata.pids = std::iter::once(main)
-        .chain(
-            processes
-                .iter()
-                .map(|(tgid, _)| tgid)
-                .filter(|&tgid| tgid != main),
-        )
-        .collect();
-    profile.counters = counter_values(counters, &findings);
-    profile.verdict = verdict(counters, &findings);
-    profile
-}
-
 /// Identity of a mapping: process and index in its address space.
 type MappedKey = (u32, usize);
 
@@ -83,21 +39,109 @@ struct Known {
     is_c_library: bool,
 }
 
-struct Builder<'a> {
-    processes: &'a Processes,
+/// The profile of a recording, brought up to date as often as one is asked for. What has a name keeps
+/// it, so that each time costs what is new.
+#[derive(Default)]
+pub(super) struct Snapshots {
     symbolizer: Symbolizer,
     profile: Profile,
-    findings: Findings,
+    /// By the number of the stack.
+    stacks: HashMap<u32, Stack>,
     functions: HashMap<Function, FunctionIndex>,
     locations: HashMap<(Option<MappingIndex>, u64), LocationIndex>,
     mappings: HashMap<MappedKey, Known>,
     debug_roots: HashMap<u32, Arc<DebugRoots>>,
 }
 
-impl Builder<'_> {
+/// A stack of the profile.
+#[derive(Clone, Copy, Debug)]
+struct Stack {
+    /// Index of its sample.
+    sample: usize,
+    named: Named,
+    /// Frames at its outer end that were none.
+    discarded: usize,
+    /// Its outermost frame does not begin a process or thread.
+    ended_early: bool,
+}
+
+/// How far the frames of a stack are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// They have not arrived.
+    Missing,
+    /// Some lie in no mapping, of which the news may still be under way.
+    Once,
+    Finally,
+}
+
+/// What a profile is made of.
+pub(super) struct Parts<'a> {
+    pub(super) processes: &'a Processes,
+    /// The process it is about.
+    pub(super) main: u32,
+    /// The stacks that have arrived.
+    pub(super) seen: &'a HashMap<StackKey, Seen>,
+    pub(super) amounts: &'a [StackAmounts],
+    pub(super) counters: &'a [(Counter, u64)],
+    pub(super) findings: Findings,
+}
+
+impl Snapshots {
+    /// The profile as it was last.
+    pub(super) const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The same, to be described.
+    pub(super) const fn profile_mut(&mut self) -> &mut Profile {
+        &mut self.profile
+    }
+
+    /// The same, when there will be no further one.
+    pub(super) fn into_profile(self) -> Profile {
+        self.profile
+    }
+
+    /// The sample of a stack, the same in every profile of the recording.
+    pub(super) fn sample_of(&self, stack: u32) -> Option<usize> {
+        self.stacks.get(&stack).map(|stack| stack.sample)
+    }
+
+    /// Brings the profile up to date. Amounts come in the same order each time, new ones at any place.
+    pub(super) fn update(&mut self, parts: &Parts<'_>) {
+        let Parts {
+            processes,
+            main,
+            counters,
+            ..
+        } = *parts;
+        if self.profile.mappings.is_empty() {
+            self.main_binary(processes, main);
+        }
+        let mut findings = parts.findings;
+        let several = processes.iter().count() > 1;
+        for amount in parts.amounts {
+            let seen = parts.seen.get(&amount.counters.key);
+            self.sample(processes, amount, seen, several, &mut findings);
+        }
+        let unknown = |location: &&Location| location.unknown.is_some();
+        findings.unknown_locations = self.profile.locations.iter().filter(unknown).count() as u64;
+        self.profile.metadata.pids = std::iter::once(main)
+            .chain(
+                processes
+                    .iter()
+                    .map(|(tgid, _)| tgid)
+                    .filter(|&tgid| tgid != main),
+            )
+            .collect();
+        self.profile.counters = counter_values(counters, &findings);
+        self.profile.verdict = verdict(counters, &findings);
+    }
+
     /// pprof takes the first mapping for the main binary.
-    fn main_binary(&mut self, tgid: u32) {
-        let Some(traced) = self.processes.get(tgid) else {
+    fn main_binary(&mut self, processes: &Processes, tgid: u32) {
+        let Some(traced) = processes.get(tgid) else {
             return;
         };
         let main = traced
@@ -116,39 +160,87 @@ impl Builder<'_> {
         }
     }
 
-    fn sample(&mut self, amount: &StackCounters, seen: Option<&Seen>, several: bool) {
-        self.findings.stacks += 1;
+    fn sample(
+        &mut self,
+        processes: &Processes,
+        amount: &StackAmounts,
+        seen: Option<&Seen>,
+        several: bool,
+        findings: &mut Findings,
+    ) {
+        let counters = &amount.counters;
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let mut values = Values {
-            alloc_objects: count(amount.alloc_objects),
-            alloc_space: count(amount.alloc_bytes),
-            inuse_objects: count(amount.alloc_objects.saturating_sub(amount.freed_objects)),
-            inuse_space: count(amount.alloc_bytes.saturating_sub(amount.freed_bytes)),
+            alloc_objects: count(counters.alloc_objects),
+            alloc_space: count(counters.alloc_bytes),
+            inuse_objects: count(
+                counters
+                    .alloc_objects
+                    .saturating_sub(counters.freed_objects),
+            ),
+            inuse_space: count(counters.alloc_bytes.saturating_sub(counters.freed_bytes)),
         };
-        let tgid = amount.key.tgid;
-        let traced = self.processes.get(tgid);
-        if traced.is_some_and(|traced| amount.key.life < traced.life) {
-            self.findings.bytes_released_by_exec += values.inuse_space.unsigned_abs();
+        let tgid = counters.key.tgid;
+        if processes.is_gone(&counters.key) {
+            findings.bytes_released_by_exec += values.inuse_space.unsigned_abs();
             values.inuse_objects = 0;
             values.inuse_space = 0;
         }
-        let locations = match (seen, traced) {
-            (Some(seen), Some(traced)) => self.stack(tgid, traced, seen),
-            _ if amount.key.stack == 0 => vec![self.pseudo("[stack unknown]")],
-            _ => {
-                self.findings.stacks_without_frames += 1;
-                self.findings.objects_without_frames += amount.alloc_objects;
-                vec![self.pseudo("[stack not received]")]
+        let stack = match self.stacks.get(&amount.index) {
+            Some(&stack) if stack.named == Named::Finally => stack,
+            known => {
+                let known = known.copied();
+                let traced = processes.get(tgid);
+                let stack = self.name(known, &counters.key, traced.zip(seen));
+                self.stacks.insert(amount.index, stack);
+                stack
             }
         };
-        self.profile.samples.push(Sample {
-            locations,
-            values,
-            pid: several.then_some(tgid),
-        });
+        findings.stacks += 1;
+        findings.frames_discarded += stack.discarded as u64;
+        findings.stacks_ended_early += u64::from(stack.ended_early);
+        if stack.named == Named::Missing && counters.key.stack != 0 {
+            findings.stacks_without_frames += 1;
+            findings.objects_without_frames += counters.alloc_objects;
+        }
+        let sample = &mut self.profile.samples[stack.sample];
+        sample.values = values;
+        sample.pid = several.then_some(tgid);
     }
 
-    fn stack(&mut self, tgid: u32, traced: &Traced, seen: &Seen) -> Vec<LocationIndex> {
+    /// Names a stack, and makes its sample where it has none.
+    fn name(
+        &mut self,
+        known: Option<Stack>,
+        key: &StackKey,
+        seen: Option<(&Traced, &Seen)>,
+    ) -> Stack {
+        let mut stack = known.unwrap_or_else(|| {
+            self.profile.samples.push(Sample::default());
+            Stack {
+                sample: self.profile.samples.len() - 1,
+                named: Named::Missing,
+                discarded: 0,
+                ended_early: false,
+            }
+        });
+        let locations = match seen {
+            Some((traced, seen)) => self.stack(key.tgid, traced, seen, &mut stack),
+            None if known.is_some() => return stack,
+            None if key.stack == 0 => vec![self.pseudo("[stack unknown]")],
+            None => vec![self.pseudo("[stack not received]")],
+        };
+        self.profile.samples[stack.sample].locations = locations;
+        stack
+    }
+
+    fn stack(
+        &mut self,
+        tgid: u32,
+        traced: &Traced,
+        seen: &Seen,
+        stack: &mut Stack,
+    ) -> Vec<LocationIndex> {
         // The call lies before the address it returns to.
         let mut places: Vec<_> = seen
             .frames
@@ -156,11 +248,17 @@ impl Builder<'_> {
             .map(|&return_address| return_address.saturating_sub(1))
             .map(|address| (address, traced.space.place(address, seen.time_ns)))
             .collect();
+        let all = places.iter().all(|(_, place)| place.is_some());
+        stack.named = if all || stack.named == Named::Once {
+            Named::Finally
+        } else {
+            Named::Once
+        };
         // Where a function uses the frame pointer's register for something else, the walk takes
         // that for a frame, and ends. The innermost frame is real: the kernel returns to it.
         let mapped = places.iter().rposition(|(_, place)| place.is_some());
         let real = mapped.map_or(1, |last| last + 1);
-        self.findings.frames_discarded += places.len().saturating_sub(real) as u64;
+        stack.discarded = places.len().saturating_sub(real);
         places.truncate(real);
 
         let mut reaches_root = false;
@@ -172,11 +270,10 @@ impl Builder<'_> {
                 location
             })
             .collect();
-        if seen.end == StackEnd::Root || reaches_root {
-            return locations;
-        }
-        self.findings.stacks_ended_early += 1;
-        if let Some(frame) = seen.end.frame() {
+        stack.ended_early = seen.end != StackEnd::Root && !reaches_root;
+        if stack.ended_early
+            && let Some(frame) = seen.end.frame()
+        {
             locations.push(self.pseudo(frame));
         }
         locations
@@ -245,7 +342,6 @@ impl Builder<'_> {
                 (lines, None)
             }
             Err(reason) => {
-                self.findings.unknown_locations += 1;
                 let name = match place {
                     Some(place) => {
                         format!(

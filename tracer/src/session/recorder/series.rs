@@ -1,0 +1,141 @@
+//! A session that records a series: a snapshot at the end of each window, while the target runs on.
+//!
+//! How the kernel side keeps the generations: `docs/design/0012-series.md`.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tracer_common::{Counter, EXACT_GENERATIONS, StackCounters};
+
+use super::{Ended, Recording, Session, SessionError, Status, Ticks, Wake};
+use crate::bpf::StackAmounts;
+use crate::profile::Profile;
+use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
+
+/// What an observer of a series is told.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// How the recording stands, for a live display.
+    Status(&'a Status),
+    /// A window has ended, and this is the profile then.
+    Window(&'a Profile),
+}
+
+/// When the series is told how it stands, and windows end.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Length of a window.
+    pub window: Duration,
+    /// How often there is a [`Progress::Status`]; `None` for never.
+    pub status: Option<Duration>,
+}
+
+impl Session {
+    /// As [`Self::record`] and [`Self::finish`], with a snapshot at the end of each window. The session
+    /// was started with [`Options::series`](super::Options::series).
+    ///
+    /// The [`StackId`] of a stack is the index of its sample, in the recording's profile and in those of
+    /// the windows that have it. What came after the last window, unless it is longer than half of one,
+    /// is in the recording and not in the series. A recording that the observer breaks off ends as
+    /// [`Ended::Interrupted`].
+    ///
+    /// # Errors
+    ///
+    /// As for those.
+    pub async fn record_series(
+        mut self,
+        until: impl Future<Output = Ended>,
+        pace: Pace,
+        mut observer: impl FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<(Series, Recording), SessionError> {
+        tokio::pin!(until);
+        let mut status = Ticks::new(pace.status);
+        let mut windows = Ticks::new(Some(pace.window));
+        let mut series = Series::new(EXACT_GENERATIONS);
+        let ended = loop {
+            let flow = match self.wait(until.as_mut(), &mut status, &mut windows).await? {
+                Wake::Events => {
+                    self.take_events()?;
+                    continue;
+                }
+                Wake::Status => observer(Progress::Status(&self.status()?)),
+                Wake::Window => {
+                    self.end_window(&mut series)?;
+                    observer(Progress::Window(self.snapshots.profile()))
+                }
+                Wake::End(ended) => break ended,
+            };
+            if flow.is_break() {
+                break Ended::Interrupted;
+            }
+        };
+        let stopped = self.stop()?;
+        let amounts = self.kernel.end_window()?;
+        let last = series.marks().last().map(|mark| mark.seconds);
+        let counters = self.update_profile(stopped.elapsed, &amounts)?;
+        let rest = stopped.elapsed.as_secs_f64() - last.unwrap_or(0.0);
+        if last.is_none() || rest > pace.window.as_secs_f64() / 2.0 {
+            let window = self.window(stopped.elapsed, &counters, &amounts);
+            series.push(window)?;
+        }
+        Ok((series, self.conclude(ended, stopped, &amounts)?))
+    }
+
+    fn end_window(&mut self, series: &mut Series) -> Result<(), SessionError> {
+        self.take_events()?;
+        let elapsed = self.started.elapsed();
+        let amounts = self.kernel.end_window()?;
+        // Once more: the frames of what was counted meanwhile.
+        self.take_events()?;
+        let counters = self.update_profile(elapsed, &amounts)?;
+        series.push(self.window(elapsed, &counters, &amounts))?;
+        Ok(())
+    }
+
+    fn window(
+        &self,
+        elapsed: Duration,
+        counters: &[(Counter, u64)],
+        amounts: &[StackAmounts],
+    ) -> Window {
+        let unknown_frees = counters
+            .iter()
+            .find_map(|&(counter, value)| (counter == Counter::UnknownFrees).then_some(value));
+        let stacks = amounts.iter().filter_map(|amount| {
+            let stack = StackId(self.snapshots.sample_of(amount.index)? as u64);
+            let mut counters = totals(&amount.counters);
+            if self.processes.is_gone(&amount.counters.key) {
+                // Its memory went with the image.
+                counters.freed_objects = counters.alloc_objects;
+                counters.freed_bytes = counters.alloc_bytes;
+                return Some(StackWindow {
+                    stack,
+                    counters,
+                    survivors: Vec::new(),
+                });
+            }
+            Some(StackWindow {
+                stack,
+                counters,
+                survivors: amount.survivors.clone()?,
+            })
+        });
+        Window {
+            mark: Mark {
+                seconds: elapsed.as_secs_f64(),
+                operations: None,
+                unknown_frees: unknown_frees.unwrap_or(0),
+            },
+            stacks: stacks.collect(),
+        }
+    }
+}
+
+const fn totals(counters: &StackCounters) -> Counters {
+    Counters {
+        alloc_objects: counters.alloc_objects,
+        alloc_bytes: counters.alloc_bytes,
+        freed_objects: counters.freed_objects,
+        freed_bytes: counters.freed_bytes,
+    }
+}
