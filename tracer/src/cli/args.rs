@@ -86,10 +86,14 @@ pub(super) struct RunArgs {
 /// What attach and run have in common.
 #[derive(Debug, Args)]
 pub(super) struct RecordingArgs {
-    /// File to write, `-` for standard output [default: tracer-NAME-PID.pb.gz, or standard output
-    /// for text and folded stacks]
+    /// File to write, `-` for standard output; with --every, the folder [default: tracer-NAME-PID.pb.gz, or
+    /// standard output for text and folded stacks]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
+    /// stopping the target. The output is then a folder, new or empty [default: tracer-NAME-PID]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) every: Option<Duration>,
     /// Form of the profile
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: FormatArg,

@@ -1,46 +1,36 @@
 //! `tracer attach`
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{AttachArgs, RecordingArgs};
+use super::args::AttachArgs;
 use super::exit::Exit;
-use super::output::Output;
-use super::status::{StatusLine, summary};
-use crate::bpf::ProbeKind;
-use crate::export::Format;
-use crate::process::{Identity, check_traceable};
-use crate::session::{Ended, Options, Recording, Session, Target, check_privilege};
+use super::recording::{Place, deliver, options, record};
+use crate::process::check_traceable;
+use crate::session::{Ended, Session, Target, check_privilege};
 
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Exit> {
     check_privilege()?;
     let who = check_traceable(args.pid)?;
-    let output = output(&args.recording, &who)?;
+    let mut place = Place::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
-    let recording = runtime.block_on(async {
-        let mut session = Session::start(Target::Running(who), &options(&args.recording))?;
+    let recorded = runtime.block_on(async {
+        let session = Session::start(Target::Running(who), &options(&args.recording))?;
         if !args.recording.quiet {
             announce(&session, args.duration);
         }
-        let mut line = StatusLine::new(!args.recording.quiet);
-        let interval = line.is_shown().then_some(StatusLine::INTERVAL);
-        let ended = session
-            .record(until(args.duration)?, interval, |status| {
-                line.update(status)
-            })
-            .await?;
-        line.clear();
-        anyhow::Ok(session.finish(ended)?)
+        let until = until(args.duration)?;
+        record(session, until, &args.recording, true, &mut place).await
     })?;
+    let recording = &recorded.recording;
     if recording.ended == Ended::TargetExited && !args.recording.quiet {
         eprintln!("note: the target ended before the recording did; this is what it held then");
     }
     let exit = Exit::for_verdict(&recording.profile.verdict);
-    deliver(&args.recording, recording, output)?;
+    deliver(&args.recording, &recorded, place)?;
     Ok(exit)
 }
 
@@ -92,61 +82,4 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the event loop could not be made")
-}
-
-/// The session's options of a command line.
-pub(super) fn options(args: &RecordingArgs) -> Options {
-    Options {
-        max_live: args.max_live,
-        max_stacks: args.max_stacks,
-        follow_forks: args.follow_forks,
-        series: false,
-        probes: args.probes.map(ProbeKind::from),
-        unwinding: args.unwind.into(),
-    }
-}
-
-/// The place for the profile, reserved.
-pub(super) fn output(args: &RecordingArgs, who: &Identity) -> anyhow::Result<Output> {
-    let format = Format::from(args.format);
-    let path = args.output.clone().unwrap_or_else(|| match format {
-        Format::Text | Format::Folded => PathBuf::from("-"),
-        Format::Pprof | Format::Json | Format::Svg => default_name(who, format),
-    });
-    Output::prepare(&path, format, args.value.into())
-}
-
-/// `tracer-NAME-PID.pb.gz`, whatever characters the name has.
-fn default_name(who: &Identity, format: Format) -> PathBuf {
-    let name: String = who
-        .name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    PathBuf::from(format!("tracer-{name}-{}.{}", who.pid, format.extension()))
-}
-
-/// Writes the profile and says what it holds.
-pub(super) fn deliver(
-    args: &RecordingArgs,
-    recording: Recording,
-    output: Output,
-) -> anyhow::Result<()> {
-    let said = summary(&recording.profile);
-    let written = output.write(&recording.profile)?;
-    if !args.quiet {
-        eprintln!(
-            "{said}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {}",
-            recording.attach_time.as_secs_f64() * 1e3,
-            recording.detach_time.as_secs_f64() * 1e3,
-            written.0
-        );
-    }
-    Ok(())
 }

@@ -63,7 +63,7 @@ impl Output {
                 Ok(Written(path.display().to_string()))
             }
             Destination::File { path, partial } => {
-                let written = write_file(write, partial, &path);
+                let written = write_file(write, partial, &path, Existing::Replace);
                 written.map_err(|error| rescue(write, &path, error))
             }
         }
@@ -71,7 +71,7 @@ impl Output {
 }
 
 /// Makes the content of a file.
-type Write<'a> = dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a;
+pub(super) type Write<'a> = dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a;
 
 /// Where a profile went, for the message.
 #[derive(Debug)]
@@ -105,7 +105,15 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let partial = tempfile::Builder::new()
+    Ok(Destination::File {
+        path: path.to_owned(),
+        partial: partial_file(folder)?,
+    })
+}
+
+/// A file that is to become whole beside its place.
+pub(super) fn partial_file(folder: &Path) -> anyhow::Result<NamedTempFile> {
+    tempfile::Builder::new()
         .prefix(".tracer-")
         .suffix(".partial")
         .tempfile_in(folder)
@@ -120,24 +128,42 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
                 "the directory {} cannot be written",
                 folder.display()
             )),
-        })?;
-    Ok(Destination::File {
-        path: path.to_owned(),
-        partial,
-    })
+        })
 }
 
-fn write_file(write: &Write, partial: NamedTempFile, path: &Path) -> anyhow::Result<Written> {
+/// What becomes of a file that is at the place already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// The new one takes its place.
+    Replace,
+    /// It stays, and that is an error.
+    Keep,
+}
+
+/// Writes what `write` makes and puts it at its place.
+pub(super) fn write_file(
+    write: &Write,
+    partial: NamedTempFile,
+    path: &Path,
+    existing: Existing,
+) -> anyhow::Result<Written> {
     let mut out = io::BufWriter::new(partial.as_file());
     write(&mut out)
         .and_then(|()| out.flush())
-        .and_then(|()| partial.as_file().sync_all())
+        .and_then(|()| match existing {
+            Existing::Replace => partial.as_file().sync_all(),
+            // Nothing else is lost if the machine goes down, and a recording under way can't wait.
+            Existing::Keep => Ok(()),
+        })
         .with_context(|| format!("writing {} failed", path.display()))?;
     drop(out);
     give_to_caller(partial.as_file())
         .with_context(|| format!("giving {} to you failed", path.display()))?;
-    partial
-        .persist(path)
+    let persisted = match existing {
+        Existing::Replace => partial.persist(path),
+        Existing::Keep => partial.persist_noclobber(path),
+    };
+    persisted
         .map_err(|error| error.error)
         .with_context(|| format!("replacing {} failed", path.display()))?;
     Ok(Written(path.display().to_string()))
@@ -169,7 +195,7 @@ fn rescue(write: &Write, path: &Path, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Under sudo a file belongs to the user who called.
-fn give_to_caller(file: &File) -> io::Result<()> {
+pub(super) fn give_to_caller(file: &File) -> io::Result<()> {
     let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     match (id("SUDO_UID"), id("SUDO_GID")) {
         (Some(uid), Some(gid)) if rustix::process::geteuid().is_root() => {

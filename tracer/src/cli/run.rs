@@ -10,8 +10,9 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
 use super::args::RunArgs;
-use super::attach::{deliver, options, output, runtime};
+use super::attach::runtime;
 use super::exit::Exit;
+use super::recording::{Place, deliver, options, record};
 use crate::process::{Waiting, find_program};
 use crate::session::{Session, Target, allocator_of_program, check_privilege};
 
@@ -24,26 +25,25 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let program = find_program(name)?;
     let allocator = allocator_of_program(&program)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
-    let output = output(&args.recording, waiting.who())?;
+    let mut place = Place::prepare(&args.recording, waiting.who())?;
     let runtime = runtime()?;
-    let (recording, mut child) = runtime.block_on(async {
+    let (recorded, mut child) = runtime.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
             allocator,
         };
-        let mut session = Session::start(target, &options(&args.recording))?;
+        let session = Session::start(target, &options(&args.recording))?;
         // Before the program runs: from then on a signal is the program's to answer.
         forward_signals(waiting.who().pid)?;
         let child = waiting.go()?;
-        let ended = session.record(std::future::pending(), None, |_| ()).await?;
-        anyhow::Ok((session.finish(ended), child))
+        let until = std::future::pending();
+        let recorded = record(session, until, &args.recording, false, &mut place).await;
+        anyhow::Ok((recorded, child))
     })?;
     let status = child
         .wait()
         .context("the program's exit status could not be had")?;
-    let delivered = recording
-        .map_err(anyhow::Error::from)
-        .and_then(|recording| deliver(&args.recording, recording, output));
+    let delivered = recorded.and_then(|recorded| deliver(&args.recording, &recorded, place));
     match delivered {
         // The program's own failure goes first: it is what scripts act on.
         Err(error) if !status.success() => eprintln!("tracer: {error:#}"),

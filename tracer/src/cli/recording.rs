@@ -1,0 +1,147 @@
+//! What `attach` and `run` have in common: the options of a session, its course, and where the result
+//! goes.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::args::RecordingArgs;
+use super::folder::Folder;
+use super::output::Output;
+use super::status::{StatusLine, summary};
+use crate::bpf::ProbeKind;
+use crate::export::Format;
+use crate::process::Identity;
+use crate::profile::series::Series;
+use crate::session::{Ended, Options, Pace, Progress, Recording, Session};
+
+/// The session's options of a command line.
+pub(super) fn options(args: &RecordingArgs) -> Options {
+    Options {
+        max_live: args.max_live,
+        max_stacks: args.max_stacks,
+        follow_forks: args.follow_forks,
+        series: args.every.is_some(),
+        probes: args.probes.map(ProbeKind::from),
+        unwinding: args.unwind.into(),
+    }
+}
+
+/// The place for what is recorded.
+#[derive(Debug)]
+pub(super) enum Place {
+    Profile(Output),
+    Series(Folder),
+}
+
+impl Place {
+    /// Reserves it.
+    pub(super) fn prepare(args: &RecordingArgs, who: &Identity) -> anyhow::Result<Self> {
+        let format = Format::from(args.format);
+        let value = args.value.into();
+        if args.every.is_some() {
+            let path = args.output.clone();
+            let path = path.unwrap_or_else(|| PathBuf::from(default_name(who)));
+            return Ok(Self::Series(Folder::prepare(&path, format, value)?));
+        }
+        let path = args.output.clone().unwrap_or_else(|| match format {
+            Format::Text | Format::Folded => PathBuf::from("-"),
+            Format::Pprof | Format::Json | Format::Svg => {
+                PathBuf::from(format!("{}.{}", default_name(who), format.extension()))
+            }
+        });
+        Ok(Self::Profile(Output::prepare(&path, format, value)?))
+    }
+}
+
+/// `tracer-NAME-PID`, whatever characters the name has.
+fn default_name(who: &Identity) -> String {
+    let name: String = who
+        .name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("tracer-{name}-{}", who.pid)
+}
+
+/// A recording, and the series where one was asked for.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) recording: Recording,
+    series: Option<Series>,
+}
+
+/// Records to the end. `status` says whether a live display may be shown.
+pub(super) async fn record(
+    mut session: Session,
+    until: impl Future<Output = Ended>,
+    args: &RecordingArgs,
+    status: bool,
+    place: &mut Place,
+) -> anyhow::Result<Recorded> {
+    let mut line = StatusLine::new(status && !args.quiet);
+    let interval = line.is_shown().then_some(StatusLine::INTERVAL);
+    let (Some(window), Place::Series(folder)) = (args.every, place) else {
+        let ended = session
+            .record(until, interval, |status| line.update(status))
+            .await?;
+        line.clear();
+        return Ok(Recorded {
+            recording: session.finish(ended)?,
+            series: None,
+        });
+    };
+    let pace = Pace {
+        window,
+        status: interval,
+    };
+    let mut written = Ok(());
+    let (series, recording) = session
+        .record_series(until, pace, |progress| {
+            match progress {
+                Progress::Status(status) => line.update(status),
+                Progress::Window(profile) => written = folder.write(profile),
+            }
+            match written {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })
+        .await?;
+    line.clear();
+    written?;
+    Ok(Recorded {
+        recording,
+        series: Some(series),
+    })
+}
+
+/// Writes what was recorded and says what it holds.
+pub(super) fn deliver(
+    args: &RecordingArgs,
+    recorded: &Recorded,
+    place: Place,
+) -> anyhow::Result<()> {
+    let Recorded { recording, series } = recorded;
+    let written = match place {
+        Place::Profile(output) => output.write(&recording.profile)?.0,
+        Place::Series(folder) => {
+            let none = Series::default();
+            folder.finish(&recording.profile, series.as_ref().unwrap_or(&none))?
+        }
+    };
+    if !args.quiet {
+        eprintln!(
+            "{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
+            summary(&recording.profile),
+            recording.attach_time.as_secs_f64() * 1e3,
+            recording.detach_time.as_secs_f64() * 1e3,
+        );
+    }
+    Ok(())
+}
