@@ -24,6 +24,17 @@ pub struct Breach {
     /// The samples of the profile that make up the amount, the largest first; none where it is all
     /// of them.
     pub samples: Vec<usize>,
+    /// The suppression, by its place in the list, that it is known by.
+    pub suppression: Option<usize>,
+}
+
+/// How much is live at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Bytes.
+    pub bytes: i64,
+    /// Objects.
+    pub objects: i64,
 }
 
 /// A limit of a policy.
@@ -39,19 +50,10 @@ pub enum Rule {
     BaselineStack(Fingerprint),
 }
 
-/// The most that is live in any of the profiles, against its limits.
-///
-/// What was live between two profiles is in none of them.
+/// The most that was live at once, against its limits.
 #[must_use]
-pub fn peak<'a>(peak: &Peak, profiles: impl IntoIterator<Item = &'a Profile>) -> Vec<Breach> {
-    let mut found = [0_i64; 2];
-    for profile in profiles {
-        let kinds = [ValueKind::InuseSpace, ValueKind::InuseObjects];
-        for (most, kind) in found.iter_mut().zip(kinds) {
-            *most = total(profile, kind).max(*most);
-        }
-    }
-    let [bytes, objects] = found;
+pub fn peak(peak: &Peak, most: Live) -> Vec<Breach> {
+    let Live { bytes, objects } = most;
     [
         (ValueKind::InuseSpace, bytes, in_bytes(peak.max_live)),
         (
@@ -70,6 +72,7 @@ pub fn peak<'a>(peak: &Peak, profiles: impl IntoIterator<Item = &'a Profile>) ->
             limit,
             before: None,
             samples: Vec::new(),
+            suppression: None,
         })
     })
     .collect()
@@ -126,13 +129,14 @@ fn exceeded(budget: &Budget, profile: &Profile) -> Vec<Breach> {
             limit,
             before: None,
             samples,
+            suppression: None,
         })
     })
     .collect()
 }
 
-/// What is live, as a whole and stack by stack, against an earlier profile. Suppressed stacks count
-/// in neither.
+/// What is live, as a whole and stack by stack, against an earlier profile. Suppressed stacks do not
+/// count in the whole; by themselves they are returned with their suppression.
 ///
 /// Stacks are matched by fingerprint, so the earlier profile may be of another build. The largest
 /// breach comes first, after that of the whole.
@@ -155,23 +159,27 @@ pub fn baseline(
             limit,
             before: Some(held),
             samples: Vec::new(),
+            suppression: None,
         })
     };
     let diff = diff(before, after)?;
     let (mut held, mut holds) = (0_i64, 0_i64);
     let mut stacks: Vec<(Fingerprint, Breach)> = Vec::new();
     for (stack, sample) in diff.stacks.iter().zip(&diff.profile.samples) {
-        if suppressions
-            .matching(&frames(&diff.profile, sample))
-            .is_some()
-        {
-            continue;
-        }
+        let suppression = suppressions.position(&frames(&diff.profile, sample));
         let (before, after) = (stack.before.get(VALUE), stack.after.get(VALUE));
-        held = held.saturating_add(before);
-        holds = holds.saturating_add(after);
+        if suppression.is_none() {
+            held = held.saturating_add(before);
+            holds = holds.saturating_add(after);
+        }
         let name = Rule::BaselineStack(stack.fingerprint);
-        stacks.extend(breach(name, before, after).map(|breach| (stack.fingerprint, breach)));
+        stacks.extend(breach(name, before, after).map(|breach| {
+            let breach = Breach {
+                suppression,
+                ..breach
+            };
+            (stack.fingerprint, breach)
+        }));
     }
     stacks.sort_by_key(|(fingerprint, breach)| {
         let growth = breach.amount.saturating_sub(breach.before.unwrap_or(0));
@@ -200,11 +208,6 @@ fn allowed_growth(rule: &Baseline, held: i64) -> i64 {
     ((held.max(0) as f64 * share) as i64).max(least)
 }
 
-fn total(profile: &Profile, kind: ValueKind) -> i64 {
-    let amounts = profile.samples.iter().map(|sample| sample.values.get(kind));
-    amounts.fold(0, i64::saturating_add)
-}
-
 fn in_bytes(limit: Option<Bytes>) -> Option<i64> {
     limit.map(|Bytes(bytes)| bytes)
 }
@@ -215,7 +218,7 @@ fn in_objects(limit: Option<u32>) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Breach, Rule, baseline, budgets, peak};
+    use super::{Breach, Live, Rule, baseline, budgets, peak};
     use crate::check::Policy;
     use crate::export::example::counter_service;
     use crate::profile::{Profile, ValueKind};
@@ -230,13 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_that_of_the_largest_profile() -> Outcome {
-        let small = Profile::default();
-        let large = counter_service();
+    fn the_peak_has_two_limits() -> Outcome {
+        let most = Live {
+            bytes: 3_097_576,
+            objects: 2_011,
+        };
         let limits = |text: &str| -> Result<Vec<Breach>, Box<dyn std::error::Error>> {
             let policy = Policy::parse(&format!("[peak]\n{text}"))?;
-            let limits = policy.peak.ok_or("no peak")?;
-            Ok(peak(&limits, [&small, &large, &small]))
+            Ok(peak(&policy.peak.ok_or("no peak")?, most))
         };
         assert_eq!(
             summary(&limits("max-live = 3097575\nmax-live-objects = 2010")?),
@@ -361,7 +365,9 @@ mod tests {
     #[test]
     fn suppressed_stacks_do_not_count() -> Outcome {
         let policy = "[suppressions]\nleaks = [\"Cache::insert\", \"walk.rs\"]\n";
-        assert_eq!(compared(policy, &counter_service(), &rebuilt())?, []);
+        let breaches = compared(policy, &counter_service(), &rebuilt())?;
+        let by: Vec<_> = breaches.iter().map(|breach| breach.suppression).collect();
+        assert_eq!(by, [Some(0), Some(1)], "and the whole is none");
         Ok(())
     }
 

@@ -4,12 +4,22 @@
 //! the caller's business, too: of an inconclusive one none of this proves anything.
 
 pub mod evaluate;
+mod finding;
+mod growth;
+mod judge;
 pub mod leaks;
+mod place;
 pub mod policy;
+pub mod report;
+mod saved;
 pub mod suppressions;
 mod units;
 
-pub use evaluate::{Breach, Rule};
+pub use evaluate::{Breach, Live, Rule};
+pub use finding::{Blame, Finding, Judgement, Outcome, Per, RuleId, Stack, What};
+pub use judge::{Recorded, judge};
+pub use place::Frame;
 pub use policy::{Policy, PolicyError};
+pub use saved::{NotASeries, SavedSeries};
 pub use suppressions::{Suppression, SuppressionError, SuppressionFrame, Suppressions};
 pub use units::{Bytes, Tolerance};

@@ -1,8 +1,9 @@
 //! The policy of a project, `tracer.toml`:
 //!
 //! ```toml
-//! no-leaks = true                # the default
-//! warm-up = "10s"                # what grows before does not count; default 0s
+//! no-leaks = true                # the default, but of one profile alone with other rules
+//! allow-undecided = false        # stacks that grew too few times to tell are no obstacle
+//! warm-up = "10s"                # what grows before does not count; default: the first fifth
 //!
 //! [growth]                       # of live memory after the warm-up
 //! max-per-second = "1KiB"
@@ -53,14 +54,18 @@ pub struct PolicyError {
 }
 
 /// What a program may do with memory. The default is what holds without a policy: no leaks.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
-    /// A leak is a breach.
-    pub no_leaks: bool,
-    /// Time from the beginning of a recording after which growth counts.
+    /// A leak is a breach. Where nobody says, it is, except that of one profile alone, which can't
+    /// tell, only the other rules are asked.
+    pub no_leaks: Option<bool>,
+    /// Stacks that grew too few times to tell whether they leak do not make the result inconclusive.
+    pub allow_undecided: bool,
+    /// Time from the beginning of a recording after which growth counts; the first fifth of it
+    /// where nobody says.
     #[serde(deserialize_with = "duration")]
-    pub warm_up: Duration,
+    pub warm_up: Option<Duration>,
     /// Growth of live memory after the warm-up.
     pub growth: Option<Growth>,
     /// Most that may be live at once.
@@ -72,20 +77,6 @@ pub struct Policy {
     pub baseline: Option<Baseline>,
     /// Stacks that are known and not to be reported.
     pub suppressions: KnownLeaks,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            no_leaks: true,
-            warm_up: Duration::ZERO,
-            growth: None,
-            peak: None,
-            budgets: Vec::new(),
-            baseline: None,
-            suppressions: KnownLeaks::default(),
-        }
-    }
 }
 
 /// Growth of live memory after the warm-up; at least one limit is there.
@@ -230,6 +221,15 @@ pub struct KnownLeaks {
 }
 
 impl Policy {
+    /// Whether anything else than leaks is ruled.
+    #[must_use]
+    pub const fn has_other_rules(&self) -> bool {
+        self.growth.is_some()
+            || self.peak.is_some()
+            || !self.budgets.is_empty()
+            || self.baseline.is_some()
+    }
+
     /// Reads a policy.
     ///
     /// # Errors
@@ -246,9 +246,9 @@ impl Policy {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|error| {
+    humantime::parse_duration(&text).map(Some).map_err(|error| {
         de::Error::custom(format!(
             "`{text}` is not a time ({error}): say it as 10s or 1m30s"
         ))
@@ -306,8 +306,9 @@ mod tests {
     #[test]
     fn the_example_means_what_it_says() -> Result<(), super::PolicyError> {
         let policy = Policy::parse(&example())?;
-        assert!(policy.no_leaks);
-        assert_eq!(policy.warm_up, Duration::from_secs(10));
+        assert_eq!(policy.no_leaks, Some(true));
+        assert!(!policy.allow_undecided);
+        assert_eq!(policy.warm_up, Some(Duration::from_secs(10)));
         assert_eq!(
             policy.growth,
             Some(Growth {
@@ -351,9 +352,9 @@ mod tests {
     fn an_empty_policy_is_no_leaks() -> Result<(), super::PolicyError> {
         for text in ["", "# nothing\n", "[suppressions]\n"] {
             let policy = Policy::parse(text)?;
-            assert!(policy.no_leaks && policy.budgets.is_empty() && policy.peak.is_none());
+            assert!(policy.no_leaks.is_none() && !policy.has_other_rules());
         }
-        assert!(!Policy::parse("no-leaks = false")?.no_leaks);
+        assert_eq!(Policy::parse("no-leaks = false")?.no_leaks, Some(false));
         Ok(())
     }
 

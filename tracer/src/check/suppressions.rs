@@ -130,8 +130,14 @@ impl Suppressions {
     /// The first suppression that matches a stack, leaf first.
     #[must_use]
     pub fn matching(&self, stack: &[SuppressionFrame<'_>]) -> Option<&Suppression> {
+        self.list.get(self.position(stack)?)
+    }
+
+    /// The place in the list of the first suppression that matches a stack, leaf first.
+    #[must_use]
+    pub fn position(&self, stack: &[SuppressionFrame<'_>]) -> Option<usize> {
         let mut list = self.list.iter();
-        list.find(|suppression| suppression.matches(stack))
+        list.position(|suppression| suppression.matches(stack))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Amounts as people write them in a policy.
 
+use std::str::FromStr;
+
 use serde::Deserialize;
 
 /// Bytes: `"64KiB"`, `"1.5 MiB"`, `"100B"`, or a number of them.
@@ -42,6 +44,18 @@ impl TryFrom<Amount> for Bytes {
     }
 }
 
+impl FromStr for Bytes {
+    type Err = String;
+
+    /// As in a policy: with a unit, or a number of bytes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number) => Amount::Number(number).try_into(),
+            Err(_) => bytes(text),
+        }
+    }
+}
+
 fn bytes(text: &str) -> Result<Bytes, String> {
     let at = text.find(|c: char| c.is_ascii_alphabetic());
     let (number, unit) = text.split_at(at.unwrap_or(text.len()));
@@ -75,6 +89,14 @@ impl TryFrom<String> for Tolerance {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Tolerance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let number = text.strip_suffix('%').and_then(positive);
         match number {
             Some(percent) if percent.is_finite() => Ok(Self(percent / 100.0)),
@@ -115,6 +137,9 @@ mod tests {
         ] {
             assert!(bytes(text).is_err(), "{text}");
         }
+        assert_eq!("64".parse(), Ok(Bytes(64)));
+        assert_eq!("64KiB".parse(), Ok(Bytes(65_536)));
+        assert!("-64".parse::<Bytes>().is_err());
         for text in ["64kB", "64KB", "1MB", "5m"] {
             let error = bytes(text).map_err(|error| error.contains("thousands or 1024s"));
             assert_eq!(error, Err(true), "{text}");

@@ -56,6 +56,17 @@ pub fn leaks(series: &Series, options: &Options) -> Leaks {
     )
 }
 
+/// Windows of the warm-up, which ends after so many seconds; after the first fifth of the recording
+/// where nobody says.
+pub(super) fn warm_up_windows(series: &Series, seconds: Option<f64>) -> usize {
+    let marks = series.marks();
+    let end = marks.last().map_or(0.0, |mark| mark.seconds);
+    let until = seconds.unwrap_or(end * 0.2);
+    // At least the first window: it holds whatever was under way at the start.
+    let windows = marks.iter().filter(|mark| mark.seconds <= until);
+    windows.count().max(1)
+}
+
 /// The course of the judgement, the same for all stacks.
 struct Plan {
     /// Windows of the warm-up.
@@ -76,14 +87,7 @@ impl Plan {
     fn new(series: &Series, options: &Options) -> Self {
         let marks = series.marks();
         let seconds: Vec<_> = marks.iter().map(|mark| mark.seconds).collect();
-        let end = seconds.last().copied().unwrap_or_default();
-        let until = options.warm_up_seconds.unwrap_or(end * 0.2);
-        // At least the first window: it holds whatever was under way at the start.
-        let warm_up = seconds
-            .iter()
-            .filter(|&&seconds| seconds <= until)
-            .count()
-            .max(1);
+        let warm_up = warm_up_windows(series, options.warm_up_seconds);
         let exact = series.exact_generations() as usize;
         let age = exact
             .checked_sub(1)

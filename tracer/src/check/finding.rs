@@ -1,0 +1,207 @@
+//! What a check found, as data that every report shows in its own way.
+
+use serde::Serialize;
+
+use super::evaluate::{Breach, Rule};
+use super::leaks::{Lack, Leak};
+use super::place::Frame;
+use crate::profile::{Fingerprint, Values, Verdict};
+
+/// How a check ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything asked was judged, and nothing was found.
+    NothingFound,
+    /// A leak, or a limit that was exceeded.
+    Found,
+    /// It can't be told; never the same as nothing found.
+    Inconclusive,
+}
+
+/// What a check found out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// How it ends.
+    pub outcome: Outcome,
+    /// How the recording was made.
+    pub source: String,
+    /// Snapshots that were judged.
+    pub snapshots: usize,
+    /// Seconds between the beginning and the last of them.
+    pub seconds: f64,
+    /// Seconds of warm-up, where something was judged over time.
+    pub warm_up_seconds: Option<f64>,
+    /// Stacks that allocated.
+    pub stacks: usize,
+    /// The worst verdict of what was recorded.
+    pub verdict: Verdict,
+    /// The rules that were judged, by their ids.
+    pub rules: Vec<RuleId>,
+    /// What was found, leaks first.
+    pub findings: Vec<Finding>,
+    /// What is worth a look and fails nothing: possible leaks, stacks nobody can judge yet.
+    pub warnings: Vec<Finding>,
+    /// What would have been found, but is known.
+    pub suppressed: Vec<Finding>,
+    /// Suppressions that matched nothing found.
+    pub unused_suppressions: Vec<String>,
+    /// Why it is inconclusive, one sentence each.
+    pub reasons: Vec<String>,
+    /// What else is worth saying, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A rule of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleId {
+    /// No leaks.
+    Leak,
+    /// Growth of what is live.
+    Growth,
+    /// Most that is live at once.
+    Peak,
+    /// A function's budget.
+    Budget,
+    /// Comparison with the baseline.
+    Baseline,
+}
+
+impl RuleId {
+    /// All of them, in the order of the reports.
+    pub const ALL: [Self; 5] = [
+        Self::Leak,
+        Self::Growth,
+        Self::Peak,
+        Self::Budget,
+        Self::Baseline,
+    ];
+
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Growth => "growth",
+            Self::Peak => "peak",
+            Self::Budget => "budget",
+            Self::Baseline => "baseline",
+        }
+    }
+
+    /// What it demands, in one sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Leak => "No stack keeps more and more memory without an end in sight.",
+            Self::Growth => "What is live grows no faster than allowed after the warm-up.",
+            Self::Peak => "No more is live at once than allowed.",
+            Self::Budget => "A function and all it calls stay within their budget.",
+            Self::Baseline => "No more is live than in the baseline, beyond the tolerance.",
+        }
+    }
+}
+
+/// Something found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// What it is.
+    pub what: What,
+    /// The stack it is about; for what is about everything, the largest contributor.
+    pub stack: Option<Stack>,
+    /// The suppression it is known by.
+    pub suppression: Option<String>,
+    /// Who last touched the line, where that was asked for.
+    pub blame: Option<Blame>,
+}
+
+/// What a finding is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A leak; one below [`super::leaks::Confidence::Medium`] is only possible.
+    Leak(Leak),
+    /// A stack that grew, and nobody can tell yet whether it leaks.
+    Undecided(Lack),
+    /// What is live grows faster than allowed.
+    Growth {
+        /// Bytes by which it grows.
+        bytes: f64,
+        /// Most that is allowed.
+        limit: i64,
+        /// In which measure.
+        per: Per,
+    },
+    /// A limit that was exceeded.
+    Breach(Breach),
+}
+
+/// What growth is measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A second.
+    Second,
+    /// An operation.
+    Operation,
+}
+
+/// A stack of a finding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stack {
+    /// Its frames without the allocator's, leaf first; not all of a very deep one.
+    pub frames: Vec<Frame>,
+    /// The innermost frame of the user's own code.
+    pub place: Option<usize>,
+    /// All it allocated, and what of that is live.
+    pub values: Values,
+    /// What it is recognised by in other recordings and builds.
+    pub fingerprint: Option<Fingerprint>,
+    /// It is only the largest contributor to a finding about everything.
+    pub only_largest: bool,
+}
+
+/// The commit that last touched a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blame {
+    /// Its id.
+    pub commit: String,
+    /// Its author.
+    pub author: String,
+    /// The day, `2026-11-24`.
+    pub date: String,
+    /// Its first line.
+    pub summary: String,
+}
+
+impl Finding {
+    /// The rule it is about.
+    #[must_use]
+    pub const fn rule(&self) -> RuleId {
+        match &self.what {
+            What::Leak(_) | What::Undecided(_) => RuleId::Leak,
+            What::Growth { .. } => RuleId::Growth,
+            What::Breach(breach) => match breach.rule {
+                Rule::Peak => RuleId::Peak,
+                Rule::Budget(_) => RuleId::Budget,
+                Rule::BaselineTotal | Rule::BaselineStack(_) => RuleId::Baseline,
+            },
+        }
+    }
+
+    /// The frame to look at.
+    #[must_use]
+    pub fn place(&self) -> Option<&Frame> {
+        let stack = self.stack.as_ref()?;
+        stack.frames.get(stack.place?)
+    }
+}
+
+impl Judgement {
+    /// All findings, the suppressed and the uncertain ones as well.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.findings
+            .iter_mut()
+            .chain(&mut self.warnings)
+            .chain(&mut self.suppressed)
+    }
+}

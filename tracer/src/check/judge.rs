@@ -1,0 +1,466 @@
+//! A recording under a policy: what was found, what is known, and whether anything can be said.
+//!
+//! Three things are kept apart: what was found, what was looked for and not found, and what could not
+//! be told. The last is never the second.
+
+use std::collections::HashMap;
+
+use super::evaluate::{self, Breach, Rule};
+use super::finding::{Finding, Judgement, Outcome, Per, RuleId, Stack, What};
+use super::growth;
+use super::leaks::{self, Class, Confidence, Lack, MemoryLimit, Options};
+use super::place;
+use super::policy::{Growth, Policy};
+use super::report::bytes;
+use super::suppressions::{Suppression, frames};
+use crate::profile::series::{Counters, Series, StackId};
+use crate::profile::{Fingerprint, Incompatible, Profile, Values, Verdict};
+
+/// A recording to judge.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its snapshots; one is enough where nothing is judged over time.
+    pub series: Series,
+    /// The profile at its end, with the verdict over all of it.
+    pub profile: Profile,
+    /// The samples of the profile that are a stack of the series.
+    pub samples: HashMap<StackId, Vec<usize>>,
+}
+
+/// Judges a recording. `baseline` is the profile that the policy's baseline names; without it that
+/// rule is inconclusive.
+///
+/// # Errors
+/// When the baseline cannot be compared.
+pub fn judge(
+    recorded: &Recorded,
+    policy: &Policy,
+    baseline: Option<&Profile>,
+    limit: Option<MemoryLimit>,
+) -> Result<Judgement, Incompatible> {
+    let mut judge = Judge::new(recorded, policy);
+    judge.check_evidence();
+    judge.leaks(limit);
+    if let Some(growth) = &policy.growth {
+        judge.growth(growth);
+    }
+    judge.amounts();
+    judge.baseline(baseline)?;
+    Ok(judge.finish())
+}
+
+struct Judge<'a> {
+    recorded: &'a Recorded,
+    policy: &'a Policy,
+    fingerprints: Vec<Fingerprint>,
+    /// Of each suppression whether it matched something found.
+    used: Vec<bool>,
+    /// Something that can be suppressed was judged.
+    suppressible: bool,
+    over_time: bool,
+    rules: Vec<RuleId>,
+    findings: Vec<Finding>,
+    warnings: Vec<Finding>,
+    suppressed: Vec<Finding>,
+    reasons: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(recorded: &'a Recorded, policy: &'a Policy) -> Self {
+        Self {
+            recorded,
+            policy,
+            fingerprints: recorded.profile.fingerprints(),
+            used: vec![false; policy.suppressions.leaks.list().len()],
+            suppressible: false,
+            over_time: false,
+            rules: Vec::new(),
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            suppressed: Vec::new(),
+            reasons: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whether there is anything to judge at all.
+    fn check_evidence(&mut self) {
+        if let Verdict::Inconclusive { reasons } = &self.recorded.profile.verdict {
+            self.reasons.push(format!(
+                "too much was missed to say anything: {}",
+                reasons.join("; ")
+            ));
+        }
+        let mut stacks = self.recorded.series.stacks();
+        if !stacks.any(|(_, history)| history.counters().alloc_objects > 0) {
+            self.reasons
+                .push("no allocation was seen, so nothing can be said".to_owned());
+        }
+    }
+
+    fn leaks(&mut self, limit: Option<MemoryLimit>) {
+        let series = &self.recorded.series;
+        let alone = series.marks().len() < 2;
+        let asked = self
+            .policy
+            .no_leaks
+            .unwrap_or(!(alone && self.policy.has_other_rules()));
+        if !asked {
+            if self.policy.no_leaks.is_none() {
+                self.notes
+                    .push("leaks were not judged: that takes a series of profiles".to_owned());
+            }
+            return;
+        }
+        self.rules.push(RuleId::Leak);
+        let report = leaks::leaks(
+            series,
+            &Options {
+                warm_up_seconds: self.policy.warm_up.map(|time| time.as_secs_f64()),
+                limit,
+                ..Options::default()
+            },
+        );
+        self.over_time = true;
+        if let Some(reason) = self.too_little_for_leaks(&report) {
+            self.reasons.push(reason);
+            return;
+        }
+        self.suppressible = true;
+        let rate = self.policy.growth.and_then(|g| g.operations_per_second);
+        let (mut undecided, mut undecided_bytes) = (0_usize, 0_u64);
+        for assessment in report.assessments {
+            let stack = assessment.stack;
+            let what = match assessment.class {
+                Class::Leak(mut leak) => {
+                    let rate = rate.filter(|_| leak.bytes_per_operation.is_none());
+                    let by_rate = rate.map(|rate| leak.bytes_per_second / rate);
+                    leak.bytes_per_operation = leak.bytes_per_operation.or(by_rate);
+                    What::Leak(leak)
+                }
+                Class::TooLittleData {
+                    lack: lack @ Lack::Events { .. },
+                } => What::Undecided(lack),
+                _ => continue,
+            };
+            let accused =
+                matches!(&what, What::Leak(leak) if leak.confidence >= Confidence::Medium);
+            let suppression = self.suppression_of(stack);
+            let finding = self.finding(what, stack, assessment.counters, suppression);
+            if suppression.is_some() {
+                self.suppressed.extend(accused.then_some(finding));
+            } else if accused {
+                self.findings.push(finding);
+            } else {
+                if let What::Undecided(Lack::Events { bytes, .. }) = finding.what {
+                    undecided += 1;
+                    undecided_bytes = undecided_bytes.saturating_add(bytes);
+                }
+                self.warnings.push(finding);
+            }
+        }
+        if undecided > 0 && !self.policy.allow_undecided {
+            self.reasons.push(format!(
+                "{undecided} stack(s) grew, by {} in all, too few times to tell whether they leak: \
+                 record longer or under more load, or allow it with allow-undecided",
+                bytes(undecided_bytes as f64)
+            ));
+        }
+    }
+
+    /// What is missing for a judgement over any stack.
+    fn too_little_for_leaks(&self, report: &leaks::Leaks) -> Option<String> {
+        let series = &self.recorded.series;
+        let windows = report.assessments.iter().find_map(|one| match one.class {
+            Class::TooLittleData {
+                lack: Lack::Windows { have, need },
+            } => Some((have, need)),
+            _ => None,
+        });
+        if let Some((have, need)) = windows {
+            return Some(format!(
+                "leaks could not be judged: it takes {need} steps between snapshots after the \
+                 warm-up, and there are {have}: record longer, or more often"
+            ));
+        }
+        let allocated = growth::allocated_after(series, self.warm_up());
+        (allocated == 0).then(|| {
+            "leaks could not be judged: nothing was allocated after the warm-up".to_owned()
+        })
+    }
+
+    /// The window with which the warm-up ends.
+    fn warm_up(&self) -> usize {
+        let seconds = self.policy.warm_up.map(|time| time.as_secs_f64());
+        leaks::warm_up_windows(&self.recorded.series, seconds) - 1
+    }
+
+    fn growth(&mut self, rule: &Growth) {
+        self.rules.push(RuleId::Growth);
+        self.over_time = true;
+        let series = &self.recorded.series;
+        let from = self.warm_up();
+        // A stack that is known to leak is not to be reported this way either.
+        let mut known = HashMap::new();
+        for (stack, bytes) in growth::growing(series, from) {
+            if let Some(suppression) = self.position_of(stack) {
+                known.insert(stack, (suppression, bytes));
+            }
+        }
+        for &(suppression, _) in known.values() {
+            self.mark_used(suppression);
+        }
+        self.suppressible = true;
+        let totals = growth::totals(series, |stack| !known.contains_key(&stack));
+        let Some(slope) = growth::bytes_per_second(series, &totals, from) else {
+            self.reasons.push(
+                "growth could not be judged: it takes two snapshots after the warm-up".to_owned(),
+            );
+            return;
+        };
+        let mut grown = growth::growing(series, from).into_iter();
+        let largest = grown.find(|(stack, _)| !known.contains_key(stack));
+        let mut limits = Vec::new();
+        if let Some(limit) = rule.max_per_second {
+            limits.push((slope, limit.0, Per::Second));
+        }
+        if let Some(limit) = rule.max_per_operation {
+            match rule.operations_per_second {
+                Some(rate) => limits.push((slope / rate, limit.0, Per::Operation)),
+                None => self.reasons.push(
+                    "growth per operation could not be judged: say how many operations there are a \
+                     second with operations-per-second"
+                        .to_owned(),
+                ),
+            }
+        }
+        for (bytes, limit, per) in limits {
+            if bytes > limit as f64 {
+                let stack = largest.map(|(stack, _)| Stack {
+                    only_largest: true,
+                    ..self.stack(stack, None)
+                });
+                self.findings.push(Finding {
+                    what: What::Growth { bytes, limit, per },
+                    stack,
+                    suppression: None,
+                    blame: None,
+                });
+            }
+        }
+    }
+
+    /// The rules about amounts at one time.
+    fn amounts(&mut self) {
+        let profile = &self.recorded.profile;
+        if let Some(rule) = &self.policy.peak {
+            self.rules.push(RuleId::Peak);
+            let most = growth::peak(&growth::totals(&self.recorded.series, |_| true));
+            for breach in evaluate::peak(rule, most) {
+                let finding = self.about_everything(breach);
+                self.findings.push(finding);
+            }
+        }
+        if !self.policy.budgets.is_empty() {
+            self.rules.push(RuleId::Budget);
+            for breach in evaluate::budgets(&self.policy.budgets, profile) {
+                let finding = self.about_everything(breach);
+                self.findings.push(finding);
+            }
+        }
+    }
+
+    fn baseline(&mut self, before: Option<&Profile>) -> Result<(), Incompatible> {
+        let Some(rule) = &self.policy.baseline else {
+            return Ok(());
+        };
+        self.rules.push(RuleId::Baseline);
+        let Some(before) = before else {
+            self.reasons.push("there is no baseline".to_owned());
+            return Ok(());
+        };
+        if matches!(before.verdict, Verdict::Inconclusive { .. }) {
+            self.reasons.push(
+                "the baseline missed too much to compare with: record another one".to_owned(),
+            );
+        }
+        self.suppressible = true;
+        let suppressions = &self.policy.suppressions.leaks;
+        let breaches = evaluate::baseline(rule, before, &self.recorded.profile, suppressions)?;
+        for breach in breaches {
+            let suppression = breach.suppression;
+            if let Some(suppression) = suppression {
+                self.mark_used(suppression);
+            }
+            let finding = Finding {
+                suppression: self.suppression(suppression).map(label),
+                ..match breach.rule {
+                    Rule::BaselineStack(_) => self.about_samples(breach),
+                    _ => self.about_everything(breach),
+                }
+            };
+            if suppression.is_some() {
+                self.suppressed.push(finding);
+            } else {
+                self.findings.push(finding);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Judgement {
+        let Recorded {
+            series, profile, ..
+        } = self.recorded;
+        let unproven = matches!(profile.verdict, Verdict::Inconclusive { .. });
+        let outcome = if !self.findings.is_empty() && !unproven {
+            Outcome::Found
+        } else if !self.reasons.is_empty() {
+            Outcome::Inconclusive
+        } else {
+            Outcome::NothingFound
+        };
+        let judged = self.suppressible && outcome != Outcome::Inconclusive;
+        let list = self.policy.suppressions.leaks.list().iter();
+        let unused = list.zip(&self.used).filter(|(_, used)| judged && !**used);
+        let last = |windows: usize| series.marks().get(windows).map(|mark| mark.seconds);
+        let warm_up = self.warm_up();
+        self.findings
+            .sort_by_key(|finding| RuleId::ALL.iter().position(|&rule| rule == finding.rule()));
+        Judgement {
+            outcome,
+            source: profile.metadata.source.clone(),
+            snapshots: series.marks().len(),
+            seconds: series.marks().last().map_or(0.0, |mark| mark.seconds),
+            warm_up_seconds: last(warm_up).filter(|_| self.over_time),
+            stacks: series.stacks().len(),
+            verdict: profile.verdict.clone(),
+            rules: self.rules,
+            unused_suppressions: unused.map(|(one, _)| label(one)).collect(),
+            findings: self.findings,
+            warnings: self.warnings,
+            suppressed: self.suppressed,
+            reasons: self.reasons,
+            notes: self.notes,
+        }
+    }
+
+    /// The suppression of a stack, which is in use from now on.
+    fn suppression_of(&mut self, stack: StackId) -> Option<usize> {
+        let position = self.position_of(stack)?;
+        self.mark_used(position);
+        Some(position)
+    }
+
+    fn position_of(&self, stack: StackId) -> Option<usize> {
+        let suppressions = &self.policy.suppressions.leaks;
+        if suppressions.list().is_empty() {
+            return None;
+        }
+        let sample = self.samples(stack).first()?;
+        let profile = &self.recorded.profile;
+        suppressions.position(&frames(profile, profile.samples.get(*sample)?))
+    }
+
+    fn mark_used(&mut self, suppression: usize) {
+        if let Some(used) = self.used.get_mut(suppression) {
+            *used = true;
+        }
+    }
+
+    fn suppression(&self, position: Option<usize>) -> Option<&Suppression> {
+        self.policy.suppressions.leaks.list().get(position?)
+    }
+
+    fn samples(&self, stack: StackId) -> &[usize] {
+        let samples = self.recorded.samples.get(&stack);
+        samples.map_or(&[], Vec::as_slice)
+    }
+
+    fn finding(
+        &self,
+        what: What,
+        stack: StackId,
+        counters: Counters,
+        suppression: Option<usize>,
+    ) -> Finding {
+        Finding {
+            what,
+            stack: Some(self.stack(stack, Some(counters))),
+            suppression: self.suppression(suppression).map(label),
+            blame: None,
+        }
+    }
+
+    /// A stack by its id; its amounts are those of the counters, or of the profile.
+    fn stack(&self, id: StackId, counters: Option<Counters>) -> Stack {
+        let stack = self.stack_of_samples(self.samples(id));
+        let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        let values = counters.map_or(stack.values, |counters| Values {
+            alloc_objects: signed(counters.alloc_objects),
+            alloc_space: signed(counters.alloc_bytes),
+            inuse_objects: signed(counters.live_objects()),
+            inuse_space: signed(counters.live_bytes()),
+        });
+        Stack { values, ..stack }
+    }
+
+    fn stack_of_samples(&self, samples: &[usize]) -> Stack {
+        let profile = &self.recorded.profile;
+        let all = samples
+            .iter()
+            .filter_map(|&index| profile.samples.get(index));
+        let values = all.fold(Values::default(), |sum, sample| sum.plus(sample.values));
+        let first = samples.first();
+        let sample = first.and_then(|&index| profile.samples.get(index));
+        let (frames, place) = sample
+            .map(|one| place::stack(profile, one))
+            .unwrap_or_default();
+        Stack {
+            frames,
+            place,
+            values,
+            fingerprint: first.and_then(|&index| self.fingerprints.get(index).copied()),
+            only_largest: false,
+        }
+    }
+
+    fn about_samples(&self, breach: Breach) -> Finding {
+        Finding {
+            stack: Some(self.stack_of_samples(&breach.samples)),
+            what: What::Breach(breach),
+            suppression: None,
+            blame: None,
+        }
+    }
+
+    /// With the largest contributor: of the breach's own samples, or of all.
+    fn about_everything(&self, breach: Breach) -> Finding {
+        let samples = &self.recorded.profile.samples;
+        let amount = |&index: &usize| samples.get(index).map_or(0, |s| s.values.get(breach.value));
+        let largest = match breach.samples.first() {
+            Some(&first) => Some(first),
+            None => (0..samples.len()).max_by_key(amount),
+        };
+        let stack = largest
+            .filter(|index| amount(index) > 0)
+            .map(|index| Stack {
+                only_largest: true,
+                ..self.stack_of_samples(&[index])
+            });
+        Finding {
+            stack,
+            what: What::Breach(breach),
+            suppression: None,
+            blame: None,
+        }
+    }
+}
+
+fn label(suppression: &Suppression) -> String {
+    suppression.name.clone()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

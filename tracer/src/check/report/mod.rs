@@ -1,0 +1,50 @@
+//! The reports of a check: for people, for pull requests, for test and code scanning views.
+//!
+//! All of them say the same ([`words`]) in the form that their reader wants. Names come from the
+//! traced program and are not trusted: each form escapes them by its own rules.
+
+mod amounts;
+mod github;
+mod junit;
+mod markdown;
+mod sarif;
+#[cfg(test)]
+pub(crate) mod tests;
+mod text;
+mod words;
+
+use std::io::{self, Write};
+
+pub(super) use amounts::bytes;
+
+use super::finding::Judgement;
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// For pull requests and job summaries.
+    Markdown,
+    /// JUnit's XML, which every CI shows as tests.
+    Junit,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of files and lines, as GitHub's runner reads them from standard output.
+    Github,
+}
+
+/// Writes a report.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(form: Form, judgement: &Judgement, out: &mut dyn Write) -> io::Result<()> {
+    match form {
+        Form::Text => out.write_all(text::report(judgement).as_bytes()),
+        Form::Markdown => out.write_all(markdown::report(judgement).as_bytes()),
+        Form::Junit => junit::write(judgement, out),
+        Form::Sarif => sarif::write(judgement, out),
+        Form::Github => out.write_all(github::report(judgement).as_bytes()),
+    }
+}

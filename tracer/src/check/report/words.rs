@@ -1,0 +1,223 @@
+//! What the reports say of a judgement and of each finding, in plain sentences.
+
+use super::amounts::{bytes, count, number, percent, time};
+use crate::check::evaluate::{Breach, Rule};
+use crate::check::finding::{Blame, Finding, Judgement, Outcome, Per, Stack, What};
+use crate::check::leaks::{Confidence, Lack, Leak};
+use crate::profile::ValueKind;
+
+/// `1 leak found`, in the first line of every report.
+pub(super) fn outcome(judgement: &Judgement) -> String {
+    let leaks = judgement.findings.iter();
+    let leaks = leaks.filter(|f| matches!(f.what, What::Leak(_))).count();
+    let limits = judgement.findings.len() - leaks;
+    let mut parts = Vec::new();
+    if leaks > 0 {
+        parts.push(count(leaks, "leak"));
+    }
+    if limits > 0 {
+        parts.push(format!("{} exceeded", count(limits, "limit")));
+    }
+    let found = parts.join(", ");
+    match judgement.outcome {
+        Outcome::NothingFound => "nothing found".to_owned(),
+        Outcome::Found if limits == 0 => format!("{found} found"),
+        Outcome::Found => found,
+        Outcome::Inconclusive if found.is_empty() => "inconclusive".to_owned(),
+        Outcome::Inconclusive => format!("inconclusive (unproven: {found})"),
+    }
+}
+
+/// What was looked at.
+pub(super) fn evidence(judgement: &Judgement) -> String {
+    let mut text = format!(
+        "{} over {}, {}",
+        count(judgement.snapshots, "snapshot"),
+        time(judgement.seconds),
+        count(judgement.stacks, "stack"),
+    );
+    if let Some(warm_up) = judgement.warm_up_seconds {
+        text.push_str(&format!(", warm-up {}", time(warm_up)));
+    }
+    format!("{text}; profile {}", judgement.verdict.name())
+}
+
+/// A finding in half a line, without its place.
+pub(super) fn headline(finding: &Finding) -> String {
+    match &finding.what {
+        What::Leak(leak) => {
+            let name = match leak.confidence {
+                Confidence::Low => "possible leak",
+                Confidence::Medium | Confidence::High => "leak",
+            };
+            format!(
+                "{name} of {}/s, confidence {}",
+                bytes(leak.bytes_per_second),
+                confidence(leak.confidence)
+            )
+        }
+        What::Undecided(Lack::Events { have, bytes: grown }) => format!(
+            "undecided: it grew {}, by {} in all",
+            count(*have as usize, "time"),
+            bytes(*grown as f64)
+        ),
+        What::Undecided(Lack::Windows { have, need }) => {
+            format!("undecided: {have} steps of {need}")
+        }
+        What::Growth {
+            bytes: grown,
+            limit,
+            per,
+        } => {
+            let per = match per {
+                Per::Second => "s",
+                Per::Operation => "operation",
+            };
+            format!(
+                "what is live grows by {}/{per}, more than {}/{per}",
+                bytes(*grown),
+                bytes(*limit as f64)
+            )
+        }
+        What::Breach(breach) => breached(breach),
+    }
+}
+
+/// `high`, `medium` or `low`.
+pub(super) const fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Low => "low",
+        Confidence::Medium => "medium",
+        Confidence::High => "high",
+    }
+}
+
+fn breached(breach: &Breach) -> String {
+    let amount = |amount: i64| match breach.value {
+        ValueKind::AllocObjects | ValueKind::InuseObjects => count_of(amount),
+        ValueKind::AllocSpace | ValueKind::InuseSpace => bytes(amount as f64),
+    };
+    let (found, limit) = (amount(breach.amount), amount(breach.limit));
+    let verb = match breach.value {
+        ValueKind::AllocObjects | ValueKind::AllocSpace => "allocated",
+        ValueKind::InuseObjects | ValueKind::InuseSpace => "live",
+    };
+    let before = breach.before.map_or_else(String::new, |before| {
+        format!(" (baseline {})", amount(before))
+    });
+    match &breach.rule {
+        Rule::Peak => format!("{found} {verb} at once, more than {limit}"),
+        Rule::Budget(function) => {
+            format!("{found} {verb} through functions matching {function}, more than {limit}")
+        }
+        Rule::BaselineTotal => format!("{found} {verb} in all, more than {limit}{before}"),
+        Rule::BaselineStack(_) => {
+            format!("{found} {verb} from one stack, more than {limit}{before}")
+        }
+    }
+}
+
+fn count_of(objects: i64) -> String {
+    match objects {
+        1 => "1 object".to_owned(),
+        _ => format!("{objects} objects"),
+    }
+}
+
+/// What else there is to say of a finding, a sentence each; its stack not included.
+pub(super) fn details(finding: &Finding) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let What::Leak(leak) = &finding.what {
+        lines.push(pace(leak));
+    }
+    if let Some(stack) = &finding.stack {
+        lines.push(amounts(stack));
+    }
+    if let What::Leak(leak) = &finding.what {
+        lines.extend(
+            leak.caveats
+                .iter()
+                .map(|caveat| caveat.sentence().to_owned()),
+        );
+    }
+    lines.extend(finding.blame.as_ref().map(last_touched));
+    lines
+}
+
+/// `64 B/s, 1 objects/s, 64 B per operation, since 3 s into the recording`.
+fn pace(leak: &Leak) -> String {
+    let mut text = format!(
+        "{}/s, {} objects/s",
+        bytes(leak.bytes_per_second),
+        number(leak.objects_per_second)
+    );
+    if let Some(per_operation) = leak.bytes_per_operation {
+        text.push_str(&format!(", {} per operation", bytes(per_operation)));
+    }
+    text.push_str(&format!(
+        ", since {} into the recording",
+        time(leak.since_seconds)
+    ));
+    if let Some(seconds) = leak.seconds_to_limit {
+        text.push_str(&format!("; memory limit reached in {}", time(seconds)));
+    }
+    text
+}
+
+/// The picture of alloc against inuse: much allocated and little kept, or the reverse.
+fn amounts(stack: &Stack) -> String {
+    let values = &stack.values;
+    let whose = if stack.only_largest {
+        "largest part: allocated"
+    } else {
+        "allocated"
+    };
+    format!(
+        "{whose} {} in {}, live {} in {} ({})",
+        bytes(values.alloc_space as f64),
+        count_of(values.alloc_objects),
+        bytes(values.inuse_space as f64),
+        count_of(values.inuse_objects),
+        percent(values.inuse_space, values.alloc_space),
+    )
+}
+
+fn last_touched(blame: &Blame) -> String {
+    let Blame {
+        commit,
+        author,
+        date,
+        summary,
+    } = blame;
+    let short = commit.get(..12).unwrap_or(commit);
+    format!("last touched by {short} ({author}, {date}): {summary}")
+}
+
+/// `src/cache.rs:9`, or nothing.
+pub(super) fn place(finding: &Finding) -> String {
+    let Some(frame) = finding.place() else {
+        return String::new();
+    };
+    match (frame.shown_file(), frame.line) {
+        ("", _) => String::new(),
+        (file, 0) => file.to_owned(),
+        (file, line) => format!("{file}:{line}"),
+    }
+}
+
+/// A frame as `function  file:line`.
+pub(super) fn frame(frame: &crate::check::Frame) -> String {
+    match (frame.shown_file(), frame.line) {
+        ("", _) => frame.function.clone(),
+        (file, 0) => format!("{}  {file}", frame.function),
+        (file, line) => format!("{}  {file}:{line}", frame.function),
+    }
+}
+
+/// The frames that a report shows, with their numbers: from the leaf to a little beyond the place.
+pub(super) fn excerpt(stack: &Stack) -> impl Iterator<Item = (usize, &crate::check::Frame)> {
+    const LEAST: usize = 8;
+    const BEYOND: usize = 4;
+    let shown = LEAST.max(stack.place.unwrap_or(0) + BEYOND);
+    stack.frames.iter().enumerate().take(shown)
+}
