@@ -6,6 +6,7 @@
 pub mod address;
 pub mod bpf;
 pub mod check;
+pub mod checkout;
 pub mod cli;
 pub mod export;
 pub mod probe;

@@ -41,7 +41,7 @@ pub fn judge(
     let mut judge = Judge::new(recorded, policy);
     judge.check_evidence();
     judge.leaks(limit);
-    if let Some(growth) = &policy.growth {
+    if let Some(growth) = policy.growth.as_ref().filter(|growth| growth.is_limited()) {
         judge.growth(growth);
     }
     judge.amounts();
@@ -172,6 +172,12 @@ impl<'a> Judge<'a> {
     /// What is missing for a judgement over any stack.
     fn too_little_for_leaks(&self, report: &leaks::Leaks) -> Option<String> {
         let series = &self.recorded.series;
+        if series.marks().len() < 2 {
+            return Some(
+                "leaks could not be judged: one profile does not tell what grows, a series does"
+                    .to_owned(),
+            );
+        }
         let windows = report.assessments.iter().find_map(|one| match one.class {
             Class::TooLittleData {
                 lack: Lack::Windows { have, need },

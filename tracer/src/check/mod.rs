@@ -19,6 +19,7 @@ pub use evaluate::{Breach, Live, Rule};
 pub use finding::{Blame, Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 pub use judge::{Recorded, judge};
 pub use place::Frame;
+pub(crate) use place::is_dependency;
 pub use policy::{Policy, PolicyError};
 pub use saved::{NotASeries, SavedSeries};
 pub use suppressions::{Suppression, SuppressionError, SuppressionFrame, Suppressions};

@@ -79,7 +79,7 @@ pub struct Policy {
     pub suppressions: KnownLeaks,
 }
 
-/// Growth of live memory after the warm-up; at least one limit is there.
+/// Growth of live memory after the warm-up. In a policy file at least one limit is there.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "RawGrowth")]
 pub struct Growth {
@@ -89,6 +89,14 @@ pub struct Growth {
     pub max_per_operation: Option<Bytes>,
     /// Operations a second; above 0.
     pub operations_per_second: Option<f64>,
+}
+
+impl Growth {
+    /// Whether there is a limit.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.max_per_second.is_some() || self.max_per_operation.is_some()
+    }
 }
 
 #[derive(Deserialize)]
@@ -224,10 +232,11 @@ impl Policy {
     /// Whether anything else than leaks is ruled.
     #[must_use]
     pub const fn has_other_rules(&self) -> bool {
-        self.growth.is_some()
-            || self.peak.is_some()
-            || !self.budgets.is_empty()
-            || self.baseline.is_some()
+        let limited = match &self.growth {
+            Some(growth) => growth.is_limited(),
+            None => false,
+        };
+        limited || self.peak.is_some() || !self.budgets.is_empty() || self.baseline.is_some()
     }
 
     /// Reads a policy.

@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tracer_common::Unwinding;
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
+use super::check::CheckArgs;
 use crate::bpf::ProbeKind;
 use crate::export::Format;
 use crate::profile::{Filter, ValueKind};
@@ -19,7 +20,8 @@ use crate::profile::{Filter, ValueKind};
 #[derive(Debug, Parser)]
 #[command(name = "tracer", version, max_term_width = 100)]
 #[command(after_help = "\
-Exit codes: 0 done, 2 could not do it, 3 inconclusive (too much was missed to say anything).
+Exit codes: 0 done, nothing found, 1 found what was looked for (a leak, a broken limit), 2 could not
+do it, 3 inconclusive (too much was missed to say anything).
 `tracer run` exits as its program does.")]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -38,6 +40,8 @@ pub(super) enum Command {
     Diff(DiffArgs),
     /// Show how a target's memory went over a folder of profiles
     Series(SeriesArgs),
+    /// Judge a process, a command or saved profiles: leaks and broken limits end with exit code 1
+    Check(Box<CheckArgs>),
     /// Show which instructions would be probed, and why, without attaching
     Plan(PlanArgs),
     /// Say what this kernel, these privileges and a process allow
@@ -399,7 +403,7 @@ impl From<ValueArg> for ValueKind {
 }
 
 /// A time above zero and below a year, with a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; say it as 30s, 5m or 1h30m"))?;

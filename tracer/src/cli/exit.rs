@@ -9,6 +9,8 @@ use crate::profile::Verdict;
 pub(super) enum Exit {
     /// 0: done, nothing found.
     Done,
+    /// 1: found what was looked for.
+    Found,
     /// 2: could not do it.
     Failed,
     /// 3: the losses are too large to say anything.
@@ -31,6 +33,7 @@ impl Exit {
         use std::os::unix::process::ExitStatusExt as _;
         match self {
             Self::Done => ExitCode::SUCCESS,
+            Self::Found => ExitCode::from(1),
             Self::Failed => ExitCode::from(2),
             Self::Inconclusive => ExitCode::from(3),
             Self::Program(status) => {

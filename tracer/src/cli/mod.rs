@@ -2,6 +2,7 @@
 
 mod args;
 mod attach;
+mod check;
 mod diff;
 mod doctor;
 mod exit;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Series(args) => series::series(&args),
+        Command::Check(args) => check::check(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => generate::completions(shell),

@@ -1,4 +1,4 @@
-//! Where a profile goes: checked before the recording begins, written whole or not at all.
+//! Where a profile or a report goes: checked before the recording begins, written whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -186,7 +186,7 @@ fn rescue(write: &Write, path: &Path, error: anyhow::Error) -> anyhow::Error {
         });
     match kept {
         Ok(kept) => error.context(format!(
-            "{} was left as it was; the profile is in {}",
+            "{} was left as it was; what was to be in it is in {}",
             path.display(),
             kept.display()
         )),

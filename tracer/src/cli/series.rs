@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output::terminal_width;
 use super::read::read;
 use super::report::show;
-use crate::export::ReadError;
+use crate::export::{Contents, ReadError};
 use crate::profile::{Filter, Profile};
 use crate::report::{SeriesBuilder, SeriesOptions};
 
@@ -20,31 +20,11 @@ const EXTENSIONS: [&str; 4] = [".pb.gz", ".pb", ".pprof", ".json"];
 /// Reads the profiles of a folder and shows how they follow each other.
 pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
     let paths = profiles_in(&args.directory)?;
-    let (mut builder, mut times, mut in_order) = (new_builder(args), Vec::new(), true);
-    let mut kept = Vec::with_capacity(paths.len());
-    for path in paths {
-        let Some(profile) = read_profile(&path)? else {
-            continue;
-        };
-        let time = profile.metadata.time_nanos;
-        in_order &= times.last().is_none_or(|&last| last <= time);
-        times.push(time);
-        if in_order {
-            push(&mut builder, &path, &profile)?;
-        }
-        kept.push(path);
-    }
-    if !in_order {
-        // Names do not tell the order: read again, one by one, so as not to hold them all.
-        let mut by_time: Vec<_> = times.into_iter().zip(kept).collect();
-        by_time.sort();
-        builder = new_builder(args);
-        for (_, path) in &by_time {
-            if let Some(profile) = read_profile(path)? {
-                push(&mut builder, path, &profile)?;
-            }
-        }
-    }
+    let builder = in_order_of_time(
+        paths,
+        || new_builder(args),
+        |builder, path, contents| push(builder, path, &contents.profile),
+    )?;
     if builder.len() < 2 {
         let (directory, found) = (args.directory.display(), builder.len());
         bail!("{directory} holds {found} profile(s): a series takes two or more");
@@ -56,6 +36,41 @@ pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+/// Reads profiles, mostly in the order of their names, and hands them over in that of their times,
+/// one by one so as not to hold them all.
+pub(super) fn in_order_of_time<B>(
+    paths: Vec<PathBuf>,
+    new: impl Fn() -> B,
+    push: impl Fn(&mut B, &Path, Contents) -> anyhow::Result<()>,
+) -> anyhow::Result<B> {
+    let (mut builder, mut times, mut in_order) = (new(), Vec::new(), true);
+    let mut kept = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some(contents) = read_profile(&path)? else {
+            continue;
+        };
+        let time = contents.profile.metadata.time_nanos;
+        in_order &= times.last().is_none_or(|&last| last <= time);
+        times.push(time);
+        if in_order {
+            push(&mut builder, &path, contents)?;
+        }
+        kept.push(path);
+    }
+    if !in_order {
+        // Names do not tell the order: read again.
+        let mut by_time: Vec<_> = times.into_iter().zip(kept).collect();
+        by_time.sort();
+        builder = new();
+        for (_, path) in &by_time {
+            if let Some(contents) = read_profile(path)? {
+                push(&mut builder, path, contents)?;
+            }
+        }
+    }
+    Ok(builder)
 }
 
 fn new_builder(args: &SeriesArgs) -> SeriesBuilder {
@@ -78,7 +93,7 @@ fn push(builder: &mut SeriesBuilder, path: &Path, profile: &Profile) -> anyhow::
 }
 
 /// The files whose names are those of profiles, by name.
-fn profiles_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn profiles_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let list = || {
         let mut paths = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -97,9 +112,9 @@ fn profiles_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// A profile; `None` for JSON of something else, which may well lie beside profiles.
-fn read_profile(path: &Path) -> anyhow::Result<Option<Profile>> {
+fn read_profile(path: &Path) -> anyhow::Result<Option<Contents>> {
     match read(path) {
-        Ok(contents) => Ok(Some(contents.profile)),
+        Ok(contents) => Ok(Some(contents)),
         Err(error) => match error.downcast_ref::<ReadError>() {
             Some(ReadError::NotAProfile) if path.extension().is_some_and(|e| e == "json") => {
                 Ok(None)

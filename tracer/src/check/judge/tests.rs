@@ -103,7 +103,7 @@ fn nothing_found_takes_enough_to_look_at() -> Checked<()> {
         (fine.outcome, fine.reasons),
         (Outcome::NothingFound, vec![])
     );
-    for (seconds, reason) in [(1, "it takes"), (5, "it takes")] {
+    for (seconds, reason) in [(1, "one profile"), (5, "it takes 8 steps")] {
         let short = judged(&recorded(seconds, leaking)?, "")?;
         assert_eq!(short.outcome, Outcome::Inconclusive, "{seconds}");
         assert!(short.reasons[0].contains(reason), "{:?}", short.reasons);

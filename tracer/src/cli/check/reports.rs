@@ -1,0 +1,165 @@
+//! Where the reports of a check go: prepared before anything is recorded, written when it is judged.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use super::super::output::Output;
+use super::args::{ReportArg, ReportArgs};
+use crate::check::report::{self, Form};
+use crate::check::suppressions::{frames, write as suppression};
+use crate::check::{Finding, Judgement, Outcome, RuleId};
+use crate::checkout::Checkout;
+use crate::export::Format;
+use crate::profile::{Profile, Sample, ValueKind};
+
+/// The reports and files that were asked for.
+pub(super) struct Reports {
+    reports: Vec<(Form, Output)>,
+    summary: Option<PathBuf>,
+    baseline: Option<Output>,
+    suppressions: Option<Output>,
+    blame: bool,
+}
+
+impl Reports {
+    /// Checks and reserves all places.
+    pub(super) fn prepare(args: &ReportArgs) -> anyhow::Result<Self> {
+        let text = ReportArg {
+            form: Form::Text,
+            file: "-".into(),
+        };
+        let asked = match args.reports.as_slice() {
+            [] => std::slice::from_ref(&text),
+            asked => asked,
+        };
+        // Text and annotations are lines among lines, the others whole documents.
+        let to_stdout = asked.iter().filter(|report| report.file == Path::new("-"));
+        let lines = |form| matches!(form, Form::Text | Form::Github);
+        let (with_lines, documents): (Vec<_>, Vec<_>) =
+            to_stdout.partition(|report| lines(report.form));
+        ensure!(
+            documents.is_empty() || (documents.len() == 1 && with_lines.is_empty()),
+            "only one report can go to standard output if it is a document: name files, as in \
+             --report junit=FILE"
+        );
+        let place = |path: &Path, format| Output::prepare(path, format, ValueKind::default());
+        let summary = match args.step_summary {
+            false => None,
+            true => Some(PathBuf::from(env::var_os("GITHUB_STEP_SUMMARY").context(
+                "--step-summary is for GitHub's runner: GITHUB_STEP_SUMMARY names no file",
+            )?)),
+        };
+        Ok(Self {
+            reports: asked
+                .iter()
+                .map(|one| Ok((one.form, place(&one.file, Format::Text)?)))
+                .collect::<anyhow::Result<_>>()?,
+            summary,
+            baseline: match &args.write_baseline {
+                Some(file) => Some(place(file, Format::Pprof)?),
+                None => None,
+            },
+            suppressions: match &args.write_suppressions {
+                Some(file) => Some(place(file, Format::Text)?),
+                None => None,
+            },
+            blame: args.blame,
+        })
+    }
+
+    /// Writes all of them. The judgement learns where its frames are in the checkout.
+    pub(super) fn write(self, judgement: &mut Judgement, profile: &Profile) -> anyhow::Result<()> {
+        locate(judgement, self.blame);
+        if let Some(output) = self.suppressions {
+            let text = suppressions(judgement, profile);
+            output.write_with(&|out| out.write_all(text.as_bytes()))?;
+        }
+        if let Some(output) = self.baseline {
+            if judgement.outcome == Outcome::Inconclusive {
+                judgement
+                    .notes
+                    .push("no baseline was written: this recording is inconclusive".to_owned());
+            } else {
+                output.write(profile)?;
+            }
+        }
+        if let Some(path) = self.summary {
+            let append = || {
+                let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+                report::write(Form::Markdown, judgement, &mut file)?;
+                file.flush()
+            };
+            append().with_context(|| format!("the summary {} failed", path.display()))?;
+        }
+        for (form, output) in self.reports {
+            output.write_with(&|out| report::write(form, judgement, out))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says of each frame where it is in the checkout, and of each place who touched it last.
+fn locate(judgement: &mut Judgement, blame: bool) {
+    let checkout = env::current_dir()
+        .ok()
+        .and_then(|folder| Checkout::around(&folder));
+    let Some(checkout) = checkout else {
+        if blame {
+            let note = "nobody can be named for a line: this is no git checkout";
+            judgement.notes.push(note.to_owned());
+        }
+        return;
+    };
+    let mut notes = Vec::new();
+    for finding in judgement.all_mut() {
+        let stack = finding.stack.iter_mut();
+        for frame in stack.flat_map(|stack| &mut stack.frames) {
+            frame.path = checkout.locate(&frame.file);
+        }
+        if blame && let Err(error) = blame_for(finding, &checkout) {
+            notes.push(error.to_string());
+        }
+    }
+    notes.dedup();
+    judgement.notes.extend(notes);
+}
+
+fn blame_for(
+    finding: &mut Finding,
+    checkout: &Checkout,
+) -> Result<(), crate::checkout::BlameError> {
+    let place = finding.place();
+    let path = place.and_then(|frame| Some((frame.path.clone()?, frame.line)));
+    if let Some((path, line @ 1..)) = path {
+        finding.blame = checkout.blame(&path, line)?;
+    }
+    Ok(())
+}
+
+/// Suppressions of the stacks that were found, in the order of the findings.
+fn suppressions(judgement: &Judgement, profile: &Profile) -> String {
+    let mut text = String::from("# Written by tracer check. Delete what is not meant to stay.\n");
+    let fingerprints = profile.fingerprints();
+    let by_stack = |finding: &&Finding| matches!(finding.rule(), RuleId::Leak | RuleId::Baseline);
+    let stacks = judgement.findings.iter().filter(by_stack);
+    let stacks = stacks.filter_map(|finding| finding.stack.as_ref());
+    let mut written = Vec::new();
+    for stack in stacks.filter(|stack| !stack.only_largest) {
+        let at = fingerprints
+            .iter()
+            .position(|one| Some(*one) == stack.fingerprint);
+        let sample: Option<&Sample> = at.and_then(|index| profile.samples.get(index));
+        if let Some(one) = sample.and_then(|sample| suppression(&frames(profile, sample)))
+            && !written.contains(&one)
+        {
+            text.push('\n');
+            text.push_str(&one);
+            written.push(one);
+        }
+    }
+    text
+}
