@@ -2,6 +2,7 @@
 //! `tests::trial` for what happens where those are missing.
 
 mod bad_input;
+mod check;
 mod compare;
 mod files;
 mod gallery;
@@ -39,6 +40,7 @@ fn main() {
         kill::trials(),
         viewers::trials(),
         compare::trials(),
+        check::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

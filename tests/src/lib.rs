@@ -9,6 +9,7 @@ pub mod gallery;
 pub mod http;
 pub mod ledger;
 pub mod memory;
+pub mod npm;
 pub mod process;
 pub mod profile;
 pub mod rung;
