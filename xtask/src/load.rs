@@ -22,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) answered: usize,
     /// Half of the answers took less.
     pub(crate) median_latency: Duration,
+    /// One in a hundred answers took longer.
+    pub(crate) p99_latency: Duration,
 }
 
 /// Asks for `path` at `rate` requests per second until `length` has passed; any answer but 200 is
@@ -43,11 +45,15 @@ pub(crate) fn run(address: &str, path: &str, rate: u32, length: Duration) -> Res
     latencies.sort_unstable();
     Ok(Outcome {
         answered: latencies.len(),
-        median_latency: latencies
-            .get(latencies.len() / 2)
-            .copied()
-            .unwrap_or_default(),
+        median_latency: percentile(&latencies, 50),
+        p99_latency: percentile(&latencies, 99),
     })
+}
+
+/// So many percent of the sorted latencies are below it.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let position = sorted.len() * percent / 100;
+    sorted.get(position).copied().unwrap_or_default()
 }
 
 /// A connection that one request follows another on.
@@ -127,6 +133,14 @@ mod tests {
             Ok(())
         });
         Ok(address)
+    }
+
+    #[test]
+    fn percentiles_of_a_hundred_latencies() {
+        let latencies: Vec<_> = (0..100).map(Duration::from_micros).collect();
+        assert_eq!(percentile(&latencies, 50), Duration::from_micros(50));
+        assert_eq!(percentile(&latencies, 99), Duration::from_micros(99));
+        assert_eq!(percentile(&[], 99), Duration::ZERO);
     }
 
     #[test]

@@ -33,6 +33,10 @@ const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 /// `r0 = 0; exit`.
 const EMPTY_PROGRAM: [u64; 2] = [0xb7, 0x95];
 
+/// Names of the tracer's programs that these take the place of.
+const SESSION: &str = "alloc_session";
+const FREE: &str = "free_entry";
+
 /// Functions whose return the tracer needs as well: those that return a block.
 const RETURN_PROBED: [&str; 9] = [
     "malloc",
@@ -49,6 +53,8 @@ const RETURN_PROBED: [&str; 9] = [
 /// Attached empty programs; detached when dropped.
 pub(super) struct Floor {
     _links: Vec<OwnedFd>,
+    /// Held to be asked about, see `bpf_objects`.
+    _programs: Vec<OwnedFd>,
 }
 
 /// Which instructions to probe in which file.
@@ -67,8 +73,7 @@ impl Floor {
         let tracer = Side::Tracer.attach(bench, pid)?;
         let places = Places::of(&Breakpoints::read(pid)?)?;
         tracer.detach()?;
-        let links = places.attach(pid).context("cannot attach empty programs")?;
-        Ok(Self { _links: links })
+        places.attach(pid).context("cannot attach empty programs")
     }
 }
 
@@ -89,14 +94,20 @@ impl Places {
         })
     }
 
-    fn attach(&self, pid: u32) -> io::Result<Vec<OwnedFd>> {
-        let plain = load(BPF_TRACE_UPROBE_MULTI)?;
+    fn attach(&self, pid: u32) -> io::Result<Floor> {
+        let plain = load(FREE, BPF_TRACE_UPROBE_MULTI)?;
         let mut links = vec![self.link(&plain, BPF_TRACE_UPROBE_MULTI, &self.entries, 0, pid)?];
         // Sessions came with kernel 6.13; before that a link each for entry and return.
-        match load(BPF_TRACE_UPROBE_SESSION).and_then(|session| {
-            self.link(&session, BPF_TRACE_UPROBE_SESSION, &self.sessions, 0, pid)
+        let mut programs = Vec::new();
+        match load(SESSION, BPF_TRACE_UPROBE_SESSION).and_then(|session| {
+            let offsets = &self.sessions;
+            let link = self.link(&session, BPF_TRACE_UPROBE_SESSION, offsets, 0, pid)?;
+            Ok((session, link))
         }) {
-            Ok(link) => links.push(link),
+            Ok((session, link)) => {
+                programs.push(session);
+                links.push(link);
+            }
             Err(_) => {
                 for flags in [0, BPF_F_UPROBE_MULTI_RETURN] {
                     let offsets = &self.sessions;
@@ -104,7 +115,11 @@ impl Places {
                 }
             }
         }
-        Ok(links)
+        programs.push(plain);
+        Ok(Floor {
+            _links: links,
+            _programs: programs,
+        })
     }
 
     fn link(
@@ -185,8 +200,11 @@ struct LinkCreate {
     padding: u32,
 }
 
-fn load(expected_attach_type: u32) -> io::Result<OwnedFd> {
+fn load(name: &str, expected_attach_type: u32) -> io::Result<OwnedFd> {
+    let mut kernel_name = [0; 16];
+    kernel_name[..name.len()].copy_from_slice(name.as_bytes());
     let attributes = ProgramLoad {
+        name: kernel_name,
         kind: BPF_PROG_TYPE_KPROBE,
         instruction_count: 2,
         instructions: EMPTY_PROGRAM.as_ptr() as u64,

@@ -3,12 +3,19 @@
 //!
 //! Never fails on a time, only when something could not be measured.
 
+mod attaching;
+mod bpf_objects;
 mod breakpoints;
+mod detaching;
 mod floor;
+mod live_table;
 mod pair;
 mod requests;
+mod run_time;
 mod side;
+mod subject;
 mod table;
+mod threads;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,6 +23,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use clap::ValueEnum as _;
 use serde::Serialize;
 
 use self::table::Table;
@@ -29,6 +37,42 @@ pub(crate) struct Options {
     /// Rounds per table; each measures every side once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure this alone; may be given several times
+    #[arg(long, value_enum)]
+    part: Vec<Part>,
+}
+
+/// A table of the bench.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A malloc+free pair, by frames above the caller
+    Pairs,
+    /// A pair in two threads at the same time
+    Threads,
+    /// Run time of the eBPF programs themselves
+    RunTime,
+    /// A pair before, during and after tracing
+    Detaching,
+    /// counter-service under load
+    Requests,
+    /// Attaching to counter-service
+    Attaching,
+    /// Kernel memory with 10 million live allocations
+    LiveTable,
+}
+
+impl Part {
+    fn measure(self, bench: &Bench<'_>) -> Result<Table> {
+        match self {
+            Self::Pairs => pair::measure(bench),
+            Self::Threads => threads::measure(bench),
+            Self::RunTime => run_time::measure(bench),
+            Self::Detaching => detaching::measure(bench),
+            Self::Requests => requests::measure(bench),
+            Self::Attaching => attaching::measure(bench),
+            Self::LiveTable => live_table::measure(bench),
+        }
+    }
 }
 
 /// What the measurements share.
@@ -40,14 +84,25 @@ struct Bench<'a> {
     rounds: u32,
 }
 
+impl Bench<'_> {
+    /// Does it once a round.
+    fn rounds(&self, mut once: impl FnMut() -> Result<()>) -> Result<()> {
+        for round in 1..=self.rounds {
+            eprintln!("    round {round} of {}", self.rounds);
+            once()?;
+        }
+        Ok(())
+    }
+}
+
 /// All of `target/bench/results.json`.
 #[derive(Serialize)]
-struct Results<'a> {
+struct Results {
     kernel: String,
     processor: String,
     processors: usize,
     rounds: u32,
-    tables: &'a [Table],
+    tables: Vec<Table>,
 }
 
 /// Measures everything, prints the tables and writes them as JSON.
@@ -64,23 +119,27 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         rounds: options.rounds,
     };
 
-    step("measuring malloc+free pairs");
-    let pairs = pair::measure(&bench)?;
-    println!("{}", pairs.render());
-    step("measuring counter-service under load");
-    let requests = requests::measure(&bench)?;
-    println!("{}", requests.render());
-
-    let results = Results {
+    let mut results = Results {
         kernel: rustix::system::uname().release().to_string_lossy().into(),
         processor: processor(),
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         rounds: bench.rounds,
-        tables: &[pairs, requests],
+        tables: Vec::new(),
     };
     let path = bench.folder.join("results.json");
-    fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    for part in Part::value_variants() {
+        if !options.part.is_empty() && !options.part.contains(part) {
+            continue;
+        }
+        let name = part.to_possible_value().unwrap_or_default();
+        step(&format!("measuring {}", name.get_name()));
+        let table = part.measure(&bench)?;
+        println!("{}", table.render());
+        // After each, so that a failure costs no more than its own table.
+        results.tables.push(table);
+        fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     println!("{}", path.display());
     Ok(())
 }

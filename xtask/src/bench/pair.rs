@@ -1,117 +1,106 @@
-//! The cost of one malloc+free pair, by `xtask/bench/pair.c`.
+//! `xtask/bench/pair.c` at work, and the cost of one malloc+free pair by the depth of the stack.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::Write as _;
-use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::ChildStdin;
-use std::process::ChildStdout;
-use std::process::Command;
-use std::process::Stdio;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
 
 use super::Bench;
 use super::side::Side;
+use super::subject;
+use super::subject::FRAME_POINTERS;
+use super::subject::NO_FRAME_POINTERS;
+use super::subject::Subject;
 use super::table::Table;
-use crate::workspace::run;
 
-const FRAMES: [u32; 3] = [5, 20, 60];
-const MILLISECONDS: u32 = 500;
-/// With frame pointers every frame is walked; without, like most of what people run.
+/// The depth that other tables measure at.
+pub(super) const USUAL_FRAMES: u32 = 20;
+/// Length of a measurement.
+pub(super) const MILLISECONDS: u32 = 500;
+
+const FRAMES: [u32; 3] = [5, USUAL_FRAMES, 60];
 const KINDS: [(&str, &str); 2] = [
-    ("frame pointers", "-fno-omit-frame-pointer"),
-    ("none", "-fomit-frame-pointer"),
+    ("frame pointers", FRAME_POINTERS),
+    ("none", NO_FRAME_POINTERS),
 ];
 const SIDES: [Side; 4] = [Side::Untraced, Side::Floor, Side::Tracer, Side::Peer];
 
-/// Every side in every round, at each depth of the stack.
+/// Every side in every round, at each depth.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let mut binaries = Vec::new();
     for (kind, flag) in KINDS {
         binaries.push((kind, build(bench, flag)?));
     }
     let mut table = Table::new("A malloc+free pair, by frames above the caller");
-    for round in 1..=bench.rounds {
-        eprintln!("    round {round} of {}", bench.rounds);
+    bench.rounds(|| {
         for (kind, binary) in &binaries {
             for side in SIDES {
-                let mut program = Program::start(binary)?;
+                let mut pairs = Pairs::start(binary)?;
                 let attached = side
-                    .attach(bench, program.child.id())
+                    .attach(bench, pairs.pid())
                     .with_context(|| format!("the side {}", side.name()))?;
-                // Page faults and cold caches of the first calls are nobody's cost.
-                program.time_pair(FRAMES[0], MILLISECONDS / 5)?;
+                pairs.warm_up()?;
                 for frames in FRAMES {
-                    let nanoseconds = program.time_pair(frames, MILLISECONDS)?;
-                    let row = format!("{frames} frames, {kind}");
-                    table.record(&row, "ns", side, nanoseconds);
+                    let nanoseconds = pairs.time(1, frames)?;
+                    table.record(&row(frames, kind), "ns", side.name(), nanoseconds);
                 }
                 attached.detach()?;
+            }
+        }
+        Ok(())
+    })?;
+    for (kind, _) in KINDS {
+        for frames in FRAMES {
+            let goal = frames == USUAL_FRAMES && kind == KINDS[0].0;
+            let row = row(frames, kind);
+            for (other, most) in [(Side::Floor, 1.5), (Side::Peer, 0.2)] {
+                table.added_ratio(
+                    &format!("{row}: added by tracer / by {}", other.name()),
+                    (&row, Side::Tracer.name()),
+                    (&row, other.name()),
+                    goal.then_some(most),
+                );
             }
         }
     }
     Ok(table)
 }
 
-fn build(bench: &Bench<'_>, flag: &str) -> Result<PathBuf> {
-    let binary = bench.folder.join(format!("pair{flag}"));
-    run(bench
-        .workspace
-        .command("cc")
-        .args(["-O2", "-g", flag, "xtask/bench/pair.c"])
-        .arg("-o")
-        .arg(&binary))?;
-    Ok(binary)
+/// Builds the program.
+pub(super) fn build(bench: &Bench<'_>, flag: &str) -> Result<PathBuf> {
+    subject::build(bench, "pair", flag)
 }
 
-/// The running program; killed when dropped.
-struct Program {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+fn row(frames: u32, kind: &str) -> String {
+    format!("{frames} frames, {kind}")
 }
 
-impl Program {
-    fn start(binary: &Path) -> Result<Self> {
-        let mut child = Command::new(binary)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let input = child.stdin.take().context("no standard input")?;
-        let output = child.stdout.take().context("no standard output")?;
-        let mut program = Self {
-            child,
-            input,
-            output: BufReader::new(output),
-        };
-        // An answer proves that it is past its loader, with the C library mapped.
-        program.time_pair(1, 1)?;
-        Ok(program)
+/// The running program.
+pub(super) struct Pairs(Subject);
+
+impl Pairs {
+    pub(super) fn start(binary: &std::path::Path) -> Result<Self> {
+        Subject::start(binary, "1 1 1").map(Self)
     }
 
-    /// Nanoseconds per pair, measured for that many milliseconds.
-    fn time_pair(&mut self, frames: u32, milliseconds: u32) -> Result<f64> {
-        writeln!(self.input, "{frames} {milliseconds}").context("pair has ended")?;
-        let mut answer = String::new();
-        if self.output.read_line(&mut answer)? == 0 {
-            bail!("pair has ended");
-        }
+    pub(super) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// The first calls under a tracer are slow: memory is touched for the first time.
+    pub(super) fn warm_up(&mut self) -> Result<()> {
+        self.ask(1, USUAL_FRAMES, MILLISECONDS / 5).map(drop)
+    }
+
+    /// Nanoseconds a pair in each of so many threads at the same time.
+    pub(super) fn time(&mut self, threads: u32, frames: u32) -> Result<f64> {
+        self.ask(threads, frames, MILLISECONDS)
+    }
+
+    fn ask(&mut self, threads: u32, frames: u32, milliseconds: u32) -> Result<f64> {
+        let answer = self.0.ask(&format!("{threads} {frames} {milliseconds}"))?;
         answer
-            .trim()
             .parse()
             .with_context(|| format!("pair answered {answer:?}"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -15,24 +15,30 @@ use crate::workspace::output;
 
 const RATE: u32 = 2_000;
 const LENGTH: Duration = Duration::from_secs(3);
+const SATURATION: &str = "saturation";
 const SIDES: [Side; 3] = [Side::Untraced, Side::Tracer, Side::Peer];
 
 /// Every side in every round, on a fresh service each time.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let mut table = Table::new("counter-service, GET /count over loopback");
-    for round in 1..=bench.rounds {
-        eprintln!("    round {round} of {}", bench.rounds);
+    bench.rounds(|| {
         for side in SIDES {
             let service = Service::start(&bench.binaries.counter_service)?;
             let attached = side
                 .attach(bench, service.pid())
                 .with_context(|| format!("the side {}", side.name()))?;
             measure_service(bench, &service, |quantity, unit, value| {
-                table.record(quantity, unit, side, value);
+                table.record(quantity, unit, side.name(), value);
             })?;
             attached.detach()?;
             service.stop()?;
         }
+        Ok(())
+    })?;
+    for side in [Side::Tracer, Side::Peer] {
+        let untraced = (SATURATION, Side::Untraced.name());
+        let name = format!("requests per second kept, {}", side.name());
+        table.ratio(&name, (SATURATION, side.name()), untraced, None);
     }
     Ok(table)
 }
@@ -57,7 +63,12 @@ fn measure_service(
         "us",
         microseconds(outcome.median_latency),
     );
-    record("saturation", "requests/s", saturate(bench, service)?);
+    record(
+        "99th percentile of the latency at 2,000 a second",
+        "us",
+        microseconds(outcome.p99_latency),
+    );
+    record(SATURATION, "requests/s", saturate(bench, service)?);
     #[expect(clippy::cast_precision_loss, reason = "megabytes, two digits shown")]
     let megabytes = service::resident_bytes(service.pid())? as f64 / 1e6;
     record("resident after the load", "MB", megabytes);

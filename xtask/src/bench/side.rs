@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use rustix::process::Signal;
-use serde::Serialize;
 
 use super::Bench;
+use super::bpf_objects;
 use super::breakpoints::Breakpoints;
 use super::floor::Floor;
 use crate::service::interrupt;
@@ -27,8 +27,7 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Who traces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy)]
 pub(super) enum Side {
     /// Nobody.
     Untraced,
@@ -57,11 +56,8 @@ impl Side {
             Self::Untraced => Ok(Attached::Nothing),
             Self::Floor => Ok(Attached::Floor(Floor::attach(bench, pid)?)),
             Self::Tracer => {
-                let mut tracer = Command::new(&bench.binaries.tracer);
-                tracer
-                    .args(["attach", "--pid", &pid.to_string(), "-o"])
-                    .arg(bench.folder.join("tracer.pb.gz"));
-                Tracing::start(tracer, pid, &bench.folder.join("tracer.log"))
+                let output = bench.folder.join("tracer.pb.gz").display().to_string();
+                Tracing::tracer(bench, pid, &["--output", &output]).map(Attached::Process)
             }
             Self::Peer => {
                 let library = Breakpoints::library(pid)?;
@@ -75,6 +71,7 @@ impl Side {
                     // The default of 4,096 live blocks is too few even for a small service.
                     .env("BPFTRACE_MAP_KEYS_MAX", "100000");
                 Tracing::start(bpftrace, pid, &bench.folder.join("bpftrace.log"))
+                    .map(Attached::Process)
             }
         }
     }
@@ -93,7 +90,15 @@ impl Attached {
     pub(super) fn detach(self) -> Result<()> {
         match self {
             Self::Nothing | Self::Floor(_) => Ok(()),
-            Self::Process(tracing) => tracing.stop(),
+            Self::Process(tracing) => tracing.stop().map(drop),
+        }
+    }
+
+    /// The process that traces, if it is another.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Nothing | Self::Floor(_) => None,
+            Self::Process(tracing) => Some(tracing.pid()),
         }
     }
 }
@@ -106,7 +111,18 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    fn start(mut command: Command, pid: u32, log: &Path) -> Result<Attached> {
+    /// `tracer attach` with these arguments, its probes in place and its own measurements done.
+    pub(super) fn tracer(bench: &Bench<'_>, pid: u32, arguments: &[&str]) -> Result<Self> {
+        let mut tracer = Command::new(&bench.binaries.tracer);
+        tracer
+            .args(["attach", "--pid", &pid.to_string()])
+            .args(arguments);
+        let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
+        bpf_objects::wait_for_one_set(tracing.pid())?;
+        Ok(tracing)
+    }
+
+    fn start(mut command: Command, pid: u32, log: &Path) -> Result<Self> {
         let output =
             File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
         let child = command
@@ -121,7 +137,12 @@ impl Tracing {
             log: log.to_owned(),
         };
         tracing.wait_for_probes(pid)?;
-        Ok(Attached::Process(tracing))
+        Ok(tracing)
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Probes are seen where they are: in the traced process's memory. No tracer's output is
@@ -145,13 +166,14 @@ impl Tracing {
         Ok(())
     }
 
-    fn stop(mut self) -> Result<()> {
+    /// Ends it, and returns what it said.
+    pub(super) fn stop(mut self) -> Result<String> {
         let status = interrupt(&mut self.child, Signal::INT)?;
         // 3: the tracer itself judged its profile inconclusive, which is no fault of measuring.
         if !matches!(status.code(), Some(0 | 3)) {
             bail!("{} failed ({status}):\n{}", self.name, self.output());
         }
-        Ok(())
+        Ok(self.output())
     }
 
     fn output(&self) -> String {

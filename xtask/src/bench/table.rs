@@ -1,4 +1,5 @@
-//! A table of measurements: a row per quantity, a column per side, a value per round.
+//! A table of measurements: a row per quantity, a column per side, a value per round; and the ratios
+//! that follow from it, beside what they are to be.
 
 use serde::Serialize;
 
@@ -9,6 +10,8 @@ use super::side::Side;
 pub(super) struct Table {
     title: String,
     rows: Vec<Row>,
+    results: Vec<Finding>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -20,21 +23,35 @@ struct Row {
 
 #[derive(Serialize)]
 struct Cell {
-    side: Side,
+    column: &'static str,
     median: f64,
     rounds: Vec<f64>,
 }
+
+/// A figure that follows from medians.
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    value: f64,
+    /// What it is to be at most.
+    at_most: Option<f64>,
+}
+
+/// A row's quantity and a column.
+pub(super) type Place<'a> = (&'a str, &'a str);
 
 impl Table {
     pub(super) fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
             rows: Vec::new(),
+            results: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
     /// Adds one round's value.
-    pub(super) fn record(&mut self, quantity: &str, unit: &str, side: Side, value: f64) {
+    pub(super) fn record(&mut self, quantity: &str, unit: &str, column: &'static str, value: f64) {
         let row = entry(
             &mut self.rows,
             |row| row.quantity == quantity,
@@ -46,9 +63,9 @@ impl Table {
         );
         let cell = entry(
             &mut row.cells,
-            |cell| cell.side == side,
+            |cell| cell.column == column,
             || Cell {
-                side,
+                column,
                 median: 0.0,
                 rounds: Vec::new(),
             },
@@ -57,19 +74,60 @@ impl Table {
         cell.median = median(&cell.rounds);
     }
 
-    /// The medians as text; for every traced side also what it adds to the untraced one.
+    /// Says how two medians stand to each other, and what the ratio is to be at most.
+    pub(super) fn ratio(&mut self, name: &str, of: Place<'_>, to: Place<'_>, at_most: Option<f64>) {
+        let value = self.median(of) / self.median(to);
+        self.conclude(name, value, at_most);
+    }
+
+    /// As [`Self::ratio`], of what the columns add to the untraced one of the same row.
+    pub(super) fn added_ratio(
+        &mut self,
+        name: &str,
+        of: Place<'_>,
+        to: Place<'_>,
+        at_most: Option<f64>,
+    ) {
+        let added =
+            |place: Place<'_>| self.median(place) - self.median((place.0, Side::Untraced.name()));
+        let value = added(of) / added(to);
+        self.conclude(name, value, at_most);
+    }
+
+    /// Says what a median is to be at most.
+    pub(super) fn limit(&mut self, name: &str, of: Place<'_>, at_most: f64) {
+        let value = self.median(of);
+        self.conclude(name, value, Some(at_most));
+    }
+
+    /// Adds a line below the table.
+    pub(super) fn note(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
+    }
+
+    fn conclude(&mut self, name: &str, value: f64, at_most: Option<f64>) {
+        self.results.push(Finding {
+            name: name.to_owned(),
+            value,
+            at_most,
+        });
+    }
+
+    /// Not a number where nothing was recorded.
+    fn median(&self, (quantity, column): Place<'_>) -> f64 {
+        let row = self.rows.iter().find(|row| row.quantity == quantity);
+        row.and_then(|row| row.cell(column)).unwrap_or(f64::NAN)
+    }
+
+    /// The medians as text, with what a column adds to the untraced one, and what follows.
     pub(super) fn render(&self) -> String {
         let mut lines = vec![self.title.clone()];
         for row in &self.rows {
             lines.push(format!("  {} ({})", row.quantity, row.unit));
-            let untraced = row
-                .cells
-                .iter()
-                .find(|cell| cell.side == Side::Untraced)
-                .map(|cell| cell.median);
+            let untraced = row.cell(Side::Untraced.name());
             for cell in &row.cells {
-                let mut line = format!("    {:<10}{:>12}", cell.side.name(), number(cell.median));
-                if cell.side != Side::Untraced
+                let mut line = format!("    {:<20}{:>12}", cell.column, number(cell.median));
+                if cell.column != Side::Untraced.name()
                     && let Some(untraced) = untraced
                 {
                     let added = cell.median - untraced;
@@ -81,7 +139,22 @@ impl Table {
                 lines.push(line);
             }
         }
+        for result in &self.results {
+            let mut line = format!("  = {}: {}", result.name, number(result.value));
+            if let Some(at_most) = result.at_most {
+                line.push_str(&format!(" (to be at most {at_most})"));
+            }
+            lines.push(line);
+        }
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
         lines.join("\n") + "\n"
+    }
+}
+
+impl Row {
+    fn cell(&self, column: &str) -> Option<f64> {
+        let cell = self.cells.iter().find(|cell| cell.column == column);
+        cell.map(|cell| cell.median)
     }
 }
 
@@ -130,16 +203,37 @@ mod tests {
     }
 
     #[test]
-    fn a_table_shows_both_sides_and_the_difference() {
+    fn a_table_shows_both_sides_the_difference_and_the_ratios() {
         let mut table = Table::new("cost");
-        for (untraced, traced) in [(10.0, 100.0), (20.0, 1020.0), (30.0, 5000.0)] {
-            table.record("one pair", "ns", Side::Untraced, untraced);
-            table.record("one pair", "ns", Side::Tracer, traced);
+        for (untraced, floor, traced) in [
+            (10.0, 510.0, 100.0),
+            (20.0, 520.0, 1020.0),
+            (30.0, 530.0, 5000.0),
+        ] {
+            table.record("one pair", "ns", "untraced", untraced);
+            table.record("one pair", "ns", "floor", floor);
+            table.record("one pair", "ns", "tracer", traced);
         }
+        let (tracer, floor) = (("one pair", "tracer"), ("one pair", "floor"));
+        table.added_ratio("added", tracer, floor, Some(1.5));
+        table.ratio("whole", tracer, ("one pair", "untraced"), None);
+        table.limit("floor", floor, 600.0);
+        table.note("a note");
         assert_eq!(
             table.render(),
-            "cost\n  one pair (ns)\n    untraced          20.0\n    \
-             tracer            1020       +1000    51.00x\n"
+            "cost\n  one pair (ns)\n    untraced                    20.0\n    \
+             floor                        520        +500    26.00x\n    \
+             tracer                      1020       +1000    51.00x\n  \
+             = added: 2.00 (to be at most 1.5)\n  \
+             = whole: 51.0\n  = floor: 520 (to be at most 600)\n  a note\n"
         );
+    }
+
+    #[test]
+    fn a_ratio_of_what_was_not_measured_is_no_number() {
+        let mut table = Table::new("cost");
+        table.record("one pair", "ns", "tracer", 1.0);
+        table.ratio("none", ("one pair", "tracer"), ("one pair", "floor"), None);
+        assert!(table.render().contains("= none: NaN"));
     }
 }
