@@ -56,7 +56,8 @@ fn record(table: &mut Table, side: Side, before: &[RunTime], after: &[RunTime]) 
             continue;
         };
         let runs = program.runs - earlier.runs;
-        if runs == 0 {
+        // Those at exec and exit run for other processes' sake, too.
+        if runs == 0 || program.name.starts_with("process_") {
             continue;
         }
         let time = program.time.saturating_sub(earlier.time);

@@ -34,6 +34,14 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
         }
         Ok(())
     })?;
+    // Where this is not close to 1, others used the CPUs, and the next two say nothing.
+    let untraced = Side::Untraced.name();
+    table.ratio(
+        &format!("{untraced}: {TWO} / {ONE}"),
+        (TWO, untraced),
+        (ONE, untraced),
+        None,
+    );
     for (side, most) in [(Side::Floor, None), (Side::Tracer, Some(1.3))] {
         table.added_ratio(
             &format!("added by {}: {TWO} / {ONE}", side.name()),
