@@ -1,48 +1,54 @@
 //! Whether a process runs as before once it is left alone.
+//!
+//! A machine drifts by more than what is looked for here. So a second process, never traced, is
+//! measured in turn with the first: what changes for both is the machine's doing.
 
 use anyhow::Result;
 
 use super::Bench;
 use super::pair;
 use super::pair::Pairs;
-use super::pair::USUAL_FRAMES;
 use super::side::Side;
 use super::subject::FRAME_POINTERS;
 use super::table::Table;
 
-const ROW: &str = "one pair";
-const AGAIN: &str = "untraced, once more";
-const DETACHED: &str = "detached";
+const TRACED: &str = "the process";
+const OTHER: &str = "another one, never traced";
+const BEFORE: &str = Side::Untraced.name();
+const AFTER: &str = "detached";
+/// Turns of each process, before and after.
+const TURNS: u32 = 5;
 
-/// One process in every round: before, during and after.
+/// A process and its companion in every round: before, during and after.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let binary = pair::build(bench, FRAME_POINTERS)?;
-    let mut table = Table::new("A malloc+free pair before, during and after tracing, same process");
+    let mut table = Table::new("A malloc+free pair before, during and after tracing, 20 frames");
     bench.rounds(|| {
-        let mut pairs = Pairs::start(&binary)?;
-        pairs.warm_up()?;
-        let mut time = |pairs: &mut Pairs, column| {
-            let nanoseconds = pairs.time(1, USUAL_FRAMES)?;
-            table.record(ROW, "ns", column, nanoseconds);
+        let mut traced = Pairs::start(&binary)?;
+        let mut other = Pairs::start(&binary)?;
+        for pairs in [&mut traced, &mut other] {
+            pairs.warm_up()?;
+        }
+        let mut take_turns = |table: &mut Table, traced: &mut Pairs, column| {
+            for _ in 0..TURNS {
+                table.record(TRACED, "ns", column, traced.time_briefly()?);
+                table.record(OTHER, "ns", column, other.time_briefly()?);
+            }
             anyhow::Ok(())
         };
-        time(&mut pairs, Side::Untraced.name())?;
-        // How far two measurements of the same are apart.
-        time(&mut pairs, AGAIN)?;
-        let attached = Side::Tracer.attach(bench, pairs.pid())?;
-        time(&mut pairs, Side::Tracer.name())?;
+        take_turns(&mut table, &mut traced, BEFORE)?;
+        let attached = Side::Tracer.attach(bench, traced.pid())?;
+        table.record(TRACED, "ns", Side::Tracer.name(), traced.time_briefly()?);
         attached.detach()?;
-        time(&mut pairs, DETACHED)?;
-        Ok(())
+        take_turns(&mut table, &mut traced, AFTER)
     })?;
-    for column in [AGAIN, DETACHED] {
-        let untraced = (ROW, Side::Untraced.name());
-        table.ratio(
-            &format!("{column} / untraced"),
-            (ROW, column),
-            untraced,
-            None,
-        );
+    for row in [TRACED, OTHER] {
+        let name = format!("{AFTER} / {BEFORE}, {row}");
+        table.ratio(&name, (row, AFTER), (row, BEFORE), None);
+    }
+    for column in [BEFORE, AFTER] {
+        let name = format!("{column}, {TRACED} / {OTHER}");
+        table.ratio(&name, (TRACED, column), (OTHER, column), None);
     }
     Ok(table)
 }
