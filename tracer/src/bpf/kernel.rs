@@ -233,8 +233,8 @@ impl Kernel {
             unwind: UnwindTables::new(
                 take_array(&mut ebpf, "RULES")?,
                 take_array(&mut ebpf, "RULE_CACHE")?,
-                take(&mut ebpf, "TABLES")?,
-                take(&mut ebpf, "SPACES")?,
+                take_array(&mut ebpf, "TABLES")?,
+                take_array(&mut ebpf, "SPACES")?,
             )?,
             tgid,
             kind,
@@ -388,17 +388,17 @@ impl Kernel {
         self.live.forget(heap);
     }
 
-    /// Loads a module's unwind table; `None` where there is no room for it, or nothing in it.
+    /// Loads modules' unwind tables, each given by its rows and their rules; `None` where there is
+    /// nothing in it, or no room for it.
     ///
     /// # Errors
     ///
     /// The kernel refused.
-    pub fn load_table(
+    pub fn load_tables(
         &mut self,
-        rows: &[Row],
-        rules: &[Rule],
-    ) -> Result<Option<LoadedTable>, BpfError> {
-        self.unwind.load(rows, rules)
+        modules: &[(&[Row], &[Rule])],
+    ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
+        self.unwind.load(modules)
     }
 
     /// Kernel memory of the unwind tables, bytes.
@@ -525,10 +525,10 @@ fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfEr
         .ok_or(BpfError::Missing(name))
 }
 
-/// An array as plain data, to be mapped.
+/// An array as plain data, for what aya has no call for.
 fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
     match ebpf.take_map(name) {
-        Some(Map::Array(data)) => Ok(data),
+        Some(Map::Array(data) | Map::ArrayOfMaps(data)) => Ok(data),
         _ => Err(BpfError::Missing(name)),
     }
 }

@@ -1,11 +1,11 @@
 //! The unwinder's tables: rules, rows and mappings, as the kernel side reads them.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
-use aya::maps::{ArrayOfMaps, MapData};
+use aya::maps::MapData;
 use tracer_common::limits::INNER_MAPPABLE;
 use tracer_common::{
     MAX_RULES, MAX_SPACE_ENTRIES, MAX_TABLES, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, rule_ids,
@@ -13,7 +13,7 @@ use tracer_common::{
 
 use super::BpfError;
 use super::error::map_error;
-use super::sys::create_array;
+use super::sys::{create_array, put_arrays};
 use super::view::View;
 
 /// Bytes that all tables of a session may take: libLLVM's is 7 MB, all of a browser's 60.
@@ -34,8 +34,8 @@ pub(super) struct UnwindTables {
     _arrays: [MapData; 2],
     rules: View<Rule>,
     cache: View<u64>,
-    tables: ArrayOfMaps<MapData, MapData>,
-    spaces: ArrayOfMaps<MapData, MapData>,
+    tables: MapData,
+    spaces: MapData,
     /// The dictionary's numbers.
     numbers: HashMap<Rule, u16>,
     loaded: u32,
@@ -48,8 +48,8 @@ impl UnwindTables {
     pub(super) fn new(
         rules: MapData,
         cache: MapData,
-        tables: ArrayOfMaps<MapData, MapData>,
-        spaces: ArrayOfMaps<MapData, MapData>,
+        tables: MapData,
+        spaces: MapData,
     ) -> Result<Self, BpfError> {
         let mut unwinding = Self {
             rules: View::new("RULES", rules.fd().as_fd(), MAX_RULES as usize)?,
@@ -82,35 +82,40 @@ impl UnwindTables {
         Ok(unwinding)
     }
 
-    /// Loads a module's table; `None` where there is no room for it.
+    /// Loads modules' tables, each given by its rows and their rules; `None` where there is nothing in
+    /// it, or no room for it.
     pub(super) fn load(
         &mut self,
-        rows: &[Row],
-        rules: &[Rule],
-    ) -> Result<Option<LoadedTable>, BpfError> {
-        let bytes = size_of_val(rows);
-        if rows.is_empty()
-            || self.loaded + 1 >= MAX_TABLES
-            || self.table_bytes + bytes > MAX_TABLE_BYTES
-        {
-            return Ok(None);
+        modules: &[(&[Row], &[Rule])],
+    ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
+        let mut arrays = Vec::new();
+        let mut loaded = Vec::new();
+        for &(rows, rules) in modules {
+            let bytes = size_of_val(rows);
+            let is_full =
+                self.loaded + 1 >= MAX_TABLES || self.table_bytes + bytes > MAX_TABLE_BYTES;
+            if rows.is_empty() || is_full {
+                loaded.push(None);
+                continue;
+            }
+            let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
+            let number = |row: &Row| numbers.get(usize::from(row.rule)).copied();
+            let rows = rows.iter().map(|row| Row {
+                rule: number(row).unwrap_or(rule_ids::UNSUPPORTED),
+                ..*row
+            });
+            let array = filled_array("TABLES", rows)?;
+            self.loaded += 1;
+            self.table_bytes += bytes;
+            loaded.push(Some(LoadedTable {
+                number: self.loaded,
+                rows: array.1,
+            }));
+            arrays.push((self.loaded, array.0));
         }
-        let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
-        let rows = rows.iter().map(|row| Row {
-            rule: numbers
-                .get(usize::from(row.rule))
-                .copied()
-                .unwrap_or(rule_ids::UNSUPPORTED),
-            ..*row
-        });
-        let number = self.loaded + 1;
-        let count = publish("TABLES", &mut self.tables, number, rows)?;
-        self.loaded = number;
-        self.table_bytes += bytes;
-        Ok(Some(LoadedTable {
-            number,
-            rows: count,
-        }))
+        put_arrays(self.tables.fd().as_fd(), &arrays)
+            .map_err(|error| map_error("TABLES", "written", &error))?;
+        Ok(loaded)
     }
 
     /// Publishes the mappings of a heap's address space, in place of those before. Those beyond what
@@ -131,14 +136,12 @@ impl UnwindTables {
             end: entries.len() as u64,
             ..SpaceEntry::default()
         };
-        let all = std::iter::once(head).chain(entries.iter().copied());
-        publish(
-            "SPACES",
-            &mut self.spaces,
-            heap,
-            all.collect::<Vec<_>>().into_iter(),
-        )?;
-        Ok(())
+        let all: Vec<_> = std::iter::once(head)
+            .chain(entries.iter().copied())
+            .collect();
+        let (array, _) = filled_array("SPACES", all.into_iter())?;
+        put_arrays(self.spaces.fd().as_fd(), &[(heap, array)])
+            .map_err(|error| map_error("SPACES", "written", &error))
     }
 
     /// Kernel memory of all tables, bytes.
@@ -168,27 +171,19 @@ impl UnwindTables {
     }
 }
 
-/// Makes an array of the entries and puts it into a map of maps. Returns their number.
-fn publish<T: Pod>(
+/// Makes an array of the entries. Returns it and their number.
+fn filled_array<T: Pod>(
     map: &'static str,
-    outer: &mut ArrayOfMaps<MapData, MapData>,
-    index: u32,
     entries: impl ExactSizeIterator<Item = T>,
-) -> Result<u32, BpfError> {
+) -> Result<(OwnedFd, u32), BpfError> {
     let refused = |error: &dyn std::error::Error| map_error(map, "written", error);
     let count = u32::try_from(entries.len()).map_err(|error| refused(&error))?;
     let fd = create_array(count, size_of::<T>() as u32, INNER_MAPPABLE)
         .map_err(|error| refused(&error))?;
-    {
-        let view = View::<T>::new(map, fd.as_fd(), count as usize)?;
-        for (place, entry) in view.iter().zip(entries) {
-            // SAFETY: a valid pointer into an array that nobody else knows of yet.
-            unsafe { place.write(entry) };
-        }
+    let view = View::<T>::new(map, fd.as_fd(), count as usize)?;
+    for (place, entry) in view.iter().zip(entries) {
+        // SAFETY: a valid pointer into an array that nobody else knows of yet.
+        unsafe { place.write(entry) };
     }
-    let inner = MapData::from_fd(fd).map_err(|error| refused(&error))?;
-    outer
-        .set(index, &inner, 0)
-        .map_err(|error| refused(&error))?;
-    Ok(count)
+    Ok((fd, count))
 }

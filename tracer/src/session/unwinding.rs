@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::Arc;
 
 use object::ReadCache;
 use tracer_common::{SpaceEntry, Unwinding};
@@ -27,7 +26,7 @@ struct Module {
 /// The modules of a session.
 pub(super) struct Unwinder {
     mode: Unwinding,
-    modules: HashMap<FileKey, Option<Arc<Module>>>,
+    modules: HashMap<FileKey, Option<Module>>,
     /// Files without a table that could be used.
     without: u64,
 }
@@ -61,77 +60,80 @@ impl Unwinder {
         if self.mode == Unwinding::FramePointers || heap == 0 {
             return Ok(());
         }
-        let mut entries = Vec::new();
-        for (start, end, mapped) in space.now() {
-            entries.push(self.entry(kernel, start, end, mapped)?);
-        }
+        let now = space.now();
+        self.load(kernel, now.iter().map(|(_, _, mapped)| *mapped))?;
+        let entries: Vec<_> = now
+            .into_iter()
+            .map(|(start, end, mapped)| self.entry(start, end, mapped))
+            .collect();
         kernel.publish_space(heap, &entries)
     }
 
-    fn entry(
+    /// Loads the tables of the files that have not been seen yet.
+    fn load<'a>(
         &mut self,
         kernel: &mut Kernel,
-        start: u64,
-        end: u64,
-        mapped: &Mapped,
-    ) -> Result<SpaceEntry, BpfError> {
+        mapped: impl Iterator<Item = &'a Mapped>,
+    ) -> Result<(), BpfError> {
+        let mut keys = Vec::new();
+        let mut tables = Vec::new();
+        for (key, file) in mapped.filter_map(file_of) {
+            if self.modules.contains_key(&key) || keys.contains(&key) {
+                continue;
+            }
+            keys.push(key);
+            tables.push(UnwindTable::from_elf(&ReadCache::new(file)).unwrap_or_default());
+        }
+        let parts: Vec<_> = tables
+            .iter()
+            .map(|table| (table.rows(), table.rules()))
+            .collect();
+        let loaded = kernel.load_tables(&parts)?;
+        for ((key, table), loaded) in keys.into_iter().zip(&tables).zip(loaded) {
+            let module = loaded.map(|loaded| Module {
+                table: loaded,
+                segments: table.segments().to_vec(),
+            });
+            self.without += u64::from(module.is_none());
+            self.modules.insert(key, module);
+        }
+        Ok(())
+    }
+
+    fn entry(&self, start: u64, end: u64, mapped: &Mapped) -> SpaceEntry {
         let plain = SpaceEntry {
             start,
             end,
             ..SpaceEntry::default()
         };
-        let file = mapped
-            .file
-            .as_ref()
-            .and_then(|file| file.file.as_ref().ok());
-        let Some(module) = file
-            .map(|file| self.module(kernel, file))
-            .transpose()?
-            .flatten()
-        else {
-            return Ok(plain);
+        let known = file_of(mapped).and_then(|(key, _)| self.modules.get(&key));
+        let Some(Some(module)) = known else {
+            return plain;
         };
         let offset = start - mapped.start + mapped.file_offset;
         let pc = module
             .segments
             .iter()
             .find_map(|segment| segment.pc_at(offset));
-        Ok(pc.map_or(plain, |pc| SpaceEntry {
+        pc.map_or(plain, |pc| SpaceEntry {
             pc,
             table: module.table.number,
             rows: module.table.rows,
             ..plain
-        }))
+        })
     }
+}
 
-    fn module(
-        &mut self,
-        kernel: &mut Kernel,
-        file: &File,
-    ) -> Result<Option<Arc<Module>>, BpfError> {
-        let Ok(metadata) = file.metadata() else {
-            return Ok(None);
-        };
-        let key = (
-            metadata.dev(),
-            metadata.ino(),
-            metadata.size(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        );
-        if let Some(known) = self.modules.get(&key) {
-            return Ok(known.clone());
-        }
-        let table = UnwindTable::from_elf(&ReadCache::new(file)).unwrap_or_default();
-        let loaded = kernel.load_table(table.rows(), table.rules())?;
-        let module = loaded.map(|loaded| {
-            Arc::new(Module {
-                table: loaded,
-                segments: table.segments().to_vec(),
-            })
-        });
-        self.without += u64::from(module.is_none());
-        self.modules.insert(key, module.clone());
-        Ok(module)
-    }
+/// The mapped file and what tells it from others.
+fn file_of(mapped: &Mapped) -> Option<(FileKey, &File)> {
+    let file = mapped.file.as_ref()?.file.as_deref().ok()?;
+    let metadata = file.metadata().ok()?;
+    let key = (
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    );
+    Some((key, file))
 }
