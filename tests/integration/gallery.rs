@@ -1,5 +1,7 @@
 //! The gallery of leaks: first of all, that its programs are what they are said to be.
 
+mod verdicts;
+
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "gallery::runs_until_its_input_ends",
             runs_until_its_input_ends,
         ),
+        verdicts::trial(),
     ]
 }
 

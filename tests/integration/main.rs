@@ -14,6 +14,7 @@ mod oracle;
 mod plan;
 mod rooms;
 mod run;
+mod series;
 mod stacks;
 mod unwind;
 mod verdicts;
@@ -35,6 +36,7 @@ fn main() {
         unwind::trials(),
         verdicts::trials(),
         run::trials(),
+        series::trials(),
         bad_input::trials(),
         plan::trials(),
         kill::trials(),

@@ -13,6 +13,7 @@ pub mod npm;
 pub mod process;
 pub mod profile;
 pub mod rung;
+pub mod series;
 pub mod tracing;
 pub mod trial;
 pub mod wait;

@@ -39,6 +39,13 @@ impl Rung {
         }
     }
 
+    /// The arguments that force it.
+    #[must_use]
+    pub fn arguments(self) -> Vec<&'static str> {
+        let forced = self.forced;
+        forced.map_or_else(Vec::new, |(option, _)| vec!["--probes", option])
+    }
+
     /// Attaches on this rung and waits until every call counts.
     ///
     /// # Errors

@@ -80,7 +80,6 @@ impl Generations {
         reading.alloc_objects = counters.alloc_objects;
         reading.freed_objects = counters.freed_objects;
         let older = reading.older;
-        let mut row = Vec::new();
         // The oldest in the ring has its cell still, and its frees go to that of the older ones.
         let resting = self.current.checked_sub(EXACT_GENERATIONS);
         let mut oldest = (older, self.load(index, GENERATION_RING));
@@ -90,12 +89,14 @@ impl Generations {
                 oldest = (resting, oldest.1.plus(amount));
             }
         }
-        row.push(oldest);
+        let mut row = [oldest; GENERATION_CELLS as usize];
+        let mut len = 1;
         let first = resting.map_or(0, |resting| resting + 1);
         for generation in first..=self.current {
-            row.push((generation, self.load(index, generation % GENERATION_RING)));
+            row[len] = (generation, self.load(index, generation % GENERATION_RING));
+            len += 1;
         }
-        Some(survivors(&row))
+        Some(survivors(&mut row[..len]))
     }
 
     /// Begins the next window: empties the cells that it needs into those of the older generations, and
@@ -169,26 +170,29 @@ impl Amount {
 
 /// The generations that live. One is below zero only where an event was under way for a whole window,
 /// and then another has too much: so the sum stays what it is.
-fn survivors(row: &[(u32, Amount)]) -> Vec<Survivors> {
+fn survivors(row: &mut [(u32, Amount)]) -> Vec<Survivors> {
     let mut debt = Amount::default();
-    let mut living: Vec<_> = row
-        .iter()
-        .rev()
-        .filter_map(|&(generation, amount)| {
-            let amount = amount.plus(debt);
-            debt = Amount {
-                objects: amount.objects.min(0),
-                bytes: amount.bytes.min(0),
-            };
-            let survivors = Survivors {
+    for (_, amount) in row.iter_mut().rev() {
+        *amount = amount.plus(debt);
+        debt = Amount {
+            objects: amount.objects.min(0),
+            bytes: amount.bytes.min(0),
+        };
+        amount.objects = amount.objects.max(0);
+        amount.bytes = amount.bytes.max(0);
+    }
+    let lives = |(_, amount): &&(u32, Amount)| *amount != Amount::default();
+    // As large as it has to be: there is one for each of a hundred thousand stacks.
+    let mut living = Vec::with_capacity(row.iter().filter(lives).count());
+    living.extend(
+        row.iter()
+            .filter(lives)
+            .map(|&(generation, amount)| Survivors {
                 generation,
-                objects: amount.objects.max(0).cast_unsigned(),
-                bytes: amount.bytes.max(0).cast_unsigned(),
-            };
-            (survivors.objects > 0 || survivors.bytes > 0).then_some(survivors)
-        })
-        .collect();
-    living.reverse();
+                objects: amount.objects.cast_unsigned(),
+                bytes: amount.bytes.cast_unsigned(),
+            }),
+    );
     living
 }
 
@@ -201,7 +205,7 @@ mod tests {
             let bytes = objects * 8;
             (generation, Amount { objects, bytes })
         });
-        let living = survivors(&amounts.collect::<Vec<_>>());
+        let living = survivors(&mut amounts.collect::<Vec<_>>());
         assert!(living.iter().all(|one| one.bytes == one.objects * 8));
         living
             .iter()

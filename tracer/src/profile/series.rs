@@ -215,7 +215,7 @@ impl StackHistory {
             return Err(Invalid::Generation { window, stack: id });
         }
         if counters != last {
-            self.points.push(Point { window, counters });
+            push_tight(&mut self.points, Point { window, counters });
         }
         self.note_changes(window, &survivors);
         self.row = survivors;
@@ -226,7 +226,7 @@ impl StackHistory {
     /// Notes what differs between two rows, both in the order of their generations.
     fn note_changes(&mut self, window: u32, survivors: &[Survivors]) {
         let mut old = self.row.iter().peekable();
-        let mut note = |survivors| self.changes.push(Change { window, survivors });
+        let mut note = |survivors| push_tight(&mut self.changes, Change { window, survivors });
         let dead = |generation| Survivors {
             generation,
             ..Survivors::default()
@@ -244,6 +244,14 @@ impl StackHistory {
             note(dead(gone.generation));
         }
     }
+}
+
+/// Pushes without much room to spare: most of a hundred thousand stacks change once or twice.
+fn push_tight<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 2 + 1);
+    }
+    list.push(item);
 }
 
 /// A series of snapshots.

@@ -1,5 +1,6 @@
 //! The session itself: load, attach, listen, stop.
 
+mod ending;
 mod series;
 
 pub use series::{Pace, Progress};
@@ -10,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -19,14 +20,13 @@ use tracer_common::{Counter, StackKey, Unwinding};
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::processes::Processes;
-use super::snapshot::{Parts, Seen, Snapshots};
+use super::snapshot::{Seen, Snapshots};
 use super::unwinding::Unwinder;
-use super::verdict::Findings;
 use super::wake::{pidfd, watch};
 use super::{Allocator, SessionError, room};
-use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope, StackAmounts};
+use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
-use crate::profile::{Profile, Verdict};
+use crate::profile::Profile;
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -304,138 +304,6 @@ impl Session {
         })
     }
 
-    /// Stops counting, takes the probes out and makes the profile.
-    ///
-    /// # Errors
-    ///
-    /// The kernel side failed, or the allocator that was probed is not the one the target uses.
-    pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
-        let stopped = self.stop()?;
-        let amounts = self.kernel.stacks()?;
-        self.conclude(ended, stopped, &amounts)
-    }
-
-    fn stop(&mut self) -> Result<Stopped, SessionError> {
-        self.kernel.stop()?;
-        let elapsed = self.started.elapsed();
-        let heap = HeapUse::of(self.who.pid).ok();
-        let detaching = Instant::now();
-        self.kernel.detach()?;
-        let detach_time = detaching.elapsed();
-        self.take_events()?;
-        Ok(Stopped {
-            elapsed,
-            heap,
-            detach_time,
-        })
-    }
-
-    fn conclude(
-        mut self,
-        ended: Ended,
-        stopped: Stopped,
-        amounts: &[StackAmounts],
-    ) -> Result<Recording, SessionError> {
-        let elapsed = stopped.elapsed;
-        let counters = self.update_profile(elapsed, amounts)?;
-        let mut profile = std::mem::take(&mut self.snapshots).into_profile();
-        if profile.samples.is_empty() && matches!(profile.verdict, Verdict::Inconclusive { .. }) {
-            let moved = self.heap_at_start.zip(stopped.heap);
-            let moved = moved.map(|(start, end)| start.distance(&end));
-            self.found.check_silence(elapsed, moved)?;
-        }
-        if ended == Ended::TargetExited {
-            profile.metadata.source.push_str(", until it ended");
-        }
-        let costs = self.costs.get();
-        let cost_note = costs.and_then(|costs| costs.note(&counters, elapsed));
-        profile.metadata.notes.extend(cost_note);
-        Ok(Recording {
-            profile,
-            ended,
-            elapsed,
-            attach_time: self.attach_time,
-            detach_time: stopped.detach_time,
-        })
-    }
-
-    /// Brings the profile up to date. Returns the counters that went into it.
-    fn update_profile(
-        &mut self,
-        elapsed: Duration,
-        amounts: &[StackAmounts],
-    ) -> Result<Vec<(Counter, u64)>, SessionError> {
-        let counters = self.kernel.counters()?;
-        self.snapshots.update(&Parts {
-            processes: &self.processes,
-            main: self.who.pid,
-            seen: &self.stacks,
-            amounts,
-            counters: &counters,
-            findings: Findings {
-                mapping_records_lost: self.mapping_records_lost,
-                children_not_followed: self.children,
-                modules_not_probed: self.not_probed.len() as u64,
-                modules_without_table: self.unwinder.modules_without_table(),
-                unwind_table_bytes: self.kernel.table_bytes() as u64,
-                ..Findings::default()
-            },
-        });
-        let notes = self.notes(self.snapshots.profile());
-        let metadata = &mut self.snapshots.profile_mut().metadata;
-        metadata.notes = notes;
-        metadata.source = format!(
-            "{} {} (pid {}) for {:.1} s",
-            self.mode,
-            self.who.name,
-            self.who.pid,
-            elapsed.as_secs_f64(),
-        );
-        metadata.time_nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_nanos()).ok())
-            .unwrap_or(0);
-        metadata.period = 1;
-        Ok(counters)
-    }
-
-    fn notes(&self, profile: &Profile) -> Vec<String> {
-        let mut notes: Vec<String> = self
-            .found
-            .others
-            .iter()
-            .map(|other| {
-                format!(
-                    "{} defines malloc, too: what it serves is not in this profile",
-                    other.display()
-                )
-            })
-            .collect();
-        notes.extend(self.not_probed.iter().cloned());
-        let counter = |name: &str| {
-            let counters = profile.counters.iter();
-            counters
-                .filter(|counter| counter.name == name)
-                .map(|counter| counter.value)
-                .sum::<u64>()
-        };
-        let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
-        if early > stacks / 10 {
-            notes.push(format!(
-                "{early} of {stacks} stacks end early, and callers are missing; the counters named cut_… \
-                 say why"
-            ));
-        }
-        if self.children > 0 && !self.follow_forks {
-            notes.push(format!(
-                "the target started {} processes that were not counted (--follow-forks counts them)",
-                self.children
-            ));
-        }
-        notes
-    }
-
     fn status(&mut self) -> Result<Status, SessionError> {
         self.take_events()?;
         let counters = self.kernel.counters()?;
@@ -545,14 +413,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// A session that counts no more.
-struct Stopped {
-    elapsed: Duration,
-    /// What the target's heap was then.
-    heap: Option<HeapUse>,
-    detach_time: Duration,
 }
 
 /// What woke the session.

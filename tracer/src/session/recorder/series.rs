@@ -70,12 +70,12 @@ impl Session {
             }
         };
         let stopped = self.stop()?;
-        let amounts = self.kernel.end_window()?;
+        let mut amounts = self.kernel.end_window()?;
         let last = series.marks().last().map(|mark| mark.seconds);
         let counters = self.update_profile(stopped.elapsed, &amounts)?;
         let rest = stopped.elapsed.as_secs_f64() - last.unwrap_or(0.0);
         if last.is_none() || rest > pace.window.as_secs_f64() / 2.0 {
-            let window = self.window(stopped.elapsed, &counters, &amounts);
+            let window = self.window(stopped.elapsed, &counters, &mut amounts);
             series.push(window)?;
         }
         Ok((series, self.conclude(ended, stopped, &amounts)?))
@@ -84,24 +84,25 @@ impl Session {
     fn end_window(&mut self, series: &mut Series) -> Result<(), SessionError> {
         self.take_events()?;
         let elapsed = self.started.elapsed();
-        let amounts = self.kernel.end_window()?;
+        let mut amounts = self.kernel.end_window()?;
         // Once more: the frames of what was counted meanwhile.
         self.take_events()?;
         let counters = self.update_profile(elapsed, &amounts)?;
-        series.push(self.window(elapsed, &counters, &amounts))?;
+        series.push(self.window(elapsed, &counters, &mut amounts))?;
         Ok(())
     }
 
+    /// Takes the generations out of the amounts.
     fn window(
         &self,
         elapsed: Duration,
         counters: &[(Counter, u64)],
-        amounts: &[StackAmounts],
+        amounts: &mut [StackAmounts],
     ) -> Window {
         let unknown_frees = counters
             .iter()
             .find_map(|&(counter, value)| (counter == Counter::UnknownFrees).then_some(value));
-        let stacks = amounts.iter().filter_map(|amount| {
+        let stacks = amounts.iter_mut().filter_map(|amount| {
             let stack = StackId(self.snapshots.sample_of(amount.index)? as u64);
             let mut counters = totals(&amount.counters);
             if self.processes.is_gone(&amount.counters.key) {
@@ -117,7 +118,7 @@ impl Session {
             Some(StackWindow {
                 stack,
                 counters,
-                survivors: amount.survivors.clone()?,
+                survivors: amount.survivors.take()?,
             })
         });
         Window {

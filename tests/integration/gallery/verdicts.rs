@@ -1,0 +1,169 @@
+//! What the leak verdict says of the gallery's programs, traced while they work: every leak is found at
+//! its function and line, and nothing else is accused.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::gallery::{GALLERY, Pattern, Twin};
+use tests::series::{Recorded, SeriesTracing};
+use tests::trial;
+use tracer::check::leaks::{Confidence, Options, leaks};
+use tracer::profile::series::StackId;
+
+/// Set by `./x gallery`: all programs are traced, not only some.
+const ALL: &str = "TRACER_GALLERY";
+
+/// Programs at a time: they work for some percent of a CPU each.
+const AT_A_TIME: usize = 8;
+
+/// How long each is traced, in windows of a second.
+const DURATION: &str = "45s";
+
+/// On CI: each kind of leak and of healthy growth once, in whichever language shows it best.
+const SOME: &[(&str, Twin)] = &[
+    ("c/blocked", Twin::Leaky),
+    ("c/bursts", Twin::Healthy),
+    ("c/cache", Twin::Leaky),
+    ("c/cache", Twin::Healthy),
+    ("c/error_path", Twin::Leaky),
+    ("c/library", Twin::Leaky),
+    ("c/pool", Twin::Healthy),
+    ("c/queue", Twin::Leaky),
+    ("c/queue", Twin::Healthy),
+    ("c/rare", Twin::Leaky),
+    ("c/vector", Twin::Leaky),
+    ("cpp/cycle", Twin::Leaky),
+    ("cpp/listener", Twin::Leaky),
+    ("cpp/map", Twin::Leaky),
+    ("cpp/map", Twin::Healthy),
+    ("cpp/warm_up", Twin::Healthy),
+    ("rust/channel", Twin::Leaky),
+    ("rust/channel", Twin::Healthy),
+    ("rust/forgotten", Twin::Leaky),
+    ("rust/intern", Twin::Leaky),
+    ("rust/map", Twin::Leaky),
+    ("rust/task", Twin::Leaky),
+    ("rust/thread_local", Twin::Healthy),
+    ("rust/waves", Twin::Healthy),
+];
+
+/// In the path of every source file of the gallery.
+const SOURCES: &str = "tests/workloads/leaks/";
+
+/// A line of a stack.
+#[derive(Debug)]
+struct Frame {
+    function: String,
+    file: String,
+    line: u32,
+}
+
+pub(super) fn trial() -> Trial {
+    if std::env::var_os(ALL).is_some() {
+        trial::heavy("gallery::all", || judge(|_, _| true))
+    } else {
+        trial::heavy("gallery::leaks_are_found", || {
+            judge(|pattern, twin| SOME.contains(&(pattern, twin)))
+        })
+    }
+}
+
+/// Traces the programs that are wanted, and judges each.
+fn judge(wanted: impl Fn(&str, Twin) -> bool) -> Result<()> {
+    let mut programs = Vec::new();
+    for pattern in GALLERY {
+        pattern.program()?;
+        for &twin in pattern.twins() {
+            if wanted(&pattern.to_string(), twin) {
+                programs.push((pattern, twin));
+            }
+        }
+    }
+    let count = programs.len();
+    ensure!(count >= SOME.len(), "only {count} programs are there");
+    let queue = Mutex::new(programs.into_iter());
+    let wrong = Mutex::new(Vec::new());
+    let next = || queue.lock().ok()?.next();
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((pattern, twin)) = next() {
+                    if let Err(error) = judge_one(pattern, twin)
+                        && let Ok(mut wrong) = wrong.lock()
+                    {
+                        wrong.push(format!("{pattern} {twin:?}: {error:#}"));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap_or_default();
+    ensure!(
+        wrong.is_empty(),
+        "{} of {count} programs are misjudged:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    Ok(())
+}
+
+fn judge_one(pattern: &Pattern, twin: Twin) -> Result<()> {
+    let mut program = pattern.start(twin)?;
+    let tracing = SeriesTracing::attach(program.pid(), "1s", &["--duration", DURATION])?;
+    let recorded = tracing.finish()?;
+    program.close_stdin();
+    program.wait()?.expect_code(0)?;
+    tests::profile::check_complete(&recorded.profile)?;
+
+    let places = match twin {
+        Twin::Leaky => pattern.places()?,
+        Twin::Healthy => Vec::new(),
+    };
+    let mut found = BTreeSet::new();
+    let mut accused = Vec::new();
+    let report = leaks(&recorded.series, &Options::default());
+    for assessment in &report.assessments {
+        let Some(leak) = assessment.leak(Confidence::Medium) else {
+            continue;
+        };
+        let frames = frames(&recorded, assessment.stack)?;
+        // The standard library may allocate on its behalf.
+        let own = frames.iter().find(|frame| frame.file.contains(SOURCES));
+        let place = own.and_then(|frame| {
+            let mut places = places.iter();
+            places.position(|place| place.is(&frame.function, &frame.file, frame.line))
+        });
+        match place {
+            Some(place) => drop(found.insert(place)),
+            None => accused.push(format!("{leak:?} in {frames:#?}")),
+        }
+    }
+    ensure!(accused.is_empty(), "accused: {}", accused.join("\n"));
+    for (number, place) in places.iter().enumerate() {
+        ensure!(found.contains(&number), "nothing is found at {place:?}");
+    }
+    Ok(())
+}
+
+/// A stack's frames, those of inlined functions included, the innermost first.
+fn frames(recorded: &Recorded, StackId(id): StackId) -> Result<Vec<Frame>> {
+    let profile = &recorded.profile;
+    let sample = profile.samples.get(usize::try_from(id)?);
+    let sample = sample.context("a stack without a sample")?;
+    let lines = sample
+        .locations
+        .iter()
+        .flat_map(|&location| &profile.locations[location].lines);
+    let frames = lines.map(|line| {
+        let function = &profile.functions[line.function];
+        Frame {
+            function: function.name.clone(),
+            file: function.file.clone(),
+            line: line.line,
+        }
+    });
+    Ok(frames.collect())
+}
