@@ -7,6 +7,7 @@ mod demo;
 mod dist;
 mod ebpf;
 mod fuzz;
+mod gallery;
 mod lint;
 mod load;
 mod service;
@@ -45,6 +46,8 @@ enum Command {
     Demo,
     /// Measure what tracing costs; prints tables, and JSON under target/bench/
     Bench(bench::Options),
+    /// Trace every program of the gallery of leaks and check the verdicts; needs root, takes half an hour
+    Gallery(gallery::Options),
     /// Check formatting, clippy and shell scripts
     Lint,
     /// Feed made-up files to what reads the target's, and look for crashes
@@ -80,6 +83,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Bench(options) => {
             setup::install(&[Purpose::Build, Purpose::Bench])?;
             bench::run(&workspace, options)
+        }
+        Command::Gallery(options) => {
+            setup::install(&[Purpose::Build, Purpose::Test])?;
+            gallery::run(&workspace, options)
         }
         Command::Lint => {
             setup::install(&[Purpose::Lint])?;

@@ -22,7 +22,7 @@ use crate::symbolize::{DebugRoots, ModuleId, Resolved, Source, Symbolizer, Unkno
 pub(super) struct Seen {
     /// When, `CLOCK_MONOTONIC` in nanoseconds.
     pub(super) time_ns: u64,
-    /// Return addresses, leaf first.
+    /// Return addresses, leaf first; none any more once they are named for good.
     pub(super) frames: Vec<u64>,
     /// Why there are no more.
     pub(super) end: StackEnd,
@@ -81,7 +81,7 @@ pub(super) struct Parts<'a> {
     /// The process it is about.
     pub(super) main: u32,
     /// The stacks that have arrived.
-    pub(super) seen: &'a HashMap<StackKey, Seen>,
+    pub(super) seen: &'a mut HashMap<StackKey, Seen>,
     pub(super) amounts: &'a [StackAmounts],
     pub(super) counters: &'a [(Counter, u64)],
     pub(super) findings: Findings,
@@ -109,20 +109,21 @@ impl Snapshots {
     }
 
     /// Brings the profile up to date. Amounts come in the same order each time, new ones at any place.
-    pub(super) fn update(&mut self, parts: &Parts<'_>) {
+    pub(super) fn update(&mut self, parts: Parts<'_>) {
         let Parts {
             processes,
             main,
+            seen,
+            amounts,
             counters,
-            ..
-        } = *parts;
+            mut findings,
+        } = parts;
         if self.profile.mappings.is_empty() {
             self.main_binary(processes, main);
         }
-        let mut findings = parts.findings;
         let several = processes.iter().count() > 1;
-        for amount in parts.amounts {
-            let seen = parts.seen.get(&amount.counters.key);
+        for amount in amounts {
+            let seen = seen.get_mut(&amount.counters.key);
             self.sample(processes, amount, seen, several, &mut findings);
         }
         let unknown = |location: &&Location| location.unknown.is_some();
@@ -164,7 +165,7 @@ impl Snapshots {
         &mut self,
         processes: &Processes,
         amount: &StackAmounts,
-        seen: Option<&Seen>,
+        seen: Option<&mut Seen>,
         several: bool,
         findings: &mut Findings,
     ) {
@@ -213,7 +214,7 @@ impl Snapshots {
         &mut self,
         known: Option<Stack>,
         key: &StackKey,
-        seen: Option<(&Traced, &Seen)>,
+        seen: Option<(&Traced, &mut Seen)>,
     ) -> Stack {
         let mut stack = known.unwrap_or_else(|| {
             self.profile.samples.push(Sample::default());
@@ -225,7 +226,13 @@ impl Snapshots {
             }
         });
         let locations = match seen {
-            Some((traced, seen)) => self.stack(key.tgid, traced, seen, &mut stack),
+            Some((traced, seen)) => {
+                let locations = self.stack(key.tgid, traced, seen, &mut stack);
+                if stack.named == Named::Finally {
+                    seen.frames = Vec::new();
+                }
+                locations
+            }
             None if known.is_some() => return stack,
             None if key.stack == 0 => vec![self.pseudo("[stack unknown]")],
             None => vec![self.pseudo("[stack not received]")],

@@ -82,10 +82,10 @@ impl Session {
         amounts: &[StackAmounts],
     ) -> Result<Vec<(Counter, u64)>, SessionError> {
         let counters = self.kernel.counters()?;
-        self.snapshots.update(&Parts {
+        self.snapshots.update(Parts {
             processes: &self.processes,
             main: self.who.pid,
-            seen: &self.stacks,
+            seen: &mut self.stacks,
             amounts,
             counters: &counters,
             findings: Findings {

@@ -9,8 +9,9 @@ use tracer_common::{Counter, EXACT_GENERATIONS, StackCounters};
 
 use super::{Ended, Recording, Session, SessionError, Status, Ticks, Wake};
 use crate::bpf::StackAmounts;
-use crate::profile::Profile;
 use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
+use crate::profile::{Profile, Verdict};
+use crate::session::cost;
 
 /// What an observer of a series is told.
 #[derive(Debug)]
@@ -88,6 +89,12 @@ impl Session {
         // Once more: the frames of what was counted meanwhile.
         self.take_events()?;
         let counters = self.update_profile(elapsed, &amounts)?;
+        if cost::events(&counters) == (0, 0) {
+            // Of a whole recording that could not be told; here the last profile will say it.
+            self.snapshots.profile_mut().verdict = Verdict::Degraded {
+                reasons: vec!["the allocator has not been called yet".to_owned()],
+            };
+        }
         series.push(self.window(elapsed, &counters, &mut amounts))?;
         Ok(())
     }

@@ -1,0 +1,52 @@
+//! Traces every program of the gallery of leaks, again and again: too long for every test run, which
+//! takes some of them.
+
+use std::num::NonZeroU32;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+
+use crate::ebpf;
+use crate::workspace::Workspace;
+use crate::workspace::step;
+
+/// Tells the test that all programs are wanted.
+const ALL_VARIABLE: &str = "TRACER_GALLERY";
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// How often
+    #[arg(long, value_name = "N", default_value = "5")]
+    times: NonZeroU32,
+}
+
+/// Runs all programs as often as asked, also where some of them are misjudged.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let binaries = workspace.build_release()?;
+    let mut failed = 0;
+    for time in 1..=options.times.get() {
+        step(&format!("all programs, {time} of {}", options.times));
+        let status = workspace
+            .cargo()
+            .args(["test", "--quiet", "--package", "tests"])
+            .args(["--test", "integration", "--", "--exact", "gallery::all"])
+            .env(ebpf::OBJECT_VARIABLE, ebpf::object(workspace))
+            .env("TRACER_BIN", &binaries.tracer)
+            .env("TRACER_WORKLOADS_DIR", workspace.target.join("workloads"))
+            .env(ALL_VARIABLE, "1")
+            // Fails without root, where it would be skipped.
+            .env("CI", "true")
+            .status()
+            .context("cannot start cargo")?;
+        failed += u32::from(!status.success());
+    }
+    if failed > 0 {
+        bail!(
+            "programs were misjudged in {failed} of {} rounds",
+            options.times
+        );
+    }
+    Ok(())
+}
