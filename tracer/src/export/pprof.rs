@@ -37,19 +37,32 @@ pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
 pub fn encode(profile: &Profile) -> Vec<u8> {
     let mut strings = Strings::new();
     let bytes = strings.add("bytes");
-    let message = proto::Profile {
-        sample_type: ValueKind::ALL
-            .iter()
-            .map(|kind| proto::ValueType {
-                r#type: strings.add(kind.name()),
-                unit: strings.add(kind.unit()),
-            })
-            .collect(),
-        sample: profile
-            .samples
-            .iter()
-            .map(|s| sample(s, &mut strings, bytes))
-            .collect(),
+    // A message is its fields one after the other. The samples go one by one, since all of them at once,
+    // each with lists of its own, would take many times what they become.
+    let mut encoded = Vec::new();
+    append(
+        &mut encoded,
+        &proto::Profile {
+            sample_type: ValueKind::ALL
+                .iter()
+                .map(|kind| proto::ValueType {
+                    r#type: strings.add(kind.name()),
+                    unit: strings.add(kind.unit()),
+                })
+                .collect(),
+            ..proto::Profile::default()
+        },
+    );
+    for one in &profile.samples {
+        append(
+            &mut encoded,
+            &proto::Profile {
+                sample: vec![sample(one, &mut strings, bytes)],
+                ..proto::Profile::default()
+            },
+        );
+    }
+    let rest = proto::Profile {
         mapping: mappings(profile, &mut strings),
         location: locations(profile, &mut strings),
         function: functions(profile, &mut strings),
@@ -68,8 +81,14 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
             .collect(),
         default_sample_type: strings.add(ValueKind::default().name()),
         string_table: strings.table,
+        ..proto::Profile::default()
     };
-    message.encode_to_vec()
+    append(&mut encoded, &rest);
+    encoded
+}
+
+fn append(encoded: &mut Vec<u8>, fields: &proto::Profile) {
+    encoded.extend_from_slice(&fields.encode_to_vec());
 }
 
 fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
