@@ -27,6 +27,21 @@ pub struct Recorded {
     pub samples: HashMap<StackId, Vec<usize>>,
 }
 
+impl Recorded {
+    /// A recording in which each stack's id is the index of its sample.
+    #[must_use]
+    pub fn by_sample(series: Series, profile: Profile) -> Self {
+        let samples = 0..profile.samples.len();
+        Self {
+            samples: samples
+                .map(|index| (StackId(index as u64), vec![index]))
+                .collect(),
+            series,
+            profile,
+        }
+    }
+}
+
 /// Judges a recording. `baseline` is the profile that the policy's baseline names; without it that
 /// rule is inconclusive.
 ///

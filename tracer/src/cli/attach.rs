@@ -34,7 +34,7 @@ pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-fn announce(session: &Session, duration: Option<Duration>) {
+pub(super) fn announce(session: &Session, duration: Option<Duration>) {
     let who = session.target();
     eprintln!(
         "attached to {} (pid {}): {}",
@@ -55,7 +55,7 @@ fn announce(session: &Session, duration: Option<Duration>) {
 }
 
 /// Resolves when the time is up or somebody asks for the end.
-fn until(duration: Option<Duration>) -> anyhow::Result<impl Future<Output = Ended>> {
+pub(super) fn until(duration: Option<Duration>) -> anyhow::Result<impl Future<Output = Ended>> {
     let handler = |kind| signal(kind).context("a signal handler could not be set");
     let mut interrupt = handler(SignalKind::interrupt())?;
     let mut terminate = handler(SignalKind::terminate())?;

@@ -18,6 +18,6 @@ pub use error::ProcessError;
 pub use files::Root;
 pub use identity::{Identity, check_traceable, has_shadow_stack};
 pub use launch::{Waiting, find_program, script_interpreter};
-pub use memory::{HeapUse, available_memory};
+pub use memory::{HeapUse, MemoryUse, available_memory};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
 pub use sideband::{MappingEvent, Sideband};

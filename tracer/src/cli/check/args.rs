@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::super::args::duration;
 use crate::check::policy::Growth;
@@ -131,6 +132,10 @@ pub(super) struct RecordingArgs {
     #[arg(long, value_name = "N", conflicts_with = "profiles",
           value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
     pub(super) max_live: Option<u32>,
+    /// Distinct call stacks there is room for
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS, conflicts_with = "profiles",
+          value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
+    pub(super) max_stacks: u32,
 }
 
 /// A report asked for.

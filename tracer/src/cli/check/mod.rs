@@ -1,17 +1,19 @@
 //! `tracer check`
 
 mod args;
+mod live;
 mod reports;
 mod rules;
 mod saved;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 pub(super) use args::CheckArgs;
 
 use super::exit::Exit;
 use crate::check::leaks::MemoryLimit;
 use crate::check::{Outcome, Recorded, judge};
+use live::Live;
 use reports::Reports;
 use rules::{Rules, rules};
 
@@ -19,24 +21,49 @@ use rules::{Rules, rules};
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let rules = rules(&args.rules)?;
     let reports = Reports::prepare(&args.reports)?;
-    if args.profiles.is_empty() {
-        bail!("recording is not built in yet: name saved profiles");
+    let live = match args.pid {
+        Some(pid) => live::process(pid, args)?,
+        None if !args.command.is_empty() => live::command(args)?,
+        None => Live {
+            recorded: saved::saved(&args.profiles)?,
+            memory: None,
+            failed: None,
+        },
+    };
+    let exit = finish(&live, &rules, limit(args, &live), reports)?;
+    if let Some(status) = live.failed {
+        eprintln!("tracer: the command itself failed ({status})");
+        // What it did not come to may leak.
+        return Ok(match exit {
+            Exit::Done => Exit::Failed,
+            exit => exit,
+        });
     }
-    let recorded = saved::saved(&args.profiles)?;
-    let limit = args.rules.memory_limit.map(|limit| MemoryLimit {
-        limit_bytes: limit.0.unsigned_abs(),
-        used_bytes: live_bytes(&recorded),
-    });
-    finish(&recorded, &rules, limit, reports)
+    Ok(exit)
+}
+
+/// The memory that was said, or that the target may use.
+fn limit(args: &CheckArgs, live: &Live) -> Option<MemoryLimit> {
+    match (args.rules.memory_limit, live.memory) {
+        (Some(limit), memory) => Some(MemoryLimit {
+            limit_bytes: limit.0.unsigned_abs(),
+            used_bytes: memory.map_or_else(|| live_bytes(&live.recorded), |memory| memory.resident),
+        }),
+        (None, memory) => memory.map(|memory| MemoryLimit {
+            limit_bytes: memory.limit,
+            used_bytes: memory.used,
+        }),
+    }
 }
 
 /// Judges a recording and reports.
 fn finish(
-    recorded: &Recorded,
+    live: &Live,
     rules: &Rules,
     limit: Option<MemoryLimit>,
     reports: Reports,
 ) -> anyhow::Result<Exit> {
+    let recorded = &live.recorded;
     let baseline = rules.baseline.as_ref();
     let mut judgement = judge(recorded, &rules.policy, baseline, limit)
         .context("the recording and the baseline cannot be compared")?;

@@ -1,0 +1,162 @@
+//! A process or a command, recorded to be judged.
+
+use std::ops::ControlFlow;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::super::attach::{announce, runtime, until};
+use super::super::status::StatusLine;
+use super::args::CheckArgs;
+use crate::check::Recorded;
+use crate::process::{MemoryUse, Waiting, check_traceable, find_program};
+use crate::session::{
+    Ended, Options, Pace, Progress, Session, Target, allocator_of_program, check_privilege,
+};
+
+/// How long a process is recorded where nobody says.
+const DURATION: Duration = Duration::from_secs(20);
+/// Snapshots of a recording.
+const SNAPSHOTS: u32 = 60;
+/// Time between the snapshots of a command whose end nobody knows.
+const EVERY: Duration = Duration::from_secs(1);
+/// The shortest and longest time between snapshots that is chosen.
+const BOUNDS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
+/// How long a command may take to end once it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A finished recording.
+pub(super) struct Live {
+    pub(super) recorded: Recorded,
+    /// The memory the target may use, and uses.
+    pub(super) memory: Option<MemoryUse>,
+    /// How the command ended, if it did by itself and failed.
+    pub(super) failed: Option<ExitStatus>,
+}
+
+/// Records a process that runs.
+pub(super) fn process(pid: u32, args: &CheckArgs) -> anyhow::Result<Live> {
+    check_privilege()?;
+    let who = check_traceable(pid)?;
+    let duration = args.duration.unwrap_or(DURATION);
+    runtime()?.block_on(async {
+        let session = Session::start(Target::Running(who), &options(args))?;
+        announce(&session, Some(duration));
+        let (live, _) = record(session, until(Some(duration))?, args, Some(duration)).await?;
+        Ok(live)
+    })
+}
+
+/// Runs a command and records it until it ends, or the time is up and it is ended.
+pub(super) fn command(args: &CheckArgs) -> anyhow::Result<Live> {
+    check_privilege()?;
+    let name = args.command.first().context("no command was given")?;
+    let program = find_program(name)?;
+    let allocator = allocator_of_program(&program)?;
+    let waiting = Waiting::spawn(&program, &args.command)?;
+    runtime()?.block_on(async {
+        let target = Target::Waiting {
+            who: waiting.who().clone(),
+            allocator,
+        };
+        let session = Session::start(target, &options(args))?;
+        let until = until(args.duration)?;
+        let running = Running(Some(waiting.go()?));
+        // What it frees because it is asked to end is not a part of the recording.
+        let (live, ended) = record(session, until, args, args.duration).await?;
+        let status = running.end(ended == Ended::TargetExited)?;
+        let failed = status.filter(|status| !status.success());
+        Ok(Live { failed, ..live })
+    })
+}
+
+fn options(args: &CheckArgs) -> Options {
+    let recording = &args.recording;
+    Options {
+        max_live: recording.max_live,
+        max_stacks: recording.max_stacks,
+        follow_forks: recording.follow_forks,
+        series: true,
+        probes: None,
+    }
+}
+
+async fn record(
+    session: Session,
+    until: impl Future<Output = Ended>,
+    args: &CheckArgs,
+    duration: Option<Duration>,
+) -> anyhow::Result<(Live, Ended)> {
+    let pid = session.target().pid;
+    let mut line = StatusLine::new(args.pid.is_some());
+    let [shortest, longest] = BOUNDS;
+    let chosen = duration.map(|duration| (duration / SNAPSHOTS).clamp(shortest, longest));
+    let pace = Pace {
+        window: args.every.or(chosen).unwrap_or(EVERY),
+        status: line.is_shown().then_some(StatusLine::INTERVAL),
+    };
+    let (series, recording) = session
+        .record_series(until, pace, |progress| {
+            if let Progress::Status(status) = progress {
+                line.update(status);
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+    line.clear();
+    let live = Live {
+        recorded: Recorded::by_sample(series, recording.profile),
+        memory: MemoryUse::of(pid),
+        failed: None,
+    };
+    Ok((live, recording.ended))
+}
+
+/// A command that runs, and does not outlive this.
+struct Running(Option<Child>);
+
+impl Running {
+    /// Its status, if it ends by itself; otherwise it is ended.
+    fn end(mut self, by_itself: bool) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(mut child) = self.0.take() else {
+            return Ok(None);
+        };
+        if by_itself {
+            let status = child.wait();
+            return Ok(Some(
+                status.context("the command's exit status could not be had")?,
+            ));
+        }
+        stop(&mut child);
+        Ok(None)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            stop(child);
+        }
+    }
+}
+
+/// Asks the command to end, and makes it where it does not. It is not waited for before, so the pid
+/// is its own.
+fn stop(child: &mut Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
