@@ -43,8 +43,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let tracer = Side::Tracer.name();
     bench.rounds(|| {
         let service = Service::start(&bench.binaries.counter_service)?;
-        let output = bench.folder.join("tracer.pb.gz").display().to_string();
-        let log = Tracing::tracer(bench, service.pid(), &["--output", &output])?.stop()?;
+        let log = Tracing::tracer(bench, service.pid(), &[])?.stop()?;
         let times = Times::parse(&log)?;
         table.record(ATTACH, "ms", tracer, times.attach);
         table.record(

@@ -46,9 +46,5 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
         let name = format!("{AFTER} / {BEFORE}, {row}");
         table.ratio(&name, (row, AFTER), (row, BEFORE), None);
     }
-    for column in [BEFORE, AFTER] {
-        let name = format!("{column}, {TRACED} / {OTHER}");
-        table.ratio(&name, (TRACED, column), (OTHER, column), None);
-    }
     Ok(table)
 }

@@ -32,9 +32,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let mut table = Table::new("The live table with 10 million live allocations");
     for (column, arguments) in COLUMNS {
         let mut program = Subject::start(&binary, "0")?;
-        let file = bench.folder.join("live.json");
-        let output = file.display().to_string();
-        let arguments = [arguments, &["--format", "json", "--output", &output]].concat();
+        let arguments = [arguments, &["--format", "json"]].concat();
         let tracing = Tracing::tracer(bench, program.pid(), &arguments)?;
         let empty = bpf_objects::map_memory(tracing.pid())?;
         let ledger = Amounts::of_program(&program.ask(HELD)?)?;
@@ -59,7 +57,10 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
         let each = full as f64 / ledger.objects as f64;
         table.record(EACH, "bytes", column, each);
         table.limit(&format!("{EACH}, {column}"), (EACH, column), 96.0);
-        table.note(&format!("{column}: {}", compare(&ledger, &file)?));
+        table.note(&format!(
+            "{column}: {}",
+            compare(&ledger, &bench.profile())?
+        ));
     }
     Ok(table)
 }

@@ -85,6 +85,11 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Where the tracer writes, each time.
+    fn profile(&self) -> PathBuf {
+        self.folder.join("tracer.profile")
+    }
+
     /// Does it once a round.
     fn rounds(&self, mut once: impl FnMut() -> Result<()>) -> Result<()> {
         for round in 1..=self.rounds {

@@ -37,7 +37,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     })?;
     for side in [Side::Tracer, Side::Peer] {
         let untraced = (SATURATION, Side::Untraced.name());
-        let name = format!("requests per second kept, {}", side.name());
+        let name = format!("share of the requests per second kept, {}", side.name());
         table.ratio(&name, (SATURATION, side.name()), untraced, None);
     }
     Ok(table)

@@ -21,9 +21,9 @@ use super::table::Table;
 
 /// Runs once a pair.
 const FREE: &str = "free_entry";
-const SIDES: [Side; 2] = [Side::Floor, Side::Tracer];
+const SIDES: [Side; 3] = [Side::Floor, Side::Tracer, Side::TracerFramePointers];
 
-/// Both sides in every round.
+/// Every side in every round.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let binary = pair::build(bench, FRAME_POINTERS)?;
     let mut table = Table::new("Run time of the eBPF programs, 20 frames");

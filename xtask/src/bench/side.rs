@@ -36,6 +36,8 @@ pub(super) enum Side {
     Floor,
     /// `tracer attach`, exact.
     Tracer,
+    /// The same, with stacks walked by frame pointers alone.
+    TracerFramePointers,
     /// bpftrace with `xtask/bench/memleak.bt`.
     Peer,
 }
@@ -46,6 +48,7 @@ impl Side {
             Self::Untraced => "untraced",
             Self::Floor => "floor",
             Self::Tracer => "tracer",
+            Self::TracerFramePointers => "tracer --unwind fp",
             Self::Peer => "bpftrace",
         }
     }
@@ -55,9 +58,9 @@ impl Side {
         match self {
             Self::Untraced => Ok(Attached::Nothing),
             Self::Floor => Ok(Attached::Floor(Floor::attach(bench, pid)?)),
-            Self::Tracer => {
-                let output = bench.folder.join("tracer.pb.gz").display().to_string();
-                Tracing::tracer(bench, pid, &["--output", &output]).map(Attached::Process)
+            Self::Tracer => Tracing::tracer(bench, pid, &[]).map(Attached::Process),
+            Self::TracerFramePointers => {
+                Tracing::tracer(bench, pid, &["--unwind", "fp"]).map(Attached::Process)
             }
             Self::Peer => {
                 let library = Breakpoints::library(pid)?;
@@ -115,7 +118,8 @@ impl Tracing {
     pub(super) fn tracer(bench: &Bench<'_>, pid: u32, arguments: &[&str]) -> Result<Self> {
         let mut tracer = Command::new(&bench.binaries.tracer);
         tracer
-            .args(["attach", "--pid", &pid.to_string()])
+            .args(["attach", "--pid", &pid.to_string(), "--output"])
+            .arg(bench.profile())
             .args(arguments);
         let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
         bpf_objects::wait_for_one_set(tracing.pid())?;
