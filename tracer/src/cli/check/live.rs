@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
+use tracer_common::Unwinding;
 
 use super::super::attach::{announce, runtime, until};
 use super::super::status::StatusLine;
@@ -81,6 +82,7 @@ fn options(args: &CheckArgs) -> Options {
         follow_forks: recording.follow_forks,
         series: true,
         probes: None,
+        unwinding: Unwinding::default(),
     }
 }
 
