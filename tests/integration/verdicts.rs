@@ -117,9 +117,10 @@ fn live_table_full() -> Result<()> {
         (found.alloc_objects, found.alloc_space) == (expected.alloc_objects, expected.alloc_space),
         "allocated: {found:?}, not {expected:?}"
     );
+    // There is room for what was asked, and for a few times that at most.
     let room = i64::try_from(ROOM)?;
     ensure!(
-        (0..=room).contains(&found.inuse_objects),
+        (room..=4 * room).contains(&found.inuse_objects),
         "{} live objects in a table for {ROOM}",
         found.inuse_objects
     );

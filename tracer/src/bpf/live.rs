@@ -72,13 +72,20 @@ impl LiveTable {
         sizes: LiveSizes,
     ) -> Result<Self, BpfError> {
         let view = View::new("LIVE_FIRST", first.fd().as_fd(), sizes.first as usize)?;
-        Ok(Self {
+        let mut table = Self {
             _first: first,
             outer,
             sizes,
             segments: vec![view],
             dead: HashSet::new(),
-        })
+        };
+        // A small one may fill before anybody hears of it.
+        while table.segments.len() < sizes.segments as usize
+            && u64::from(sizes.first) * (LIVE_SLOTS as u64) < *FIRST_SLOTS.start()
+        {
+            table.add_segment()?;
+        }
+        Ok(table)
     }
 
     /// The heap is gone: its allocations may be cleared.
