@@ -23,6 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         let midlife = move || midlife(rung);
         let name = rung.trial("lifetimes::attach_in_midlife");
         trials.push(trial::root(&name, midlife));
+        let thread_ends = move || thread_ends(rung);
+        trials.push(trial::root(
+            &rung.trial("lifetimes::thread_ends"),
+            thread_ends,
+        ));
         let longjmp = move || longjmp(rung);
         trials.push(trial::root(&rung.trial("lifetimes::longjmp"), longjmp));
     }
@@ -50,6 +55,27 @@ fn midlife(rung: Rung) -> Result<()> {
         profile::summary(&profile)
     );
     ledger.check_parts(&profile)
+}
+
+/// What the C library gives back when a thread ends was not the program's, before the attach or after.
+fn thread_ends(rung: Rung) -> Result<()> {
+    let mut workload = Workload::start("thread_ends", &[])?;
+    let tracing = rung.attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts(&profile)?;
+    let [unknown, own] =
+        ["unknown_frees", "allocator_frees"].map(|name| profile::counter(&profile, name));
+    // A cache of its own, and at least one block in it, for each of the 50 threads.
+    ensure!(
+        unknown? == 0 && own? >= 100,
+        "{}",
+        profile::summary(&profile)
+    );
+    Ok(())
 }
 
 /// The child shares the parent's code and its addresses, and none of it counts.

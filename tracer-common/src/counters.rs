@@ -63,7 +63,7 @@ counters! {
     NullFrees = 5, "null_frees", Traffic;
     /// Allocator functions entered from inside another one, counted once with the outer call.
     NestedCalls = 6, "nested_calls", Traffic;
-    /// Frees of addresses not seen allocated: memory from before the attach or inherited by fork, and what glibc still caches for a thread when the thread ends.
+    /// Frees of addresses not seen allocated: memory from before the attach or inherited by fork.
     UnknownFrees = 7, "unknown_frees", Note;
     /// Addresses allocated twice with no free between: the free was missed, the old block is given up.
     MissedFrees = 8, "missed_frees", AmountLoss;
@@ -115,4 +115,6 @@ counters! {
     CutNotRising = 31, "cut_not_rising", Note;
     /// Walks cut in code that lies in no known mapping.
     CutUnmapped = 32, "cut_unmapped", Note;
+    /// Frees by the allocator itself: glibc gives back what it caches for a thread when the thread ends.
+    AllocatorFrees = 33, "allocator_frees", Traffic;
 }

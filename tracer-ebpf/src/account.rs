@@ -226,6 +226,8 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
         debit(&record);
     } else if belongs_to_pending(&task, address) {
         bump(Counter::NestedCalls);
+    } else if is_the_allocators(ctx) {
+        bump(Counter::AllocatorFrees);
     } else {
         bump(Counter::UnknownFrees);
     }
@@ -259,6 +261,15 @@ fn belongs_to_pending(task: &Task, address: u64) -> bool {
         return true;
     }
     pending.sp != 0 && pending.old_address == address
+}
+
+/// Whether the allocator itself calls free, for memory that it never gave out or has back already. The
+/// probe lies before anything is pushed; where it does not, what is read is no such address.
+#[inline(always)]
+fn is_the_allocators(ctx: &ProbeContext) -> bool {
+    // SAFETY: a checked read of user memory: the return address lies on top of the stack.
+    unsafe { bpf_probe_read_user(ctx.stack_pointer() as *const u64) }
+        .is_ok_and(|address| address.abs_diff(ctx.instruction_pointer()) < ALLOCATOR_REACH)
 }
 
 /// Takes an address out of the live table.

@@ -80,6 +80,7 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
         sum(&[
             Counter::FreeObjects,
             Counter::UnknownFrees,
+            Counter::AllocatorFrees,
             Counter::NullFrees,
         ]),
     )

@@ -149,6 +149,7 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
         Counter::FailedAllocs,
         Counter::NullFrees,
         Counter::UnknownFrees,
+        Counter::AllocatorFrees,
         Counter::NestedCalls,
     ]
     .into_iter()
