@@ -117,10 +117,10 @@ fn live_table_full() -> Result<()> {
         (found.alloc_objects, found.alloc_space) == (expected.alloc_objects, expected.alloc_space),
         "allocated: {found:?}, not {expected:?}"
     );
-    // There is room for what was asked, and for a few times that at most.
+    // There is room for what was asked, and for a few times that at most; the program then frees some.
     let room = i64::try_from(ROOM)?;
     ensure!(
-        (room..=4 * room).contains(&found.inuse_objects),
+        (room / 2..=4 * room).contains(&found.inuse_objects),
         "{} live objects in a table for {ROOM}",
         found.inuse_objects
     );
