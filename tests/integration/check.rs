@@ -3,6 +3,7 @@
 mod action;
 mod blame;
 mod formats;
+mod live;
 mod saved;
 mod series;
 
@@ -25,5 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("check::sarif_is_valid", formats::sarif_is_valid),
         trial::plain("check::annotations", formats::annotations),
         trial::plain("check::action_is_valid", action::is_valid),
+        trial::heavy("check::gallery", live::gallery),
+        trial::heavy("check::patched_service", live::patched_service),
+        trial::heavy("check::inconclusive", live::inconclusive),
+        trial::heavy("check::commands", live::commands),
     ]
 }

@@ -65,6 +65,55 @@ pub fn counter_service() -> Result<PathBuf> {
     built("COUNTER_SERVICE_BIN", "counter-service")
 }
 
+/// The example service with a patch to it, made against the root of the repository; and its main
+/// source then.
+///
+/// # Errors
+/// The patch does not apply, or what it makes does not build.
+pub fn patched_service(patch: &Path) -> Result<(PathBuf, String)> {
+    let (into, _lock) = lock_workloads()?;
+    let copy = into.join("patched-service");
+    let fresh = into.join("patched-service.fresh");
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh)?;
+    }
+    fs::create_dir_all(fresh.join("counter-service/src"))?;
+    for file in [
+        "Cargo.lock",
+        "counter-service/Cargo.toml",
+        "counter-service/src/main.rs",
+    ] {
+        fs::copy(root().join(file), fresh.join(file))?;
+    }
+    // A workspace of this one package; with the others it would build them all.
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let key = |line: &str| line.split(' ').next().map(str::to_owned);
+    let lines = manifest.lines();
+    let lines = lines.filter(|line| key(line).as_deref() != Some("default-members"));
+    let lines: Vec<&str> = lines
+        .map(|line| match key(line).as_deref() {
+            Some("members") => "members = [\"counter-service\"]",
+            _ => line,
+        })
+        .collect();
+    fs::write(fresh.join("Cargo.toml"), lines.join("\n"))?;
+    run(Command::new("git")
+        .arg("apply")
+        .arg(patch)
+        .current_dir(&fresh)
+        // Not in the repository around it, if there is one.
+        .env("GIT_CEILING_DIRECTORIES", &into))?;
+    let source = fs::read_to_string(fresh.join("counter-service/src/main.rs"))?;
+    // In one place from run to run, so that only what changed is built.
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    fs::rename(&fresh, &copy)?;
+    let target = into.join("cargo-service");
+    cargo_build(&copy.join("counter-service/Cargo.toml"), &target)?;
+    Ok((target.join("release/counter-service"), source))
+}
+
 /// A workload, built where it is missing or older than its sources. They go to
 /// `TRACER_WORKLOADS_DIR`, or `target/workloads`.
 ///
