@@ -241,8 +241,8 @@ fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
         }
         at = address.wrapping_sub(scratch.unwind.base);
     }
-    // Two words, for an address that is no multiple of eight there is none.
-    if at % 8 != 0 {
+    // A stack has whole words only.
+    if !at.is_multiple_of(8) {
         return None;
     }
     Some(scratch.window[(at / 8) as usize & (WINDOW_WORDS - 1)])
