@@ -30,5 +30,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::heavy("check::patched_service", live::patched_service),
         trial::heavy("check::inconclusive", live::inconclusive),
         trial::heavy("check::commands", live::commands),
+        trial::heavy("check::folder", live::folder),
     ]
 }

@@ -154,6 +154,8 @@ pub struct Stack {
     pub place: Option<usize>,
     /// All it allocated, and what of that is live.
     pub values: Values,
+    /// Stacks with the same place that the finding is about; the frames are those of the first.
+    pub stacks: usize,
     /// What it is recognised by in other recordings and builds.
     pub fingerprint: Option<Fingerprint>,
     /// It is only the largest contributor to a finding about everything.
@@ -186,6 +188,39 @@ impl Finding {
                 Rule::BaselineTotal | Rule::BaselineStack(_) => RuleId::Baseline,
             },
         }
+    }
+
+    /// Takes in another finding, if both are leaks at one place: many ways through a program lead to
+    /// the line that is to be mended. Gives it back if not.
+    pub(super) fn take_in(&mut self, other: Self) -> Option<Self> {
+        let at = |finding: &Self| {
+            let frame = finding.place()?;
+            (frame.line > 0).then(|| (frame.function.clone(), frame.file.clone(), frame.line))
+        };
+        let same = at(self).is_some() && at(self) == at(&other);
+        let (What::Leak(leak), What::Leak(more)) = (&mut self.what, &other.what) else {
+            return Some(other);
+        };
+        let (Some(stack), Some(added)) = (&mut self.stack, &other.stack) else {
+            return Some(other);
+        };
+        if !same || self.suppression != other.suppression {
+            return Some(other);
+        }
+        let together = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
+        let rate = |seconds: Option<f64>| seconds.map(|seconds| 1.0 / seconds);
+        leak.seconds_to_limit = rate(together(
+            rate(leak.seconds_to_limit),
+            rate(more.seconds_to_limit),
+        ));
+        leak.bytes_per_operation = together(leak.bytes_per_operation, more.bytes_per_operation);
+        leak.bytes_per_second += more.bytes_per_second;
+        leak.objects_per_second += more.objects_per_second;
+        leak.since_seconds = leak.since_seconds.min(more.since_seconds);
+        // The first is the surest: its confidence and caveats stay.
+        stack.values += added.values;
+        stack.stacks += added.stacks;
+        None
     }
 
     /// The frame to look at.

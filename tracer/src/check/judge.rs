@@ -3,18 +3,21 @@
 //! Three things are kept apart: what was found, what was looked for and not found, and what could not
 //! be told. The last is never the second.
 
+mod stacks;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::collections::HashMap;
 
-use super::evaluate::{self, Breach, Rule};
+use super::evaluate::{self, Rule};
 use super::finding::{Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 use super::growth;
 use super::leaks::{self, Class, Confidence, Lack, MemoryLimit, Options};
-use super::place;
 use super::policy::{Growth, Policy};
 use super::report::bytes;
-use super::suppressions::{Suppression, frames};
-use crate::profile::series::{Counters, Series, StackId};
-use crate::profile::{Fingerprint, Incompatible, Profile, Values, Verdict};
+use crate::profile::series::{Series, StackId};
+use crate::profile::{Fingerprint, Incompatible, Profile, Verdict};
+use stacks::label;
 
 /// A recording to judge.
 #[derive(Clone, Debug)]
@@ -164,9 +167,11 @@ impl<'a> Judge<'a> {
             let suppression = self.suppression_of(stack);
             let finding = self.finding(what, stack, assessment.counters, suppression);
             if suppression.is_some() {
-                self.suppressed.extend(accused.then_some(finding));
+                if accused {
+                    add(&mut self.suppressed, finding);
+                }
             } else if accused {
-                self.findings.push(finding);
+                add(&mut self.findings, finding);
             } else {
                 if let What::Undecided(Lack::Events { bytes, .. }) = finding.what {
                     undecided += 1;
@@ -366,122 +371,13 @@ impl<'a> Judge<'a> {
             notes: self.notes,
         }
     }
-
-    /// The suppression of a stack, which is in use from now on.
-    fn suppression_of(&mut self, stack: StackId) -> Option<usize> {
-        let position = self.position_of(stack)?;
-        self.mark_used(position);
-        Some(position)
-    }
-
-    fn position_of(&self, stack: StackId) -> Option<usize> {
-        let suppressions = &self.policy.suppressions.leaks;
-        if suppressions.list().is_empty() {
-            return None;
-        }
-        let sample = self.samples(stack).first()?;
-        let profile = &self.recorded.profile;
-        suppressions.position(&frames(profile, profile.samples.get(*sample)?))
-    }
-
-    fn mark_used(&mut self, suppression: usize) {
-        if let Some(used) = self.used.get_mut(suppression) {
-            *used = true;
-        }
-    }
-
-    fn suppression(&self, position: Option<usize>) -> Option<&Suppression> {
-        self.policy.suppressions.leaks.list().get(position?)
-    }
-
-    fn samples(&self, stack: StackId) -> &[usize] {
-        let samples = self.recorded.samples.get(&stack);
-        samples.map_or(&[], Vec::as_slice)
-    }
-
-    fn finding(
-        &self,
-        what: What,
-        stack: StackId,
-        counters: Counters,
-        suppression: Option<usize>,
-    ) -> Finding {
-        Finding {
-            what,
-            stack: Some(self.stack(stack, Some(counters))),
-            suppression: self.suppression(suppression).map(label),
-            blame: None,
-        }
-    }
-
-    /// A stack by its id; its amounts are those of the counters, or of the profile.
-    fn stack(&self, id: StackId, counters: Option<Counters>) -> Stack {
-        let stack = self.stack_of_samples(self.samples(id));
-        let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
-        let values = counters.map_or(stack.values, |counters| Values {
-            alloc_objects: signed(counters.alloc_objects),
-            alloc_space: signed(counters.alloc_bytes),
-            inuse_objects: signed(counters.live_objects()),
-            inuse_space: signed(counters.live_bytes()),
-        });
-        Stack { values, ..stack }
-    }
-
-    fn stack_of_samples(&self, samples: &[usize]) -> Stack {
-        let profile = &self.recorded.profile;
-        let all = samples
-            .iter()
-            .filter_map(|&index| profile.samples.get(index));
-        let values = all.fold(Values::default(), |sum, sample| sum.plus(sample.values));
-        let first = samples.first();
-        let sample = first.and_then(|&index| profile.samples.get(index));
-        let (frames, place) = sample
-            .map(|one| place::stack(profile, one))
-            .unwrap_or_default();
-        Stack {
-            frames,
-            place,
-            values,
-            fingerprint: first.and_then(|&index| self.fingerprints.get(index).copied()),
-            only_largest: false,
-        }
-    }
-
-    fn about_samples(&self, breach: Breach) -> Finding {
-        Finding {
-            stack: Some(self.stack_of_samples(&breach.samples)),
-            what: What::Breach(breach),
-            suppression: None,
-            blame: None,
-        }
-    }
-
-    /// With the largest contributor: of the breach's own samples, or of all.
-    fn about_everything(&self, breach: Breach) -> Finding {
-        let samples = &self.recorded.profile.samples;
-        let amount = |&index: &usize| samples.get(index).map_or(0, |s| s.values.get(breach.value));
-        let largest = match breach.samples.first() {
-            Some(&first) => Some(first),
-            None => (0..samples.len()).max_by_key(amount),
-        };
-        let stack = largest
-            .filter(|index| amount(index) > 0)
-            .map(|index| Stack {
-                only_largest: true,
-                ..self.stack_of_samples(&[index])
-            });
-        Finding {
-            stack,
-            what: What::Breach(breach),
-            suppression: None,
-            blame: None,
-        }
-    }
 }
 
-fn label(suppression: &Suppression) -> String {
-    suppression.name.clone()
+/// Adds a leak to that at the same place, or as another one.
+fn add(findings: &mut Vec<Finding>, finding: Finding) {
+    let mut left = Some(finding);
+    for known in findings.iter_mut() {
+        left = left.and_then(|finding| known.take_in(finding));
+    }
+    findings.extend(left);
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

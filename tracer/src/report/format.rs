@@ -122,7 +122,7 @@ pub fn printable(text: &str) -> String {
 
 /// A printable name of at most `width` characters: the middle of a longer one goes, since both the
 /// crate at its beginning and the function at its end are wanted.
-pub(super) fn shorten(name: &str, width: usize) -> String {
+pub(crate) fn shorten(name: &str, width: usize) -> String {
     let name = printable(name);
     let length = name.chars().count();
     if length <= width {

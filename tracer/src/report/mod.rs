@@ -26,6 +26,7 @@ pub use compare::{
 };
 pub use filters::ActiveFilter;
 pub use format::printable;
+pub(crate) use format::shorten;
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
 pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};

@@ -97,6 +97,30 @@ fn a_leak_is_found_with_all_that_is_known_of_it() -> Checked<()> {
 }
 
 #[test]
+fn stacks_that_leak_at_one_place_are_one_leak() -> Checked<()> {
+    let mut series = SavedSeries::default();
+    for second in 0..40 {
+        let mut profile = profile(second, leaking);
+        // The same function, called in another way.
+        let mut other = profile.samples[1].clone();
+        other.locations = vec![3, 1, 0];
+        profile.samples.push(other);
+        series.push(profile, &ValueKind::ALL)?;
+    }
+    let found = judged(&series.finish().ok_or("no profiles")?, "")?;
+    let [finding] = &found.findings[..] else {
+        panic!("{:#?}", found.findings);
+    };
+    let What::Leak(leak) = &finding.what else {
+        panic!("{finding:#?}");
+    };
+    assert!((leak.bytes_per_second - 128.0).abs() < 1.0, "{leak:?}");
+    let stack = finding.stack.as_ref().ok_or("no stack")?;
+    assert_eq!((stack.stacks, stack.values.inuse_objects), (2, 78));
+    Ok(())
+}
+
+#[test]
 fn nothing_found_takes_enough_to_look_at() -> Checked<()> {
     let fine = judged(&recorded(40, resting)?, "")?;
     assert_eq!(

@@ -5,6 +5,7 @@ use crate::check::evaluate::{Breach, Rule};
 use crate::check::finding::{Blame, Finding, Judgement, Outcome, Per, Stack, What};
 use crate::check::leaks::{Confidence, Lack, Leak};
 use crate::profile::ValueKind;
+use crate::report::shorten;
 
 /// `1 leak found`, in the first line of every report.
 pub(super) fn outcome(judgement: &Judgement) -> String {
@@ -20,7 +21,16 @@ pub(super) fn outcome(judgement: &Judgement) -> String {
     }
     let found = parts.join(", ");
     match judgement.outcome {
-        Outcome::NothingFound => "nothing found".to_owned(),
+        Outcome::NothingFound => {
+            let possible = judgement.warnings.iter();
+            match possible.filter(|f| matches!(f.what, What::Leak(_))).count() {
+                0 => "nothing found".to_owned(),
+                possible => format!(
+                    "nothing found for sure, {}",
+                    count(possible, "possible leak")
+                ),
+            }
+        }
         Outcome::Found if limits == 0 => format!("{found} found"),
         Outcome::Found => found,
         Outcome::Inconclusive if found.is_empty() => "inconclusive".to_owned(),
@@ -167,10 +177,10 @@ fn pace(leak: &Leak) -> String {
 /// The picture of alloc against inuse: much allocated and little kept, or the reverse.
 fn amounts(stack: &Stack) -> String {
     let values = &stack.values;
-    let whose = if stack.only_largest {
-        "largest part: allocated"
-    } else {
-        "allocated"
+    let whose = match stack.stacks {
+        _ if stack.only_largest => "largest part: allocated".to_owned(),
+        0 | 1 => "allocated".to_owned(),
+        stacks => format!("by {stacks} stacks: allocated"),
     };
     format!(
         "{whose} {} in {}, live {} in {} ({})",
@@ -205,12 +215,14 @@ pub(super) fn place(finding: &Finding) -> String {
     }
 }
 
-/// A frame as `function  file:line`.
+/// A frame as `function  file:line`; generic names can be longer than a report.
 pub(super) fn frame(frame: &crate::check::Frame) -> String {
+    const WIDTH: usize = 100;
+    let function = shorten(&frame.function, WIDTH);
     match (frame.shown_file(), frame.line) {
-        ("", _) => frame.function.clone(),
-        (file, 0) => format!("{}  {file}", frame.function),
-        (file, line) => format!("{}  {file}:{line}", frame.function),
+        ("", _) => function,
+        (file, 0) => format!("{function}  {file}"),
+        (file, line) => format!("{function}  {file}:{line}"),
     }
 }
 

@@ -1,0 +1,128 @@
+//! From the ids of a series to stacks that people can read, and to the suppressions they are known by.
+
+use super::Judge;
+use crate::check::evaluate::Breach;
+use crate::check::finding::{Finding, Stack, What};
+use crate::check::place;
+use crate::check::suppressions::{Suppression, frames};
+use crate::profile::Values;
+use crate::profile::series::{Counters, StackId};
+
+impl Judge<'_> {
+    /// The suppression of a stack, which is in use from now on.
+    pub(super) fn suppression_of(&mut self, stack: StackId) -> Option<usize> {
+        let position = self.position_of(stack)?;
+        self.mark_used(position);
+        Some(position)
+    }
+
+    pub(super) fn position_of(&self, stack: StackId) -> Option<usize> {
+        let suppressions = &self.policy.suppressions.leaks;
+        if suppressions.list().is_empty() {
+            return None;
+        }
+        let sample = self.samples(stack).first()?;
+        let profile = &self.recorded.profile;
+        suppressions.position(&frames(profile, profile.samples.get(*sample)?))
+    }
+
+    pub(super) fn mark_used(&mut self, suppression: usize) {
+        if let Some(used) = self.used.get_mut(suppression) {
+            *used = true;
+        }
+    }
+
+    pub(super) fn suppression(&self, position: Option<usize>) -> Option<&Suppression> {
+        self.policy.suppressions.leaks.list().get(position?)
+    }
+
+    pub(super) fn samples(&self, stack: StackId) -> &[usize] {
+        let samples = self.recorded.samples.get(&stack);
+        samples.map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn finding(
+        &self,
+        what: What,
+        stack: StackId,
+        counters: Counters,
+        suppression: Option<usize>,
+    ) -> Finding {
+        Finding {
+            what,
+            stack: Some(self.stack(stack, Some(counters))),
+            suppression: self.suppression(suppression).map(label),
+            blame: None,
+        }
+    }
+
+    /// A stack by its id; its amounts are those of the counters, or of the profile.
+    pub(super) fn stack(&self, id: StackId, counters: Option<Counters>) -> Stack {
+        let stack = self.stack_of_samples(self.samples(id));
+        let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        let values = counters.map_or(stack.values, |counters| Values {
+            alloc_objects: signed(counters.alloc_objects),
+            alloc_space: signed(counters.alloc_bytes),
+            inuse_objects: signed(counters.live_objects()),
+            inuse_space: signed(counters.live_bytes()),
+        });
+        Stack { values, ..stack }
+    }
+
+    pub(super) fn stack_of_samples(&self, samples: &[usize]) -> Stack {
+        let profile = &self.recorded.profile;
+        let all = samples
+            .iter()
+            .filter_map(|&index| profile.samples.get(index));
+        let values = all.fold(Values::default(), |sum, sample| sum.plus(sample.values));
+        let first = samples.first();
+        let sample = first.and_then(|&index| profile.samples.get(index));
+        let (frames, place) = sample
+            .map(|one| place::stack(profile, one))
+            .unwrap_or_default();
+        Stack {
+            frames,
+            place,
+            values,
+            fingerprint: first.and_then(|&index| self.fingerprints.get(index).copied()),
+            stacks: 1,
+            only_largest: false,
+        }
+    }
+
+    pub(super) fn about_samples(&self, breach: Breach) -> Finding {
+        Finding {
+            stack: Some(self.stack_of_samples(&breach.samples)),
+            what: What::Breach(breach),
+            suppression: None,
+            blame: None,
+        }
+    }
+
+    /// With the largest contributor: of the breach's own samples, or of all.
+    pub(super) fn about_everything(&self, breach: Breach) -> Finding {
+        let samples = &self.recorded.profile.samples;
+        let amount = |&index: &usize| samples.get(index).map_or(0, |s| s.values.get(breach.value));
+        let largest = match breach.samples.first() {
+            Some(&first) => Some(first),
+            None => (0..samples.len()).max_by_key(amount),
+        };
+        let stack = largest
+            .filter(|index| amount(index) > 0)
+            .map(|index| Stack {
+                only_largest: true,
+                ..self.stack_of_samples(&[index])
+            });
+        Finding {
+            stack,
+            what: What::Breach(breach),
+            suppression: None,
+            blame: None,
+        }
+    }
+}
+
+/// The name of a suppression in a report.
+pub(super) fn label(suppression: &Suppression) -> String {
+    suppression.name.clone()
+}
