@@ -46,7 +46,7 @@ enum Command {
     Demo,
     /// Measure what tracing costs; prints tables, and JSON under target/bench/
     Bench(bench::Options),
-    /// Trace every program of the gallery of leaks and check the verdicts; needs root, takes half an hour
+    /// Trace every program of the gallery of leaks and check the verdicts; needs root, takes 40 minutes
     Gallery(gallery::Options),
     /// Check formatting, clippy and shell scripts
     Lint,

@@ -18,8 +18,9 @@ const ALL: &str = "TRACER_GALLERY";
 /// Programs at a time: they work for some percent of a CPU each.
 const AT_A_TIME: usize = 8;
 
-/// How long each is traced, in windows of a second.
-const DURATION: &str = "45s";
+/// How long each is traced, in windows of a second. The rarest leak loses an object every two seconds, or
+/// three where the machine is busy.
+const DURATION: &str = "60s";
 
 /// On CI: each kind of leak and of healthy growth once, in whichever language shows it best.
 const SOME: &[(&str, Twin)] = &[
@@ -27,25 +28,17 @@ const SOME: &[(&str, Twin)] = &[
     ("c/bursts", Twin::Healthy),
     ("c/cache", Twin::Leaky),
     ("c/cache", Twin::Healthy),
-    ("c/error_path", Twin::Leaky),
     ("c/library", Twin::Leaky),
-    ("c/pool", Twin::Healthy),
     ("c/queue", Twin::Leaky),
-    ("c/queue", Twin::Healthy),
-    ("c/rare", Twin::Leaky),
-    ("c/vector", Twin::Leaky),
     ("cpp/cycle", Twin::Leaky),
-    ("cpp/listener", Twin::Leaky),
     ("cpp/map", Twin::Leaky),
     ("cpp/map", Twin::Healthy),
     ("cpp/warm_up", Twin::Healthy),
     ("rust/channel", Twin::Leaky),
     ("rust/channel", Twin::Healthy),
-    ("rust/forgotten", Twin::Leaky),
     ("rust/intern", Twin::Leaky),
-    ("rust/map", Twin::Leaky),
     ("rust/task", Twin::Leaky),
-    ("rust/thread_local", Twin::Healthy),
+    ("rust/thread_local", Twin::Leaky),
     ("rust/waves", Twin::Healthy),
 ];
 
