@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use tests::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial::plain("check::a_leak_is_1", saved::a_leak_is_1),
         trial::plain("check::nothing_found_is_0", saved::nothing_found_is_0),
         trial::plain("check::too_little_is_3", saved::too_little_is_3),
@@ -26,10 +26,17 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("check::sarif_is_valid", formats::sarif_is_valid),
         trial::plain("check::annotations", formats::annotations),
         trial::plain("check::action_is_valid", action::is_valid),
-        trial::heavy("check::gallery", live::gallery),
-        trial::heavy("check::patched_service", live::patched_service),
         trial::heavy("check::inconclusive", live::inconclusive),
         trial::heavy("check::commands", live::commands),
         trial::heavy("check::folder", live::folder),
-    ]
+    ];
+    // Verdicts of half a minute on a machine that does other things meanwhile are not sure enough for
+    // every test run: `./x gallery` takes them with the rest of the gallery.
+    if std::env::var_os("TRACER_GALLERY").is_some() {
+        trials.extend([
+            trial::heavy("check::gallery", live::gallery),
+            trial::heavy("check::patched_service", live::patched_service),
+        ]);
+    }
+    trials
 }
