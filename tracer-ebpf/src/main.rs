@@ -16,6 +16,7 @@ mod generation;
 mod live;
 mod maps;
 mod process;
+mod scratch;
 mod stack;
 mod task;
 mod unwind;

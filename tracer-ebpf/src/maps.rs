@@ -6,16 +6,14 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{
     DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS, MMAPABLE,
-    RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS, WINDOW_WORDS,
+    RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
     Config, Counter, GenerationCell, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES,
-    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackEvent, StackKey,
-    TargetInfo,
+    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo,
 };
 
-use crate::unwind::Unwind;
-use crate::walk::Walk;
+use crate::scratch::Scratch;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: u32 = 1;
@@ -121,21 +119,6 @@ pub(crate) static SPACES: ArrayOfMaps<
     Array<SpaceEntry, 1, { INNER_MAPPABLE as usize }>,
     { MAX_HEAPS as usize + 1 },
 > = ArrayOfMaps::new();
-
-/// A place to collect a stack in; too large for the 512 bytes of BPF stack.
-#[repr(C)]
-pub(crate) struct Scratch {
-    /// 1 while a program uses the slot.
-    pub(crate) busy: u64,
-    /// The walk under way, along frame pointers.
-    pub(crate) walk: Walk,
-    /// The walk under way, by tables.
-    pub(crate) unwind: Unwind,
-    /// The part of the stack that is being walked.
-    pub(crate) window: [u64; WINDOW_WORDS],
-    /// The event under construction.
-    pub(crate) event: StackEvent,
-}
 
 /// Scratch slots of each CPU.
 #[map]

@@ -3,12 +3,13 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::programs::RetProbeContext;
-use tracer_common::limits::{MAX_FRAMES, SCRATCH_SLOTS};
+use tracer_common::limits::MAX_FRAMES;
 use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, Unwinding};
 
 use crate::context::Probe as _;
-use crate::count::{add, atomic_add, atomic_swap, bump, take_number};
-use crate::maps::{CONFIG, EVENTS, SCRATCH, STACK_COUNTERS, STACKS, STACKS_USED, Scratch};
+use crate::count::{add, atomic_add, bump, take_number};
+use crate::maps::{CONFIG, EVENTS, STACK_COUNTERS, STACKS, STACKS_USED};
+use crate::scratch::{self, Scratch};
 use crate::task::Task;
 use crate::unwind::unwind;
 use crate::walk::{Walked, walk};
@@ -16,12 +17,12 @@ use crate::walk::{Walked, walk};
 /// Credits an allocation to the stack it came from, and returns the index of the stack's counters.
 #[inline(always)]
 pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> Option<u32> {
-    let Some(scratch) = acquire() else {
+    let Some(scratch) = scratch::acquire() else {
         bump(Counter::StackScratchBusy);
         return credit_unknown(task, size);
     };
     let stack = credit_with(scratch, ctx, task, size);
-    release(scratch);
+    scratch::release(scratch);
     stack
 }
 
@@ -163,26 +164,4 @@ pub(crate) fn debit(index: u32, size: u64) {
     };
     atomic_add(objects, 1);
     atomic_add(bytes, size);
-}
-
-/// Takes a free slot of this CPU. The program can't migrate, but it can be preempted by a task
-/// that runs the same program on the same CPU.
-#[inline(always)]
-fn acquire() -> Option<*mut Scratch> {
-    let mut i = 0;
-    while i < SCRATCH_SLOTS {
-        let slot = SCRATCH.get_ptr_mut(i)?;
-        // SAFETY: a valid map value; only its address is formed here.
-        if atomic_swap(unsafe { &raw mut (*slot).busy }, 1) == 0 {
-            return Some(slot);
-        }
-        i += 1;
-    }
-    None
-}
-
-#[inline(always)]
-fn release(slot: *mut Scratch) {
-    // SAFETY: the slot was taken by this program.
-    unsafe { core::ptr::write_volatile(&raw mut (*slot).busy, 0) };
 }

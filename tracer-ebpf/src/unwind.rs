@@ -7,7 +7,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{
     Counter, Registers, SpaceEntry, StackEnd, StackHash, Step, StepFailure, Unwinding,
@@ -15,14 +15,13 @@ use tracer_common::{
 };
 
 use crate::count::{add, bump};
-use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACES, Scratch, TABLES};
+use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACES, TABLES};
+use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::{Walked, walk};
 
 /// Frames that one call of the callback takes: the verifier follows each anew, 6,000 instructions.
 const FRAMES_PER_CALL: usize = 2;
-const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
-const PAGE_BYTES: u64 = 4096;
 /// A window begins this much below the word that is asked for: a saved `rbp` lies below its return
 /// address.
 const BELOW: u64 = 64;
@@ -258,31 +257,19 @@ fn refill(scratch: &mut Scratch, address: u64) -> bool {
         return false;
     }
     // A read that fails costs a fault; the stack may end with this page.
-    if read_user(scratch, base, WINDOW_BYTES) {
+    if scratch.read(base, WINDOW_BYTES) {
         scratch.unwind.base = base;
         scratch.unwind.limit = WINDOW_BYTES - 8;
         return true;
     }
     // Not a comparison, of which the verifier would lose track: part of the rest is as good.
     let rest = (page_rest & (WINDOW_BYTES - 1)).max(8);
-    if read_user(scratch, address, rest) {
+    if scratch.read(address, rest) {
         scratch.unwind.base = address;
         scratch.unwind.limit = rest - 8;
         return true;
     }
     false
-}
-
-#[inline(always)]
-fn read_user(scratch: &mut Scratch, address: u64, bytes: u64) -> bool {
-    // SAFETY: `bytes` is at most the window's size; the read itself is checked by the kernel.
-    unsafe {
-        bpf_probe_read_user(
-            scratch.window.as_mut_ptr().cast(),
-            bytes as u32,
-            address as *const _,
-        ) == 0
-    }
 }
 
 /// Searches for the rule of an address: the number of one, never 0.

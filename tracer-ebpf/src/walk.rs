@@ -6,17 +6,15 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{Counter, StackEnd, StackHash};
 
 use crate::count::bump;
-use crate::maps::Scratch;
+use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 
-const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
 /// A saved frame pointer and the return address above it.
 const FRAME_BYTES: u64 = 16;
-const PAGE_BYTES: u64 = 4096;
 /// A frame that lies less than this below the one it was called from is none. Further away may be
 /// another stack: a signal's, a coroutine's.
 const SAME_STACK: u64 = 64 << 10;
@@ -138,23 +136,10 @@ fn step(walk: &mut Walk, scratch: &mut Scratch) -> bool {
 /// there to be read: the end of the stack may be nearer than a window.
 #[inline(always)]
 fn read_window(scratch: &mut Scratch, frame: u64) -> Option<u64> {
-    if read(scratch, frame, WINDOW_BYTES) {
+    if scratch.read(frame, WINDOW_BYTES) {
         return Some(frame);
     }
     // A read that fails costs a fault. Within one page, a second would fail the same way.
     let reaches_next_page = frame % PAGE_BYTES > PAGE_BYTES - WINDOW_BYTES;
-    (reaches_next_page && read(scratch, frame, FRAME_BYTES)).then_some(0)
-}
-
-/// Reads user memory into the window.
-#[inline(always)]
-fn read(scratch: &mut Scratch, address: u64, bytes: u64) -> bool {
-    // SAFETY: `bytes` is at most the window's size; the read itself is checked by the kernel.
-    unsafe {
-        bpf_probe_read_user(
-            scratch.window.as_mut_ptr().cast(),
-            bytes as u32,
-            address as *const _,
-        ) == 0
-    }
+    (reaches_next_page && scratch.read(frame, FRAME_BYTES)).then_some(0)
 }

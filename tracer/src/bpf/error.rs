@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use aya::programs::ProgramError;
 
 /// An error of the kernel side.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,23 @@ pub(super) fn map_error(map: &'static str, action: &'static str, error: &dyn Err
     BpfError::Map {
         map,
         action,
+        reason: chain(error),
+    }
+}
+
+/// A refusal of a probe.
+pub(super) fn attach_error(program: &'static str, module: &Path, error: &dyn Error) -> BpfError {
+    BpfError::Attach {
+        program,
+        module: module.to_owned(),
+        reason: chain(error),
+    }
+}
+
+/// A refusal of a program.
+pub(super) fn load_error(program: &'static str, error: &ProgramError) -> BpfError {
+    BpfError::LoadProgram {
+        program,
         reason: chain(error),
     }
 }

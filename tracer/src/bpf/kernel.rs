@@ -1,14 +1,11 @@
-//! The loaded programs, their links and their maps.
+//! The eBPF side as a whole: loaded programs, probes, and maps.
 
-use std::error::Error;
 use std::fs::File;
-use std::num::NonZeroU32;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
@@ -16,16 +13,16 @@ use tracer_common::{
     Unwinding,
 };
 
-use super::error::{chain, map_error};
+use super::error::{attach_error, chain, load_error, map_error};
 use super::events::Received;
 use super::generations::Generations;
 use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
-use super::session::SessionProgram;
+use super::probes::{Probes, Scope};
 use super::stacks::Stacks;
 use super::unwind::{LoadedTable, UnwindTables};
 use super::{BpfError, KernelEvent, btf, events};
-use crate::probe::{AttachPlan, Probe};
+use crate::probe::AttachPlan;
 use crate::profile::series::Survivors;
 
 /// The object that `build.rs` embedded.
@@ -73,38 +70,14 @@ pub struct LoadOptions {
     pub unwinding: Unwinding,
 }
 
-/// Which processes a probe fires for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// One process.
-    Process(NonZeroU32),
-    /// Every process that runs the probed file: the kernel copies a parent's breakpoints into its
-    /// children, and this alone keeps them there. Other processes are told apart in BPF, and pay
-    /// the trap.
-    Everything,
-}
-
 /// Heap of the process that a session begins with.
 pub const FIRST_HEAP: u32 = 1;
-
-/// The program that takes the place of `alloc_entry` and `alloc_return`.
-const ALLOC_SESSION: &str = "alloc_session";
-
-/// Probes in place.
-enum Link {
-    Aya(&'static str, UProbeLinkId),
-    /// Out when it is dropped.
-    Session(OwnedFd),
-}
 
 /// The eBPF side, loaded. Dropping it detaches everything; so does the end of the process,
 /// however it ends, because nothing is pinned.
 pub struct Kernel {
     ebpf: Ebpf,
-    kind: ProbeKind,
-    /// Where the kind is [`ProbeKind::Session`].
-    session: Option<SessionProgram>,
-    links: Vec<Link>,
+    probes: Probes,
     main: Array<MapData, TargetInfo>,
     tgid: u32,
     targets: HashMap<MapData, u32, TargetInfo>,
@@ -166,27 +139,7 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
-        let kind = kind.unwrap_or_else(ProbeKind::best);
-        let programs = kind.programs();
-        load_uprobe(&mut ebpf, programs.free_entry)?;
-        load_uprobe(&mut ebpf, programs.sized_free_entry)?;
-        let session = if kind == ProbeKind::Session {
-            let btf = uprobe(&mut ebpf, programs.free_entry)?
-                .info()
-                .map_err(|error| load_error(programs.free_entry, &error))?
-                .btf_id()
-                .unwrap_or(0);
-            Some(SessionProgram::load(
-                OBJECT,
-                ALLOC_SESSION,
-                map_fds(&ebpf),
-                btf,
-            )?)
-        } else {
-            load_uprobe(&mut ebpf, programs.alloc_entry)?;
-            load_uprobe(&mut ebpf, programs.alloc_return)?;
-            None
-        };
+        let probes = Probes::load(&mut ebpf, OBJECT, kind.unwrap_or_else(ProbeKind::best))?;
         for (name, tracepoint) in [
             ("process_exec", Some("sched_process_exec")),
             ("process_exit", Some("sched_process_exit")),
@@ -237,9 +190,7 @@ impl Kernel {
                 take_array(&mut ebpf, "SPACES")?,
             )?,
             tgid,
-            kind,
-            session,
-            links: Vec::new(),
+            probes,
             ebpf,
         })
     }
@@ -247,7 +198,7 @@ impl Kernel {
     /// How the probes are placed: `uprobe_session`, `uprobe_multi` or `perf-event uprobes`.
     #[must_use]
     pub const fn probe_kind(&self) -> &'static str {
-        self.kind.name()
+        self.probes.kind().name()
     }
 
     /// Places the probes of a plan into a module. They stay silent for a process until
@@ -266,58 +217,7 @@ impl Kernel {
         plan: &AttachPlan,
         scope: Scope,
     ) -> Result<(), BpfError> {
-        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let (sized, plain): (Vec<_>, Vec<_>) = plan
-            .freeing
-            .iter()
-            .partition(|probe| probe.function.is_sized_free());
-        let allocating: Vec<_> = plan.allocating.iter().collect();
-        let programs = self.kind.programs();
-        // Entries of allocating functions last: what they give out must be seen freed.
-        if self.session.is_none() {
-            self.place(programs.alloc_return, &allocating, &target, path, scope)?;
-        }
-        self.place(programs.free_entry, &plain, &target, path, scope)?;
-        self.place(programs.sized_free_entry, &sized, &target, path, scope)?;
-        let Some(session) = &self.session else {
-            return self.place(programs.alloc_entry, &allocating, &target, path, scope);
-        };
-        if !allocating.is_empty() {
-            let points = allocating.iter().map(|probe| attach_point(probe));
-            let process = match scope {
-                Scope::Process(pid) => Some(pid),
-                Scope::Everything => None,
-            };
-            let link = session
-                .attach(&target, points, process)
-                .map_err(|error| attach_error(ALLOC_SESSION, path, &error))?;
-            self.links.push(Link::Session(link));
-        }
-        Ok(())
-    }
-
-    /// Places one of aya's programs.
-    fn place(
-        &mut self,
-        program: &'static str,
-        probes: &[&Probe],
-        target: &Path,
-        path: &Path,
-        scope: Scope,
-    ) -> Result<(), BpfError> {
-        if probes.is_empty() {
-            return Ok(());
-        }
-        let points = probes.iter().map(|probe| attach_point(probe));
-        let scope = match scope {
-            Scope::Process(pid) => UProbeScope::OneProcess(pid),
-            Scope::Everything => UProbeScope::AllProcesses,
-        };
-        let link = uprobe(&mut self.ebpf, program)?
-            .attach(points, target, scope)
-            .map_err(|error| attach_error(program, path, &error))?;
-        self.links.push(Link::Aya(program, link));
-        Ok(())
+        self.probes.attach(&mut self.ebpf, file, path, plan, scope)
     }
 
     /// Takes every probe out of the target.
@@ -326,16 +226,7 @@ impl Kernel {
     ///
     /// The kernel refused; the end of the process will take them out.
     pub fn detach(&mut self) -> Result<(), BpfError> {
-        // Entries first, so that no call begins whose return would not be seen.
-        for link in std::mem::take(&mut self.links).into_iter().rev() {
-            match link {
-                Link::Aya(program, link) => uprobe(&mut self.ebpf, program)?
-                    .detach(link)
-                    .map_err(|error| attach_error(program, Path::new("(detaching)"), &error))?,
-                Link::Session(link) => drop(link),
-            }
-        }
-        Ok(())
+        self.probes.detach(&mut self.ebpf)
     }
 
     /// Starts counting the process, for all probes at one instant.
@@ -488,37 +379,6 @@ impl Kernel {
     }
 }
 
-fn attach_point(probe: &Probe) -> UProbeAttachPoint<'static> {
-    UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(probe.point.0),
-        cookie: Some(probe.function.cookie()),
-    }
-}
-
-fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(BpfError::Missing(name))
-}
-
-fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), BpfError> {
-    uprobe(ebpf, name)?
-        .load()
-        .map_err(|error| load_error(name, &error))
-}
-
-/// The maps of the kinds that the object has.
-fn map_fds(ebpf: &Ebpf) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
-    ebpf.maps().filter_map(|(name, map)| match map {
-        Map::Array(data)
-        | Map::ArrayOfMaps(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => Some((name, data.fd().as_fd())),
-        _ => None,
-    })
-}
-
 fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError> {
     ebpf.take_map(name)
         .and_then(|map| M::try_from(map).ok())
@@ -530,20 +390,5 @@ fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> 
     match ebpf.take_map(name) {
         Some(Map::Array(data) | Map::ArrayOfMaps(data)) => Ok(data),
         _ => Err(BpfError::Missing(name)),
-    }
-}
-
-fn attach_error(program: &'static str, module: &Path, error: &dyn Error) -> BpfError {
-    BpfError::Attach {
-        program,
-        module: module.to_owned(),
-        reason: chain(error),
-    }
-}
-
-fn load_error(program: &'static str, error: &ProgramError) -> BpfError {
-    BpfError::LoadProgram {
-        program,
-        reason: chain(error),
     }
 }

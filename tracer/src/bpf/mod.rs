@@ -9,6 +9,7 @@ mod generations;
 mod kernel;
 mod ladder;
 mod live;
+mod probes;
 mod session;
 mod stacks;
 mod sys;
@@ -17,6 +18,7 @@ mod view;
 
 pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
-pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, Scope, StackAmounts};
+pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
+pub use probes::Scope;
 pub use unwind::LoadedTable;

@@ -196,7 +196,7 @@ mod tests {
             assert_eq!(of(function, file, module), Owner::System, "{function}");
         }
         for file in [
-            "/root/.cargo/registry/src/index.crates.io-1/serde-1.0.1/src/lib.rs",
+            "/home/me/.cargo/registry/src/index-1/serde-1.0.1/src/lib.rs",
             "/home/a/go/pkg/mod/golang.org/x/net/http2/frame.go",
         ] {
             assert_eq!(of("f", file, program), Owner::Dependency, "{file}");
@@ -227,7 +227,7 @@ mod tests {
             Some((1, "counter::handle".to_owned(), 44))
         );
         // A library that allocates for its caller.
-        profile.functions[2].file = "/root/.cargo/registry/src/cache-1.0/src/lib.rs".to_owned();
+        profile.functions[2].file = "/home/me/.cargo/registry/src/cache-1.0/src/lib.rs".to_owned();
         assert_eq!(
             place(&profile, 0),
             Some((1, "counter::handle".to_owned(), 44))

@@ -105,7 +105,7 @@ mod tests {
             ("out/secret.rs", None),
             (".git/config", None),
             ("/build/.git/config", None),
-            ("/root/.cargo/registry/src/x/serde-1.0/src/lib.rs", None),
+            ("/home/me/.cargo/registry/src/x/serde-1.0/src/lib.rs", None),
             ("/build/src/lib.rs", Some("src/lib.rs")),
         ] {
             assert_eq!(checkout.locate(file).as_deref(), expected, "{file}");

@@ -127,7 +127,7 @@ fn measure(
         kind,
         unwinding,
     })?;
-    Unwinder::new(unwinding).publish(&mut kernel, FIRST_HEAP, &space)?;
+    Unwinder::new(unwinding).publish(&mut kernel, FIRST_HEAP, &space);
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
     for allocator in &found.glibc {
         kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;

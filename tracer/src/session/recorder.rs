@@ -194,7 +194,7 @@ impl Session {
         })?;
         let mut unwinder = Unwinder::new(options.unwinding);
         for traced in processes.take_unpublished() {
-            unwinder.publish(&mut kernel, traced.heap, &traced.space)?;
+            unwinder.publish(&mut kernel, traced.heap, &traced.space);
         }
         let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let scope = if options.follow_forks {
@@ -369,7 +369,7 @@ impl Session {
         }
         for traced in self.processes.take_unpublished() {
             self.unwinder
-                .publish(&mut self.kernel, traced.heap, &traced.space)?;
+                .publish(&mut self.kernel, traced.heap, &traced.space);
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(super) struct Unwinder {
     modules: HashMap<FileKey, Option<Module>>,
     /// Files without a table that could be used.
     without: u64,
+    /// Why the kernel side could not be told of mappings.
+    unpublished: Vec<String>,
 }
 
 impl Unwinder {
@@ -37,6 +39,7 @@ impl Unwinder {
             mode,
             modules: HashMap::new(),
             without: 0,
+            unpublished: Vec::new(),
         }
     }
 
@@ -45,13 +48,21 @@ impl Unwinder {
         self.without
     }
 
-    /// Publishes what a process has mapped, with the tables of all its modules.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused. A file that can't be read, or has no table, is none: its code is walked
-    /// along frame pointers.
-    pub(super) fn publish(
+    /// Why the kernel side could not be told of mappings, once for each time.
+    pub(super) fn unpublished(&self) -> &[String] {
+        &self.unpublished
+    }
+
+    /// Publishes what a process has mapped, with the tables of all its modules. A file that can't be
+    /// read, or has no table, is walked along frame pointers. What the kernel refuses is kept for the
+    /// verdict: no recording is thrown away for it.
+    pub(super) fn publish(&mut self, kernel: &mut Kernel, heap: u32, space: &AddressSpace) {
+        if let Err(error) = self.try_publish(kernel, heap, space) {
+            self.unpublished.push(error.to_string());
+        }
+    }
+
+    fn try_publish(
         &mut self,
         kernel: &mut Kernel,
         heap: u32,

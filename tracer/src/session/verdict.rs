@@ -20,6 +20,8 @@ pub(super) struct Findings {
     pub(super) stacks_ended_early: u64,
     /// Mapped files without an unwind table.
     pub(super) modules_without_table: u64,
+    /// How often the kernel side could not be told of new mappings or their unwind tables.
+    pub(super) mappings_not_published: u64,
     /// Kernel memory of the unwind tables, bytes.
     pub(super) unwind_table_bytes: u64,
     /// Frames at the outer end of stacks that were none.
@@ -73,6 +75,12 @@ pub(super) fn counter_values(
             findings.modules_without_table,
             Note,
             "Mapped files without an unwind table; their code was walked along frame pointers.",
+        ),
+        (
+            "mappings_not_published",
+            findings.mappings_not_published,
+            AttributionLoss,
+            "Times that new mappings or their unwind tables could not be handed to the kernel: stacks through them may be wrong or cut.",
         ),
         (
             "unwind_table_bytes",
@@ -184,6 +192,12 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
         ));
         lost += findings.objects_without_frames;
     }
+    if findings.mappings_not_published > 0 {
+        reasons.push(format!(
+            "{} times new mappings could not be handed to the kernel: stacks through them may be wrong or cut",
+            findings.mappings_not_published
+        ));
+    }
     if findings.modules_not_probed > 0 {
         reasons.push(format!(
             "{} C libraries mapped during the recording could not be probed: what they served is missing",
@@ -206,6 +220,16 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mappings_that_the_kernel_was_not_told_of_degrade() {
+        let findings = Findings {
+            mappings_not_published: 1,
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 5)], &findings);
+        assert!(matches!(verdict, Verdict::Degraded { reasons } if reasons.len() == 1));
+    }
 
     #[test]
     fn nothing_lost_is_complete() {

@@ -1,3 +1,5 @@
+//! What a recording is judged to be, rule by rule. Recordings are made here: no kernel, no files.
+
 use crate::check::leaks::MemoryLimit;
 use crate::check::{Judgement, Outcome, Policy, Recorded, RuleId, SavedSeries, What, judge};
 use crate::export::example::counter_service;

@@ -93,6 +93,7 @@ impl Session {
                 children_not_followed: self.children,
                 modules_not_probed: self.not_probed.len() as u64,
                 modules_without_table: self.unwinder.modules_without_table(),
+                mappings_not_published: self.unwinder.unpublished().len() as u64,
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
                 ..Findings::default()
             },
@@ -129,6 +130,7 @@ impl Session {
             })
             .collect();
         notes.extend(self.not_probed.iter().cloned());
+        notes.extend(self.unwinder.unpublished().iter().cloned());
         let counter = |name: &str| {
             let counters = profile.counters.iter();
             counters
@@ -137,10 +139,17 @@ impl Session {
                 .sum::<u64>()
         };
         let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
-        if early > stacks / 10 {
+        let allocations = counter(Counter::AllocObjects.name());
+        let cut: u64 = profile
+            .counters
+            .iter()
+            .filter(|counter| counter.name.starts_with("cut_"))
+            .map(|counter| counter.value)
+            .sum();
+        if early > stacks / 10 || cut > allocations / 100 {
             notes.push(format!(
-                "{early} of {stacks} stacks end early, and callers are missing; the counters named cut_… \
-                 say why"
+                "{early} of {stacks} stacks end early, and callers are missing: {cut} of {allocations} \
+                 allocations have one that was cut, for which the counters named cut_… say why"
             ));
         }
         if self.children > 0 && !self.follow_forks {

@@ -1,0 +1,68 @@
+//! Scratch slots: where a stack is collected, and the window through which it is read.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use tracer_common::StackEvent;
+use tracer_common::limits::{SCRATCH_SLOTS, WINDOW_WORDS};
+
+use crate::count::atomic_swap;
+use crate::maps::SCRATCH;
+use crate::unwind::Unwind;
+use crate::walk::Walk;
+
+/// Bytes that are read at once.
+pub(crate) const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
+/// What is mapped or not as a whole.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
+/// A place to collect a stack in; too large for the 512 bytes of BPF stack.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// 1 while a program uses the slot.
+    pub(crate) busy: u64,
+    /// The walk under way, along frame pointers.
+    pub(crate) walk: Walk,
+    /// The walk under way, by tables.
+    pub(crate) unwind: Unwind,
+    /// The part of the stack that is being walked.
+    pub(crate) window: [u64; WINDOW_WORDS],
+    /// The event under construction.
+    pub(crate) event: StackEvent,
+}
+
+impl Scratch {
+    /// Reads user memory into the window, at most as much as fits.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, address: u64, bytes: u64) -> bool {
+        // SAFETY: `bytes` is at most the window's size, of which the verifier makes sure; the read
+        // itself is checked by the kernel.
+        unsafe {
+            bpf_probe_read_user(
+                self.window.as_mut_ptr().cast(),
+                bytes as u32,
+                address as *const _,
+            ) == 0
+        }
+    }
+}
+
+/// Takes a free slot of this CPU. The program can't migrate, but it can be preempted by a task
+/// that runs the same program on the same CPU.
+#[inline(always)]
+pub(crate) fn acquire() -> Option<*mut Scratch> {
+    let mut i = 0;
+    while i < SCRATCH_SLOTS {
+        let slot = SCRATCH.get_ptr_mut(i)?;
+        // SAFETY: a valid map value; only its address is formed here.
+        if atomic_swap(unsafe { &raw mut (*slot).busy }, 1) == 0 {
+            return Some(slot);
+        }
+        i += 1;
+    }
+    None
+}
+
+#[inline(always)]
+pub(crate) fn release(slot: *mut Scratch) {
+    // SAFETY: the slot was taken by this program.
+    unsafe { core::ptr::write_volatile(&raw mut (*slot).busy, 0) };
+}
