@@ -20,7 +20,7 @@ pub mod rule_ids {
 
 /// Rules the dictionary has room for. Whole distributions have a few thousand.
 pub const MAX_RULES: u32 = 1 << 16;
-/// Modules with a table that a session can have.
+/// Arrays of rows that a session can have; modules found at one time share one.
 pub const MAX_TABLES: u32 = 4_096;
 /// Most executable mappings that are handed to the kernel side.
 pub const MAX_SPACE_ENTRIES: u32 = 4_096;
@@ -38,12 +38,12 @@ pub struct SpaceEntry {
     pub end: u64,
     /// Where `start` lies, counted as in the table's rows.
     pub pc: u32,
-    /// Number of the table, from 1; 0 where there is none: code made at run time.
+    /// Number of the array that holds the table, from 1; 0 where there is none: code made at run time.
     pub table: u32,
+    /// The table's first row in that array.
+    pub first: u32,
     /// Rows of the table.
     pub rows: u32,
-    /// Padding.
-    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<SpaceEntry>() == 32);

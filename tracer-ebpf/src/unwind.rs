@@ -58,8 +58,9 @@ pub(crate) struct Unwind {
     high: u64,
     /// What is sought.
     wanted: u64,
-    /// Where: a table's number.
+    /// Where: the number of an array of rows, and the first of the table.
     table: u64,
+    first: u64,
 }
 
 /// Walks from a function's return.
@@ -291,8 +292,8 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
         end,
         pc,
         table,
+        first,
         rows,
-        ..
     }) = SPACES.get_value(scratch.unwind.space as u32, &entry)
     else {
         return rule_ids::UNMAPPED;
@@ -313,11 +314,12 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     scratch.unwind.high = u64::from(rows) + 1;
     scratch.unwind.wanted = address - start + u64::from(pc);
     scratch.unwind.table = u64::from(table);
+    scratch.unwind.first = u64::from(first);
     halve(scratch, search_table);
     let row = scratch.unwind.low as u32;
     let mut rule = rule_ids::GAP;
     if row != 0
-        && let Some(row) = TABLES.get_value(table, &(row - 1))
+        && let Some(row) = TABLES.get_value(table, &(first + row - 1))
     {
         rule = row.rule;
     }
@@ -327,7 +329,8 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     // A return address at the very beginning of a function, behind a gap, was made by hand: see
     // `UnwindTable::rule_for`.
     if is_return_address
-        && let Some(next) = TABLES.get_value(table, &row)
+        && row < rows
+        && let Some(next) = TABLES.get_value(table, &(first + row))
         && u64::from(next.pc) == scratch.unwind.wanted + 1
     {
         return rule_ids::STOP;
@@ -385,7 +388,8 @@ extern "C" fn search_table(_index: u64, context: *mut c_void) -> u64 {
     let Some(middle) = middle(scratch) else {
         return 1;
     };
-    let Some(row) = TABLES.get_value(scratch.unwind.table as u32, &(middle as u32 - 1)) else {
+    let row = scratch.unwind.first + middle - 1;
+    let Some(row) = TABLES.get_value(scratch.unwind.table as u32, &(row as u32)) else {
         return 1;
     };
     narrow(scratch, middle, u64::from(row.pc) > scratch.unwind.wanted);

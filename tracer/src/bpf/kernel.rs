@@ -186,8 +186,8 @@ impl Kernel {
             unwind: UnwindTables::new(
                 take_array(&mut ebpf, "RULES")?,
                 take_array(&mut ebpf, "RULE_CACHE")?,
-                take_array(&mut ebpf, "TABLES")?,
-                take_array(&mut ebpf, "SPACES")?,
+                take(&mut ebpf, "TABLES")?,
+                take(&mut ebpf, "SPACES")?,
             )?,
             tgid,
             probes,
@@ -385,10 +385,10 @@ fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfEr
         .ok_or(BpfError::Missing(name))
 }
 
-/// An array as plain data, for what aya has no call for.
+/// An array as plain data, to be mapped.
 fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
     match ebpf.take_map(name) {
-        Some(Map::Array(data) | Map::ArrayOfMaps(data)) => Ok(data),
+        Some(Map::Array(data)) => Ok(data),
         _ => Err(BpfError::Missing(name)),
     }
 }

@@ -1,7 +1,7 @@
 //! bpf(2) itself, for what aya has no call for.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 
@@ -14,21 +14,9 @@ pub(super) const fn zeroed() -> bpf_attr {
 ///
 /// # Safety
 ///
-/// As for [`call`].
-pub(super) unsafe fn bpf(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the caller's promise.
-    let fd = unsafe { call(command, attributes) }?;
-    // SAFETY: the kernel has just made this descriptor for this call; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// bpf(2).
-///
-/// # Safety
-///
 /// The part of `attributes` that belongs to `command` is set, and its pointers are valid during the
 /// call for the lengths beside them.
-unsafe fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
+pub(super) unsafe fn bpf(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads no more than the size given; the rest is the caller's promise.
     let result = unsafe {
         libc::syscall(
@@ -41,7 +29,9 @@ unsafe fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    i32::try_from(result).map_err(io::Error::other)
+    let fd = i32::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for this call; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A descriptor for type information that the kernel has.
@@ -67,24 +57,4 @@ pub(super) fn create_array(entries: u32, value_size: u32, flags: u32) -> io::Res
     part.map_flags = flags;
     // SAFETY: the command reads the fields above, none of them a pointer.
     unsafe { bpf(bpf_cmd::BPF_MAP_CREATE, &attributes) }
-}
-
-/// Puts arrays into an array of maps, by their indices. All at once, because the kernel waits for the
-/// end of running programs after each change of such a map, about 10 ms.
-pub(super) fn put_arrays(map: BorrowedFd<'_>, arrays: &[(u32, OwnedFd)]) -> io::Result<()> {
-    if arrays.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<u32> = arrays.iter().map(|&(index, _)| index).collect();
-    let values: Vec<i32> = arrays.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
-    let mut attributes = zeroed();
-    // SAFETY: all bytes are 0, which is a value of every part of the union.
-    let part = unsafe { &mut attributes.batch };
-    part.keys = keys.as_ptr() as u64;
-    part.values = values.as_ptr() as u64;
-    part.count = u32::try_from(arrays.len()).map_err(io::Error::other)?;
-    part.map_fd = map.as_raw_fd().cast_unsigned();
-    // SAFETY: keys and values outlive the call, with the length given. The kernel writes the number
-    // done into the attributes, which nobody reads again.
-    unsafe { call(bpf_cmd::BPF_MAP_UPDATE_BATCH, &attributes) }.map(drop)
 }

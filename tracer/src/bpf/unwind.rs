@@ -1,11 +1,11 @@
 //! The unwinder's tables: rules, rows and mappings, as the kernel side reads them.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
-use aya::maps::MapData;
+use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::INNER_MAPPABLE;
 use tracer_common::{
     MAX_RULES, MAX_SPACE_ENTRIES, MAX_TABLES, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, rule_ids,
@@ -13,7 +13,7 @@ use tracer_common::{
 
 use super::BpfError;
 use super::error::map_error;
-use super::sys::{create_array, put_arrays};
+use super::sys::create_array;
 use super::view::View;
 
 /// Bytes that all tables of a session may take: libLLVM's is 7 MB, all of a browser's 60.
@@ -22,8 +22,10 @@ const MAX_TABLE_BYTES: usize = 256 << 20;
 /// A loaded table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadedTable {
-    /// Its number, from 1.
+    /// Number of the array that holds it, from 1.
     pub number: u32,
+    /// Its first row there.
+    pub first: u32,
     /// Its rows.
     pub rows: u32,
 }
@@ -34,10 +36,11 @@ pub(super) struct UnwindTables {
     _arrays: [MapData; 2],
     rules: View<Rule>,
     cache: View<u64>,
-    tables: MapData,
-    spaces: MapData,
+    tables: ArrayOfMaps<MapData, MapData>,
+    spaces: ArrayOfMaps<MapData, MapData>,
     /// The dictionary's numbers.
     numbers: HashMap<Rule, u16>,
+    /// Arrays of rows so far.
     loaded: u32,
     table_bytes: usize,
     version: u64,
@@ -48,8 +51,8 @@ impl UnwindTables {
     pub(super) fn new(
         rules: MapData,
         cache: MapData,
-        tables: MapData,
-        spaces: MapData,
+        tables: ArrayOfMaps<MapData, MapData>,
+        spaces: ArrayOfMaps<MapData, MapData>,
     ) -> Result<Self, BpfError> {
         let mut unwinding = Self {
             rules: View::new("RULES", rules.fd().as_fd(), MAX_RULES as usize)?,
@@ -84,37 +87,44 @@ impl UnwindTables {
 
     /// Loads modules' tables, each given by its rows and their rules; `None` where there is nothing in
     /// it, or no room for it.
+    ///
+    /// They share an array: the kernel waits for running programs after each change of a map of maps,
+    /// about 9 ms.
     pub(super) fn load(
         &mut self,
         modules: &[(&[Row], &[Rule])],
     ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
-        let mut arrays = Vec::new();
+        let number = self.loaded + 1;
+        let mut all = Vec::new();
         let mut loaded = Vec::new();
         for &(rows, rules) in modules {
-            let bytes = size_of_val(rows);
-            let is_full =
-                self.loaded + 1 >= MAX_TABLES || self.table_bytes + bytes > MAX_TABLE_BYTES;
-            if rows.is_empty() || is_full {
+            let bytes = self.table_bytes + size_of_val(&*all) + size_of_val(rows);
+            if rows.is_empty() || number >= MAX_TABLES || bytes > MAX_TABLE_BYTES {
                 loaded.push(None);
                 continue;
             }
-            let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
-            let number = |row: &Row| numbers.get(usize::from(row.rule)).copied();
-            let rows = rows.iter().map(|row| Row {
-                rule: number(row).unwrap_or(rule_ids::UNSUPPORTED),
-                ..*row
-            });
-            let array = filled_array("TABLES", rows)?;
-            self.loaded += 1;
-            self.table_bytes += bytes;
+            // Within the limit in bytes they are far from 2^32.
             loaded.push(Some(LoadedTable {
-                number: self.loaded,
-                rows: array.1,
+                number,
+                first: all.len() as u32,
+                rows: rows.len() as u32,
             }));
-            arrays.push((self.loaded, array.0));
+            let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
+            all.extend(rows.iter().map(|row| {
+                Row {
+                    rule: numbers
+                        .get(usize::from(row.rule))
+                        .copied()
+                        .unwrap_or(rule_ids::UNSUPPORTED),
+                    ..*row
+                }
+            }));
         }
-        put_arrays(self.tables.fd().as_fd(), &arrays)
-            .map_err(|error| map_error("TABLES", "written", &error))?;
+        if !all.is_empty() {
+            put("TABLES", &mut self.tables, number, &all)?;
+            self.loaded = number;
+            self.table_bytes += size_of_val(&*all);
+        }
         Ok(loaded)
     }
 
@@ -139,9 +149,7 @@ impl UnwindTables {
         let all: Vec<_> = std::iter::once(head)
             .chain(entries.iter().copied())
             .collect();
-        let (array, _) = filled_array("SPACES", all.into_iter())?;
-        put_arrays(self.spaces.fd().as_fd(), &[(heap, array)])
-            .map_err(|error| map_error("SPACES", "written", &error))
+        put("SPACES", &mut self.spaces, heap, &all)
     }
 
     /// Kernel memory of all tables, bytes.
@@ -171,19 +179,24 @@ impl UnwindTables {
     }
 }
 
-/// Makes an array of the entries. Returns it and their number.
-fn filled_array<T: Pod>(
+/// Makes an array of the entries and puts it into a map of maps.
+fn put<T: Pod>(
     map: &'static str,
-    entries: impl ExactSizeIterator<Item = T>,
-) -> Result<(OwnedFd, u32), BpfError> {
+    outer: &mut ArrayOfMaps<MapData, MapData>,
+    index: u32,
+    entries: &[T],
+) -> Result<(), BpfError> {
     let refused = |error: &dyn std::error::Error| map_error(map, "written", error);
     let count = u32::try_from(entries.len()).map_err(|error| refused(&error))?;
     let fd = create_array(count, size_of::<T>() as u32, INNER_MAPPABLE)
         .map_err(|error| refused(&error))?;
-    let view = View::<T>::new(map, fd.as_fd(), count as usize)?;
-    for (place, entry) in view.iter().zip(entries) {
-        // SAFETY: a valid pointer into an array that nobody else knows of yet.
-        unsafe { place.write(entry) };
+    {
+        let view = View::<T>::new(map, fd.as_fd(), entries.len())?;
+        for (place, entry) in view.iter().zip(entries) {
+            // SAFETY: a valid pointer into an array that nobody else knows of yet.
+            unsafe { place.write(*entry) };
+        }
     }
-    Ok((fd, count))
+    let array = MapData::from_fd(fd).map_err(|error| refused(&error))?;
+    outer.set(index, &array, 0).map_err(|error| refused(&error))
 }

@@ -129,6 +129,7 @@ impl Unwinder {
         pc.map_or(plain, |pc| SpaceEntry {
             pc,
             table: module.table.number,
+            first: module.table.first,
             rows: module.table.rows,
             ..plain
         })
