@@ -1,28 +1,23 @@
 //! The eBPF side as a whole: loaded programs, probes, and maps.
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::Path;
 
+use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::RawTracePoint;
-use aya::{Ebpf, EbpfLoader};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo,
-    Unwinding,
+    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 
-use super::error::{attach_error, chain, load_error, map_error};
+use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
 use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
-use super::probes::{Probes, Scope};
+use super::probes::Probes;
 use super::stacks::Stacks;
-use super::unwind::{LoadedTable, UnwindTables};
+use super::unwind::UnwindMaps;
 use super::{BpfError, KernelEvent, btf, events};
-use crate::probe::AttachPlan;
 use crate::profile::series::Survivors;
 
 /// The object that `build.rs` embedded.
@@ -73,10 +68,9 @@ pub struct LoadOptions {
 /// Heap of the process that a session begins with.
 pub const FIRST_HEAP: u32 = 1;
 
-/// The eBPF side, loaded. Dropping it detaches everything; so does the end of the process,
-/// however it ends, because nothing is pinned.
+/// The eBPF side. Dropping it detaches everything; so does the end of the process, however it ends,
+/// because nothing is pinned.
 pub struct Kernel {
-    ebpf: Ebpf,
     probes: Probes,
     main: Array<MapData, TargetInfo>,
     tgid: u32,
@@ -87,16 +81,16 @@ pub struct Kernel {
     heaps: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
-    unwind: UnwindTables,
+    unwind: UnwindMaps,
 }
 
 impl Kernel {
-    /// Loads the programs and hooks exec and exit; no probe is attached and nothing is counted yet.
+    /// Makes the maps; no program is loaded yet, see [`Self::parts`].
     ///
     /// # Errors
     ///
     /// Whatever the kernel refuses, with its reason.
-    pub fn load(options: &LoadOptions) -> Result<Self, BpfError> {
+    pub fn new(options: &LoadOptions) -> Result<Self, BpfError> {
         let &LoadOptions {
             tgid,
             limits,
@@ -130,7 +124,7 @@ impl Kernel {
             generations: u32::from(limits.generations),
             reserved: 0,
         };
-        let mut ebpf = EbpfLoader::new()
+        let ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
             .map_max_entries("LIVE_FIRST", live.first)
             .map_max_entries("STACKS", limits.stacks)
@@ -139,59 +133,42 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
-        let probes = Probes::load(&mut ebpf, OBJECT, kind.unwrap_or_else(ProbeKind::best))?;
-        for (name, tracepoint) in [
-            ("process_exec", Some("sched_process_exec")),
-            ("process_exit", Some("sched_process_exit")),
-            ("process_fork", follow_forks.then_some("sched_process_fork")),
-        ] {
-            let Some(tracepoint) = tracepoint else {
-                continue;
-            };
-            let program: &mut RawTracePoint = ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(BpfError::Missing(name))?;
-            program.load().map_err(|error| load_error(name, &error))?;
-            program
-                .attach(tracepoint)
-                .map_err(|error| attach_error(name, Path::new(tracepoint), &error))?;
-        }
+        let kind = kind.unwrap_or_else(ProbeKind::best);
+        let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks)?;
         Ok(Self {
-            main: take(&mut ebpf, "MAIN_TARGET")?,
-            targets: take(&mut ebpf, "TARGETS")?,
+            main: take(&mut probes, "MAIN_TARGET")?,
+            targets: take(&mut probes, "TARGETS")?,
             live: LiveTable::new(
-                take_array(&mut ebpf, "LIVE_FIRST")?,
-                take(&mut ebpf, "LIVE")?,
+                take_array(&mut probes, "LIVE_FIRST")?,
+                take(&mut probes, "LIVE")?,
                 live,
             )?,
             stacks: Stacks::new(
-                take(&mut ebpf, "STACKS")?,
-                take(&mut ebpf, "STACKS_USED")?,
-                take_array(&mut ebpf, "STACK_COUNTERS")?,
+                take(&mut probes, "STACKS")?,
+                take(&mut probes, "STACKS_USED")?,
+                take_array(&mut probes, "STACK_COUNTERS")?,
                 stack_counters,
             )?,
             generations: if limits.generations {
                 Some(Generations::new(
-                    take_array(&mut ebpf, "GENERATIONS")?,
-                    take(&mut ebpf, "GENERATION")?,
+                    take_array(&mut probes, "GENERATIONS")?,
+                    take(&mut probes, "GENERATION")?,
                     stack_counters,
                 )?)
             } else {
                 None
             },
-            heaps: take(&mut ebpf, "HEAPS")?,
-            counters: take(&mut ebpf, "COUNTERS")?,
-            ring: take(&mut ebpf, "EVENTS")?,
-            unwind: UnwindTables::new(
-                take_array(&mut ebpf, "RULES")?,
-                take_array(&mut ebpf, "RULE_CACHE")?,
-                take(&mut ebpf, "TABLES")?,
-                take(&mut ebpf, "SPACES")?,
+            heaps: take(&mut probes, "HEAPS")?,
+            counters: take(&mut probes, "COUNTERS")?,
+            ring: take(&mut probes, "EVENTS")?,
+            unwind: UnwindMaps::new(
+                take_array(&mut probes, "RULES")?,
+                take_array(&mut probes, "RULE_CACHE")?,
+                take(&mut probes, "TABLES")?,
+                take(&mut probes, "SPACES")?,
             )?,
             tgid,
             probes,
-            ebpf,
         })
     }
 
@@ -201,32 +178,20 @@ impl Kernel {
         self.probes.kind().name()
     }
 
-    /// Places the probes of a plan into a module. They stay silent for a process until
-    /// [`Self::start`].
-    ///
-    /// `file` is the module itself, so that a deleted file or one in another mount namespace is
-    /// probed all the same; `path` is what the messages call it.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused a probe; those of this plan already placed stay until the tracer ends.
-    pub fn attach(
-        &mut self,
-        file: &File,
-        path: &Path,
-        plan: &AttachPlan,
-        scope: Scope,
-    ) -> Result<(), BpfError> {
-        self.probes.attach(&mut self.ebpf, file, path, plan, scope)
+    /// The programs with their probes, and the unwind tables: two threads may prepare them at the same
+    /// time.
+    pub const fn parts(&mut self) -> (&mut Probes, &mut UnwindMaps) {
+        (&mut self.probes, &mut self.unwind)
     }
 
-    /// Takes every probe out of the target.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused; the end of the process will take them out.
-    pub fn detach(&mut self) -> Result<(), BpfError> {
-        self.probes.detach(&mut self.ebpf)
+    /// The programs with their probes.
+    pub const fn probes(&mut self) -> &mut Probes {
+        &mut self.probes
+    }
+
+    /// The unwind tables.
+    pub const fn unwind_maps(&mut self) -> &mut UnwindMaps {
+        &mut self.unwind
     }
 
     /// Starts counting the process, for all probes at one instant.
@@ -279,33 +244,10 @@ impl Kernel {
         self.live.forget(heap);
     }
 
-    /// Loads modules' unwind tables, each given by its rows and their rules; `None` where there is
-    /// nothing in it, or no room for it.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused.
-    pub fn load_tables(
-        &mut self,
-        modules: &[(&[Row], &[Rule])],
-    ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
-        self.unwind.load(modules)
-    }
-
     /// Kernel memory of the unwind tables, bytes.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
         self.unwind.table_bytes()
-    }
-
-    /// Publishes the executable mappings of a heap's process: sorted, not overlapping, with tables
-    /// that were loaded before.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refused.
-    pub fn publish_space(&mut self, heap: u32, entries: &[SpaceEntry]) -> Result<(), BpfError> {
-        self.unwind.publish(heap, entries)
     }
 
     /// Becomes readable when there are events.
@@ -379,16 +321,14 @@ impl Kernel {
     }
 }
 
-fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError> {
-    ebpf.take_map(name)
-        .and_then(|map| M::try_from(map).ok())
-        .ok_or(BpfError::Missing(name))
+fn take<M: TryFrom<Map>>(probes: &mut Probes, name: &'static str) -> Result<M, BpfError> {
+    M::try_from(probes.take_map(name)?).map_err(|_| BpfError::Missing(name))
 }
 
 /// An array as plain data, to be mapped.
-fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
-    match ebpf.take_map(name) {
-        Some(Map::Array(data)) => Ok(data),
+fn take_array(probes: &mut Probes, name: &'static str) -> Result<MapData, BpfError> {
+    match probes.take_map(name)? {
+        Map::Array(data) => Ok(data),
         _ => Err(BpfError::Missing(name)),
     }
 }

@@ -20,5 +20,5 @@ pub use error::BpfError;
 pub use events::{KernelEvent, ProcessChange, StackSeen};
 pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
-pub use probes::Scope;
-pub use unwind::LoadedTable;
+pub use probes::{Probes, Scope};
+pub use unwind::{LoadedTable, UnwindMaps};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::Map;
-use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::{RawTracePoint, UProbe};
 
 use super::BpfError;
 use super::error::{attach_error, load_error};
@@ -37,42 +37,83 @@ enum Link {
     Session(OwnedFd),
 }
 
-/// The probes of a session, of one kind.
-pub(super) struct Probes {
+/// The programs, and the probes that run them, of one kind.
+pub struct Probes {
+    ebpf: Ebpf,
     kind: ProbeKind,
+    follow_forks: bool,
     /// Where the kind is [`ProbeKind::Session`].
     session: Option<SessionProgram>,
     links: Vec<Link>,
 }
 
 impl Probes {
-    /// Loads the programs of a kind, out of the object that `ebpf` was made from.
-    pub(super) fn load(ebpf: &mut Ebpf, object: &[u8], kind: ProbeKind) -> Result<Self, BpfError> {
-        let programs = kind.programs();
-        load_uprobe(ebpf, programs.free_entry)?;
-        load_uprobe(ebpf, programs.sized_free_entry)?;
+    /// The programs of an object whose maps exist; all of them must still be there.
+    pub(super) fn new(
+        ebpf: Ebpf,
+        object: &[u8],
+        kind: ProbeKind,
+        follow_forks: bool,
+    ) -> Result<Self, BpfError> {
         let session = if kind == ProbeKind::Session {
-            let btf = uprobe(ebpf, programs.free_entry)?
-                .info()
-                .map_err(|error| load_error(programs.free_entry, &error))?
-                .btf_id()
-                .unwrap_or(0);
-            Some(SessionProgram::load(
-                object,
-                ALLOC_SESSION,
-                map_fds(ebpf),
-                btf,
-            )?)
+            Some(SessionProgram::new(object, ALLOC_SESSION, map_fds(&ebpf))?)
         } else {
-            load_uprobe(ebpf, programs.alloc_entry)?;
-            load_uprobe(ebpf, programs.alloc_return)?;
             None
         };
         Ok(Self {
+            ebpf,
             kind,
+            follow_forks,
             session,
             links: Vec::new(),
         })
+    }
+
+    /// Takes a map out of the object.
+    pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, BpfError> {
+        self.ebpf.take_map(name).ok_or(BpfError::Missing(name))
+    }
+
+    /// Loads the programs, which the verifier takes tens of milliseconds for, and hooks exec and exit.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused one.
+    pub fn load(&mut self) -> Result<(), BpfError> {
+        let programs = self.kind.programs();
+        self.load_uprobe(programs.free_entry)?;
+        self.load_uprobe(programs.sized_free_entry)?;
+        let btf = self
+            .uprobe(programs.free_entry)?
+            .info()
+            .map_err(|error| load_error(programs.free_entry, &error))?
+            .btf_id()
+            .unwrap_or(0);
+        if let Some(session) = &mut self.session {
+            session.load(btf)?;
+        } else {
+            self.load_uprobe(programs.alloc_entry)?;
+            self.load_uprobe(programs.alloc_return)?;
+        }
+        self.hook("process_exec", "sched_process_exec")?;
+        self.hook("process_exit", "sched_process_exit")?;
+        if self.follow_forks {
+            self.hook("process_fork", "sched_process_fork")?;
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, name: &'static str, tracepoint: &'static str) -> Result<(), BpfError> {
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(BpfError::Missing(name))?;
+        program.load().map_err(|error| load_error(name, &error))?;
+        program
+            .attach(tracepoint)
+            .map_err(|error| attach_error(name, Path::new(tracepoint), &error))?;
+        Ok(())
     }
 
     /// How they are placed.
@@ -80,10 +121,17 @@ impl Probes {
         self.kind
     }
 
-    /// Places the probes of a plan into a module, see [`Kernel::attach`](super::Kernel::attach).
-    pub(super) fn attach(
+    /// Places the probes of a plan into a module. They stay silent for a process until
+    /// [`Kernel::start`](super::Kernel::start).
+    ///
+    /// `file` is the module itself, so that a deleted file or one in another mount namespace is
+    /// probed all the same; `path` is what the messages call it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused a probe; those of this plan already placed stay until the tracer ends.
+    pub fn attach(
         &mut self,
-        ebpf: &mut Ebpf,
         file: &File,
         path: &Path,
         plan: &AttachPlan,
@@ -98,33 +146,12 @@ impl Probes {
         let programs = self.kind.programs();
         // Entries of allocating functions last: what they give out must be seen freed.
         if self.session.is_none() {
-            self.place(
-                ebpf,
-                programs.alloc_return,
-                &allocating,
-                &target,
-                path,
-                scope,
-            )?;
+            self.place(programs.alloc_return, &allocating, &target, path, scope)?;
         }
-        self.place(ebpf, programs.free_entry, &plain, &target, path, scope)?;
-        self.place(
-            ebpf,
-            programs.sized_free_entry,
-            &sized,
-            &target,
-            path,
-            scope,
-        )?;
+        self.place(programs.free_entry, &plain, &target, path, scope)?;
+        self.place(programs.sized_free_entry, &sized, &target, path, scope)?;
         let Some(session) = &self.session else {
-            return self.place(
-                ebpf,
-                programs.alloc_entry,
-                &allocating,
-                &target,
-                path,
-                scope,
-            );
+            return self.place(programs.alloc_entry, &allocating, &target, path, scope);
         };
         if !allocating.is_empty() {
             let points = allocating.iter().map(|probe| attach_point(probe));
@@ -143,7 +170,6 @@ impl Probes {
     /// Places one of aya's programs.
     fn place(
         &mut self,
-        ebpf: &mut Ebpf,
         program: &'static str,
         probes: &[&Probe],
         target: &Path,
@@ -158,7 +184,8 @@ impl Probes {
             Scope::Process(pid) => UProbeScope::OneProcess(pid),
             Scope::Everything => UProbeScope::AllProcesses,
         };
-        let link = uprobe(ebpf, program)?
+        let link = self
+            .uprobe(program)?
             .attach(points, target, scope)
             .map_err(|error| attach_error(program, path, &error))?;
         self.links.push(Link::Aya(program, link));
@@ -166,17 +193,35 @@ impl Probes {
     }
 
     /// Takes every probe out of the target.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused; the end of the process will take them out.
+    pub fn detach(&mut self) -> Result<(), BpfError> {
         // Entries first, so that no call begins whose return would not be seen.
         for link in std::mem::take(&mut self.links).into_iter().rev() {
             match link {
-                Link::Aya(program, link) => uprobe(ebpf, program)?
+                Link::Aya(program, link) => self
+                    .uprobe(program)?
                     .detach(link)
                     .map_err(|error| attach_error(program, Path::new("(detaching)"), &error))?,
                 Link::Session(link) => drop(link),
             }
         }
         Ok(())
+    }
+
+    fn uprobe(&mut self, name: &'static str) -> Result<&mut UProbe, BpfError> {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(BpfError::Missing(name))
+    }
+
+    fn load_uprobe(&mut self, name: &'static str) -> Result<(), BpfError> {
+        self.uprobe(name)?
+            .load()
+            .map_err(|error| load_error(name, &error))
     }
 }
 
@@ -185,18 +230,6 @@ fn attach_point(probe: &Probe) -> UProbeAttachPoint<'static> {
         location: UProbeAttachLocation::AbsoluteOffset(probe.point.0),
         cookie: Some(probe.function.cookie()),
     }
-}
-
-fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(BpfError::Missing(name))
-}
-
-fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), BpfError> {
-    uprobe(ebpf, name)?
-        .load()
-        .map_err(|error| load_error(name, &error))
 }
 
 /// The maps of the kinds that the object has.

@@ -27,9 +27,12 @@ const SESSION: u32 = bpf_attach_type::BPF_TRACE_UPROBE_SESSION as u32;
 /// Bytes of the verifier's log that an error carries: its end names what was refused.
 const LOG_TAIL: usize = 2_000;
 
-/// A loaded program for the entries and returns of functions.
+/// A program for the entries and returns of functions.
 pub(super) struct SessionProgram {
-    fd: OwnedFd,
+    name: &'static str,
+    code: Code,
+    /// Once it is loaded.
+    fd: Option<OwnedFd>,
 }
 
 /// A place in a file, and the cookie for it.
@@ -57,27 +60,37 @@ impl SessionProgram {
             .is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
     }
 
-    /// Loads the program `name` of an object, against maps that exist and the type information that
-    /// the kernel has under the id `btf`.
-    pub(super) fn load<'a>(
+    /// The program `name` of an object, against maps that exist.
+    pub(super) fn new<'a>(
         object: &[u8],
         name: &'static str,
         maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
-        btf: u32,
     ) -> Result<Self, BpfError> {
-        let code = relocated(object, name, maps)?;
+        Ok(Self {
+            name,
+            code: relocated(object, name, maps)?,
+            fd: None,
+        })
+    }
+
+    /// Loads it, against the type information that the kernel has under the id `btf`.
+    pub(super) fn load(&mut self, btf: u32) -> Result<(), BpfError> {
+        let Self { name, code, .. } = &*self;
         let refused = |reason: String| BpfError::LoadProgram {
             program: name,
             reason,
         };
         let btf = btf_by_id(btf)
             .map_err(|error| refused(format!("its type information is gone: {error}")))?;
-        match load(&code, Some(&btf), name, &mut []) {
-            Ok(fd) => Ok(Self { fd }),
+        match load(code, Some(&btf), name, &mut []) {
+            Ok(fd) => {
+                self.fd = Some(fd);
+                Ok(())
+            }
             Err(error) => {
                 // Once more for the log, which costs the verifier much time.
                 let mut log = vec![0; 1 << 20];
-                let _ = load(&code, Some(&btf), name, &mut log);
+                let _ = load(code, Some(&btf), name, &mut log);
                 let mut reason = error.to_string();
                 if let Some(tail) = log_tail(&log) {
                     reason = format!("{reason}; the verifier's log ends with:\n{tail}");
@@ -106,7 +119,8 @@ impl SessionProgram {
                 }
             })
             .collect::<Result<_, _>>()?;
-        link(&self.fd, file, &places, process)
+        let program = self.fd.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        link(program, file, &places, process)
     }
 }
 

@@ -31,7 +31,7 @@ pub struct LoadedTable {
 }
 
 /// The tables of a session.
-pub(super) struct UnwindTables {
+pub struct UnwindMaps {
     /// Hold the arrays that are mapped.
     _arrays: [MapData; 2],
     rules: View<Rule>,
@@ -46,7 +46,7 @@ pub(super) struct UnwindTables {
     version: u64,
 }
 
-impl UnwindTables {
+impl UnwindMaps {
     /// The maps that the loader has made.
     pub(super) fn new(
         rules: MapData,
@@ -90,7 +90,11 @@ impl UnwindTables {
     ///
     /// They share an array: the kernel waits for running programs after each change of a map of maps,
     /// about 9 ms.
-    pub(super) fn load(
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn load(
         &mut self,
         modules: &[(&[Row], &[Rule])],
     ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
@@ -128,9 +132,14 @@ impl UnwindTables {
         Ok(loaded)
     }
 
-    /// Publishes the mappings of a heap's address space, in place of those before. Those beyond what
-    /// there is room for are left out.
-    pub(super) fn publish(&mut self, heap: u32, entries: &[SpaceEntry]) -> Result<(), BpfError> {
+    /// Publishes the executable mappings of a heap's process, in place of those before: sorted, not
+    /// overlapping, with tables that were loaded before. Those beyond what there is room for are left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn publish(&mut self, heap: u32, entries: &[SpaceEntry]) -> Result<(), BpfError> {
         let entries = &entries[..entries.len().min(MAX_SPACE_ENTRIES as usize)];
         self.version += 1;
         if self.version > u64::from(u16::MAX) {
@@ -153,7 +162,8 @@ impl UnwindTables {
     }
 
     /// Kernel memory of all tables, bytes.
-    pub(super) fn table_bytes(&self) -> usize {
+    #[must_use]
+    pub const fn table_bytes(&self) -> usize {
         self.table_bytes
     }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
+use object::{Endianness, Object as _, ObjectSymbol as _};
 use tracer_common::AllocatorFn;
 
-use super::ProcessError;
+use super::{ProcessError, read_elf};
 use crate::address::FileOffset;
 use crate::probe::FunctionCode;
 
@@ -101,7 +101,7 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         path: path.to_owned(),
         reason,
     };
-    let cache = ReadCache::new(file);
+    let cache = read_elf(file);
     let elf = ElfFile64::<Endianness, _>::parse(&cache).map_err(|error| bad(error.to_string()))?;
     let mut found = ModuleSymbols {
         has_symtab: elf.symbol_table().is_some(),
@@ -201,7 +201,7 @@ pub fn interpreter(file: &File, path: &Path) -> Result<Option<PathBuf>, ProcessE
         path: path.to_owned(),
         reason,
     };
-    let cache = ReadCache::new(file);
+    let cache = read_elf(file);
     let elf = ElfFile64::<Endianness, _>::parse(&cache).map_err(|error| bad(error.to_string()))?;
     let endian = elf.endian();
     for segment in elf.elf_program_headers() {

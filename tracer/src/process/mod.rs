@@ -10,6 +10,7 @@ mod identity;
 mod launch;
 mod memory;
 mod privilege;
+mod reader;
 mod sideband;
 
 pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
@@ -20,4 +21,5 @@ pub use identity::{Identity, check_traceable, has_shadow_stack};
 pub use launch::{Waiting, find_program, script_interpreter};
 pub use memory::{HeapUse, MemoryUse, available_memory};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
+pub use reader::{BlockReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tracer_common::{Counter, Unwinding};
 
 use super::allocator::{Found, Searched};
+use super::placing::place;
 use super::unwinding::Unwinder;
 use super::{Options, SessionError};
 use crate::bpf::{FIRST_HEAP, Kernel, Limits, LoadOptions, ProbeKind, Scope};
@@ -119,7 +120,7 @@ fn measure(
         stacks: 64,
         generations,
     };
-    let mut kernel = Kernel::load(&LoadOptions {
+    let mut kernel = Kernel::new(&LoadOptions {
         tgid: pid,
         limits: small,
         follow_forks: false,
@@ -127,11 +128,10 @@ fn measure(
         kind,
         unwinding,
     })?;
-    Unwinder::new(unwinding).publish(&mut kernel, FIRST_HEAP, &space);
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
-    for allocator in &found.glibc {
-        kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
-    }
+    place(&mut kernel, &found.glibc, scope, |maps| {
+        Unwinder::new(unwinding).publish(maps, FIRST_HEAP, &space);
+    })?;
     kernel.start()?;
     let traced = subject.median()?;
     Ok(EventCosts {

@@ -185,14 +185,19 @@ fn programs() -> Check {
         heap_bytes: 0,
         stacks: 1,
     };
-    match Kernel::load(&LoadOptions {
+    let options = LoadOptions {
         tgid: std::process::id(),
         limits: small,
         follow_forks: false,
         pidns: None,
         kind: None,
         unwinding: Unwinding::default(),
-    }) {
+    };
+    let loaded = Kernel::new(&options).and_then(|mut kernel| {
+        kernel.probes().load()?;
+        Ok(kernel)
+    });
+    match loaded {
         Ok(kernel) => {
             let found = format!(
                 "the kernel takes tracer's programs; probes: {}",

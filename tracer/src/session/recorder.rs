@@ -19,6 +19,7 @@ use tracer_common::{Counter, StackKey, Unwinding};
 
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
+use super::placing::place;
 use super::processes::Processes;
 use super::snapshot::{Seen, Snapshots};
 use super::unwinding::Unwinder;
@@ -184,7 +185,7 @@ impl Session {
             ));
         }
         let heap_at_start = HeapUse::of(who.pid).ok();
-        let mut kernel = Kernel::load(&LoadOptions {
+        let mut kernel = Kernel::new(&LoadOptions {
             tgid: who.pid,
             limits: room::limits(options, heap_at_start),
             follow_forks: options.follow_forks,
@@ -192,10 +193,6 @@ impl Session {
             kind: options.probes,
             unwinding: options.unwinding,
         })?;
-        let mut unwinder = Unwinder::new(options.unwinding);
-        for traced in processes.take_unpublished() {
-            unwinder.publish(&mut kernel, traced.heap, &traced.space);
-        }
         let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let scope = if options.follow_forks {
             Scope::Everything
@@ -204,8 +201,13 @@ impl Session {
         };
         for allocator in &found.glibc {
             allocator.check_harmless(&who)?;
-            kernel.attach(&allocator.file, &allocator.path, &allocator.plan, scope)?;
         }
+        let mut unwinder = Unwinder::new(options.unwinding);
+        place(&mut kernel, &found.glibc, scope, |maps| {
+            for traced in processes.take_unpublished() {
+                unwinder.publish(maps, traced.heap, &traced.space);
+            }
+        })?;
         let wake = watch(&kernel, &sideband)?;
         kernel.start()?;
         Ok(Self {
@@ -369,7 +371,7 @@ impl Session {
         }
         for traced in self.processes.take_unpublished() {
             self.unwinder
-                .publish(&mut self.kernel, traced.heap, &traced.space);
+                .publish(self.kernel.unwind_maps(), traced.heap, &traced.space);
         }
         Ok(())
     }
@@ -401,7 +403,7 @@ impl Session {
                         .map_err(SessionError::from)
                         .and_then(|()| {
                             let Allocator { file, path, plan } = allocator;
-                            Ok(self.kernel.attach(file, path, plan, self.scope)?)
+                            Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
                         });
                     // The process may have ended meanwhile. What was recorded so far is not thrown
                     // away for it; the verdict says what is missing.

@@ -7,11 +7,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 
-use object::ReadCache;
 use tracer_common::{SpaceEntry, Unwinding};
 
-use crate::bpf::{BpfError, Kernel, LoadedTable};
-use crate::process::{AddressSpace, Mapped};
+use crate::bpf::{BpfError, LoadedTable, UnwindMaps};
+use crate::process::{AddressSpace, Mapped, read_elf};
 use crate::unwind::{Segment, UnwindTable};
 
 /// What tells files apart: device, inode, size and time of the last change.
@@ -56,15 +55,15 @@ impl Unwinder {
     /// Publishes what a process has mapped, with the tables of all its modules. A file that can't be
     /// read, or has no table, is walked along frame pointers. What the kernel refuses is kept for the
     /// verdict: no recording is thrown away for it.
-    pub(super) fn publish(&mut self, kernel: &mut Kernel, heap: u32, space: &AddressSpace) {
-        if let Err(error) = self.try_publish(kernel, heap, space) {
+    pub(super) fn publish(&mut self, tables: &mut UnwindMaps, heap: u32, space: &AddressSpace) {
+        if let Err(error) = self.try_publish(tables, heap, space) {
             self.unpublished.push(error.to_string());
         }
     }
 
     fn try_publish(
         &mut self,
-        kernel: &mut Kernel,
+        tables: &mut UnwindMaps,
         heap: u32,
         space: &AddressSpace,
     ) -> Result<(), BpfError> {
@@ -72,35 +71,35 @@ impl Unwinder {
             return Ok(());
         }
         let now = space.now();
-        self.load(kernel, now.iter().map(|(_, _, mapped)| *mapped))?;
+        self.load(tables, now.iter().map(|(_, _, mapped)| *mapped))?;
         let entries: Vec<_> = now
             .into_iter()
             .map(|(start, end, mapped)| self.entry(start, end, mapped))
             .collect();
-        kernel.publish_space(heap, &entries)
+        tables.publish(heap, &entries)
     }
 
     /// Loads the tables of the files that have not been seen yet.
     fn load<'a>(
         &mut self,
-        kernel: &mut Kernel,
+        tables: &mut UnwindMaps,
         mapped: impl Iterator<Item = &'a Mapped>,
     ) -> Result<(), BpfError> {
         let mut keys = Vec::new();
-        let mut tables = Vec::new();
+        let mut compiled = Vec::new();
         for (key, file) in mapped.filter_map(file_of) {
             if self.modules.contains_key(&key) || keys.contains(&key) {
                 continue;
             }
             keys.push(key);
-            tables.push(UnwindTable::from_elf(&ReadCache::new(file)).unwrap_or_default());
+            compiled.push(UnwindTable::from_elf(&read_elf(file)).unwrap_or_default());
         }
-        let parts: Vec<_> = tables
+        let parts: Vec<_> = compiled
             .iter()
             .map(|table| (table.rows(), table.rules()))
             .collect();
-        let loaded = kernel.load_tables(&parts)?;
-        for ((key, table), loaded) in keys.into_iter().zip(&tables).zip(loaded) {
+        let loaded = tables.load(&parts)?;
+        for ((key, table), loaded) in keys.into_iter().zip(&compiled).zip(loaded) {
             let module = loaded.map(|loaded| Module {
                 table: loaded,
                 segments: table.segments().to_vec(),

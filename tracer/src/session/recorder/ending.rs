@@ -36,7 +36,7 @@ impl Session {
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
         let detaching = Instant::now();
-        self.kernel.detach()?;
+        self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
         self.take_events()?;
         Ok(Stopped {
