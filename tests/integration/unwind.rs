@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::cpp", cpp),
         trial::root("unwind::rust", rust),
         trial::root("unwind::plugin", plugin),
+        trial::root("unwind::copies", copies),
         trial::root("unwind::lower_rungs", lower_rungs),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
@@ -151,6 +152,36 @@ fn plugin() -> Result<()> {
     Ok(())
 }
 
+/// Stacks whose code was mapped a moment before are walked in user space, from a copy: here all of them.
+fn copies() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    let cases = [
+        ("plain", 120, "main"),
+        ("variable", 20, "main"),
+        ("signal", 20, "main"),
+        ("coroutine", 20, "coroutine_main"),
+        ("thread", 20, "thread_main"),
+    ];
+    for (kind, depth, root) in cases {
+        let mut command = Command::new(&program);
+        let command = command.args([kind, &depth.to_string()]);
+        let profile = record(command, &["--copy-stacks"])?;
+        let context = || format!("{kind}:\n{}", stacks(&profile));
+        check_no_cuts(&profile).with_context(context)?;
+        check_recursion(&profile, depth, root).with_context(context)?;
+        let copied = profile::counter(&profile, "copied_stacks")?;
+        ensure!(copied >= BLOCKS as u64, "{copied} copies, {}", context());
+        // Equal stacks are told once.
+        ensure!(profile.samples.len() < BLOCKS as usize, "{}", context());
+    }
+    // Of two stacks, the one that a handler left for its own is not copied: that is said.
+    let mut command = Command::new(&program);
+    let profile = record(command.args(["altstack", "20"]), &["--copy-stacks"])?;
+    let cut = profile::counter(&profile, "cut_unreadable")?;
+    ensure!(cut == BLOCKS as u64, "{cut}: {}", stacks(&profile));
+    check_recursion(&profile, 20, "handler")
+}
+
 /// The walk is the same program on each rung of the ladder.
 fn lower_rungs() -> Result<()> {
     let program = BUILDS[0].program()?;
@@ -191,6 +222,15 @@ fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
 
 /// No stack was cut, and all end where their process or thread began.
 fn check_whole(profile: &Profile) -> Result<()> {
+    check_no_cuts(profile)?;
+    ensure!(
+        profile::counter(profile, "unwound_frames")? > 0,
+        "no table was used"
+    );
+    Ok(())
+}
+
+fn check_no_cuts(profile: &Profile) -> Result<()> {
     profile::check_complete(profile)?;
     for counter in &profile.counters {
         let is_cut = counter.name.starts_with("cut_") || counter.name == "stacks_ended_early";
@@ -202,10 +242,6 @@ fn check_whole(profile: &Profile) -> Result<()> {
             stacks(profile)
         );
     }
-    ensure!(
-        profile::counter(profile, "unwound_frames")? > 0,
-        "no table was used"
-    );
     Ok(())
 }
 

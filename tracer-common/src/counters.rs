@@ -117,4 +117,6 @@ counters! {
     CutUnmapped = 32, "cut_unmapped", Note;
     /// Frees by the allocator itself: glibc gives back what it caches for a thread when the thread ends.
     AllocatorFrees = 33, "allocator_frees", Traffic;
+    /// Stacks handed over as a copy and walked in user space: there was code on them that had been mapped a moment before.
+    CopiedStacks = 34, "copied_stacks", Traffic;
 }

@@ -1,6 +1,6 @@
 //! What the eBPF side sends through the ring buffer: rare events only, never one per allocation.
 
-use crate::limits::MAX_FRAMES;
+use crate::limits::{COPY_WORDS, MAX_FRAMES};
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum EventKind {
     Fork = 4,
     /// The live table has begun to use its last segment; `value` is the number of the next.
     LiveTableFilling = 5,
+    /// A stack that is still to be walked; see [`StackCopyEvent`].
+    StackCopy = 6,
 }
 
 /// Head of every event.
@@ -26,7 +28,7 @@ pub enum EventKind {
 pub struct EventHeader {
     /// An [`EventKind`].
     pub kind: u32,
-    /// Frames that follow; 0 for all but stacks.
+    /// Frames that follow, or words of a copy; 0 for all but stacks.
     pub frames: u32,
     /// Process the event belongs to.
     pub tgid: u32,
@@ -53,5 +55,23 @@ pub struct StackEvent {
     pub frames: [u64; MAX_FRAMES],
 }
 
+/// A stack as it lay in memory, with the registers to walk it by. Only as many bytes as there are to
+/// `header.frames` words are sent.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StackCopyEvent {
+    /// Head. `frames` counts words here.
+    pub header: EventHeader,
+    /// Where the allocating function returns to.
+    pub ip: u64,
+    /// Stack pointer there, and address of the first word.
+    pub sp: u64,
+    /// `rbp` there.
+    pub bp: u64,
+    /// The stack from `sp` on.
+    pub words: [u64; COPY_WORDS],
+}
+
 const _: () = assert!(size_of::<EventHeader>() == 40);
+const _: () = assert!(size_of::<StackCopyEvent>() == 64 + 8 * COPY_WORDS);
 const _: () = assert!(size_of::<StackEvent>() == 40 + 8 * MAX_FRAMES);

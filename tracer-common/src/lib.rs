@@ -19,7 +19,7 @@ mod unwind;
 
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
-pub use events::{EventHeader, EventKind, StackEvent};
+pub use events::{EventHeader, EventKind, StackCopyEvent, StackEvent};
 pub use generations::{
     EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
 };
@@ -32,7 +32,7 @@ pub use records::{
     Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 pub use space::{
-    MAX_RULES, MAX_SPACE_ENTRIES, MAX_TABLES, RULE_CACHE_ENTRIES, SpaceEntry, StackEnd,
+    MAX_RULES, MAX_TABLES, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead, StackEnd,
     rule_cache_key, rule_ids,
 };
 pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};

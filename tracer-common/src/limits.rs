@@ -1,10 +1,20 @@
 //! Sizes that both sides must agree on.
 
 /// Most frames a stack can have; a power of two.
-pub const MAX_FRAMES: usize = 128;
+pub const MAX_FRAMES: usize = 256;
 
 /// Words of a stack that are read at once; a power of two.
 pub const WINDOW_WORDS: usize = 128;
+
+/// Words of a stack that are copied at most, a power of two: 64 KiB.
+pub const COPY_WORDS: usize = 8_192;
+
+/// Copies that can be under way at the same time, on all CPUs.
+pub const COPY_SLOTS: u32 = 2;
+
+/// Stacks that may be copied before the news of a mapping has arrived. There is code that never becomes
+/// known, and a copy costs the target microseconds.
+pub const MAX_COPIES: u64 = 4_096;
 
 /// Scratch slots per CPU for collecting a stack. A program can be preempted while it holds one,
 /// and the next task on that CPU then takes the next; one that finds none free is counted in

@@ -1,6 +1,7 @@
 //! What the unwinder knows of an address space, and where it keeps the rules it has found.
 
 use crate::hash::mix;
+use crate::{Counter, StepFailure};
 
 /// Rules with a fixed place in the dictionary. 0 is none of them: it says "not looked up yet".
 pub mod rule_ids {
@@ -22,13 +23,47 @@ pub mod rule_ids {
 pub const MAX_RULES: u32 = 1 << 16;
 /// Arrays of rows that a session can have; modules found at one time share one.
 pub const MAX_TABLES: u32 = 4_096;
-/// Most executable mappings that are handed to the kernel side.
-pub const MAX_SPACE_ENTRIES: u32 = 4_096;
+/// Executable mappings that there is room for, of all address spaces together.
+pub const SPACE_ENTRIES: u32 = 1 << 16;
 
-/// An executable mapping, sorted by address and not overlapping. The first entry of a space is a head:
-/// its `start` is the version, which differs for each list of mappings that was ever published, so that
-/// what was cached for another is not found any more (16 bits); its `end` the number of entries that
-/// follow.
+/// Where the mappings of an address space stand among those of all: one word, so that it changes at
+/// once. A reader looks at it again when it is done: where it has changed, what was read may have been
+/// written over meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceHead {
+    /// Differs for each list of mappings that was ever published, so that what was cached for another
+    /// is not found any more; 0 where none was.
+    pub version: u16,
+    /// Index of the first mapping.
+    pub first: u32,
+    /// How many there are.
+    pub entries: u32,
+}
+
+impl SpaceHead {
+    const FIELD: u32 = 24;
+
+    /// The head as a word; its fields must be below 2^24.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        (self.version as u64) << 48 | (self.first as u64) << Self::FIELD | self.entries as u64
+    }
+
+    /// The head in a word. That is 0 for an address space of which nothing is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        const MASK: u64 = (1 << SpaceHead::FIELD) - 1;
+        Self {
+            version: (word >> 48) as u16,
+            first: (word >> Self::FIELD & MASK) as u32,
+            entries: (word & MASK) as u32,
+        }
+    }
+}
+
+/// An executable mapping. Those of an address space stand side by side, sorted by address and not
+/// overlapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SpaceEntry {
@@ -104,6 +139,33 @@ impl StackEnd {
         Self::ALL.get(number as usize).copied()
     }
 
+    /// The counter of the stacks that end like this; `None` for those that are whole or may be.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counter(self) -> Option<Counter> {
+        Some(match self {
+            Self::Root | Self::FramePointers => return None,
+            Self::NoRule => Counter::CutNoRule,
+            Self::UnsupportedRule => Counter::CutUnsupportedRule,
+            Self::Unreadable => Counter::CutUnreadable,
+            Self::NotRising => Counter::CutNotRising,
+            Self::Unmapped => Counter::CutUnmapped,
+            Self::TooDeep => Counter::CutTooDeep,
+        })
+    }
+
+    /// The end that a step leads to which finds no caller.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_failure(failure: StepFailure) -> Self {
+        match failure {
+            StepFailure::NoRule => Self::NoRule,
+            StepFailure::UnsupportedRule => Self::UnsupportedRule,
+            StepFailure::Unreadable => Self::Unreadable,
+            StepFailure::NotRising | StepFailure::Misaligned => Self::NotRising,
+        }
+    }
+
     /// What stands in a profile in place of the frames that are missing; `None` where none are known
     /// to be.
     #[must_use]
@@ -141,6 +203,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn heads_fit_a_word() {
+        let head = SpaceHead {
+            version: u16::MAX,
+            first: SPACE_ENTRIES - 1,
+            entries: SPACE_ENTRIES,
+        };
+        assert_eq!(SpaceHead::from_word(head.to_word()), head);
+        assert_eq!(SpaceHead::from_word(0).entries, 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod account;
 mod context;
+mod copy;
 mod count;
 mod generation;
 mod live;

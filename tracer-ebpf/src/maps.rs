@@ -5,14 +5,16 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{
-    DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS, MMAPABLE,
-    RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
+    COPY_SLOTS, DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS,
+    MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
     Config, Counter, GenerationCell, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES,
-    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, StackCounters, StackKey, TargetInfo,
+    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry, StackCounters, StackKey,
+    TargetInfo,
 };
 
+use crate::copy::StackCopy;
 use crate::scratch::Scratch;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
@@ -113,12 +115,23 @@ pub(crate) static TABLES: ArrayOfMaps<
     { MAX_TABLES as usize },
 > = ArrayOfMaps::new();
 
-/// Mappings of an address space, by the number of its heap.
-#[btf_map]
-pub(crate) static SPACES: ArrayOfMaps<
-    Array<SpaceEntry, 1, { INNER_MAPPABLE as usize }>,
-    { MAX_HEAPS as usize + 1 },
-> = ArrayOfMaps::new();
+/// Executable mappings of all address spaces.
+#[map]
+pub(crate) static SPACES: maps::Array<SpaceEntry> =
+    maps::Array::with_max_entries(SPACE_ENTRIES, MMAPABLE);
+
+/// Where an address space's mappings are, by the number of its heap: a [`SpaceHead`](tracer_common::SpaceHead).
+#[map]
+pub(crate) static SPACE_HEADS: maps::Array<u64> =
+    maps::Array::with_max_entries(MAX_HEAPS as u32 + 1, MMAPABLE);
+
+/// Places to copy a stack to. Not per CPU: such a value may not be larger than 32 KiB.
+#[map]
+pub(crate) static COPIES: maps::Array<StackCopy> = maps::Array::with_max_entries(COPY_SLOTS, 0);
+
+/// Stacks copied so far, and how many may be.
+#[map]
+pub(crate) static COPIED: maps::Array<[u64; 2]> = maps::Array::with_max_entries(1, MMAPABLE);
 
 /// Scratch slots of each CPU.
 #[map]

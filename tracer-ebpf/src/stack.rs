@@ -41,18 +41,28 @@ fn credit_with(
         ctx.frame_pointer(),
     );
     // A constant to the verifier, which drops the other walk.
-    let Walked { len, stack, end } = if CONFIG.load().unwinding == Unwinding::FramePointers as u32 {
+    let Walked {
+        len,
+        stack,
+        end,
+        copied,
+    } = if CONFIG.load().unwinding == Unwinding::FramePointers as u32 {
         walk(slot, ip, bp)
     } else {
         unwind(slot, task, ip, sp, bp)
     };
-    let key = stack_key(task, stack);
+    let key = stack_key(task, if copied == 0 { stack } else { copied });
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
         bump(Counter::StackTableFull);
         add(Counter::StackTableFullBytes, size);
         return credit_unknown(task, size);
     };
     add_allocation(counters, size);
+    if copied != 0 {
+        // SAFETY: a valid map value.
+        unsafe { (*counters).sent = 1 };
+        return Some(index);
+    }
     // SAFETY: a valid map value. Two CPUs may both find 0 and both send: user space keeps one.
     if unsafe { (*counters).sent } == 0 {
         slot.event.header = EventHeader {

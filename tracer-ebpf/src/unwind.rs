@@ -10,15 +10,16 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{
-    Counter, Registers, SpaceEntry, StackEnd, StackHash, Step, StepFailure, Unwinding,
+    Counter, Registers, SpaceEntry, SpaceHead, StackEnd, StackHash, Step, Unwinding,
     rule_cache_key, rule_ids, step,
 };
 
+use crate::copy;
 use crate::count::{add, bump};
-use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACES, TABLES};
+use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES, TABLES};
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
-use crate::walk::{Walked, walk};
+use crate::walk::Walked;
 
 /// Frames that one call of the callback takes: the verifier follows each anew, 6,000 instructions.
 const FRAMES_PER_CALL: usize = 2;
@@ -43,16 +44,21 @@ pub(crate) struct Unwind {
     bp: u64,
     /// Frames so far.
     len: u64,
-    /// Number of the address space, and of its list of mappings.
+    /// The address space's first mapping.
     space: u64,
     /// 1 where `ip` is a return address.
     is_return_address: u64,
     version: u64,
     /// Rules searched for.
     searches: u64,
+    /// Mappings.
     entries: u64,
     /// A [`StackEnd`].
     end: u64,
+    /// Not 0 where code in no known mapping is taken to keep a frame pointer: there is no copy.
+    guesses: u64,
+    /// The stack's identity where it was copied, else 0.
+    copied: u64,
     /// Bounds of a search: the entry sought lies in `low..high`.
     low: u64,
     high: u64,
@@ -67,15 +73,35 @@ pub(crate) struct Unwind {
 #[inline(always)]
 pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u64) -> Walked {
     let space = space_of(task);
-    let Some(&SpaceEntry {
-        start: version,
-        end: entries,
-        ..
-    }) = SPACES.get_value(space, &0)
-    else {
-        // A new image whose mappings have not arrived yet.
-        return walk(scratch, ip, bp);
-    };
+    let word = head(space);
+    let mut end = run(scratch, SpaceHead::from_word(word), ip, sp, bp);
+    if head(space) != word {
+        // What was read may have been written over.
+        end = END_UNMAPPED;
+    }
+    let mut copied = 0;
+    if end == END_UNMAPPED {
+        copied = copy::send(task, ip, sp, bp);
+    }
+    if copied == 0 {
+        count_end(end);
+    }
+    // By way of the map, so that both look alike to the verifier: it would follow the rest twice.
+    scratch.unwind.copied = copied;
+    scratch.unwind.end = u64::from(end);
+    Walked {
+        len: scratch.unwind.len as usize,
+        // Stacks with the same frames that ended for different reasons are different.
+        stack: scratch.unwind.hash.push(scratch.unwind.end).finish(),
+        end: scratch.unwind.end as u32,
+        // SAFETY: a reference is valid.
+        copied: unsafe { core::ptr::read_volatile(&raw const scratch.unwind.copied) },
+    }
+}
+
+/// The walk by the mappings of an address space. Returns a [`StackEnd`].
+#[inline(always)]
+fn run(scratch: &mut Scratch, space: SpaceHead, ip: u64, sp: u64, bp: u64) -> u32 {
     scratch.unwind.base = 0;
     scratch.unwind.ip = ip;
     scratch.unwind.limit = 0;
@@ -83,12 +109,13 @@ pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u
     scratch.unwind.hash = StackHash::default();
     scratch.unwind.bp = bp;
     scratch.unwind.len = 0;
-    scratch.unwind.space = u64::from(space);
+    scratch.unwind.space = u64::from(space.first);
     scratch.unwind.is_return_address = 1;
-    scratch.unwind.version = version;
+    scratch.unwind.version = u64::from(space.version);
     scratch.unwind.searches = 0;
-    scratch.unwind.entries = entries;
+    scratch.unwind.entries = u64::from(space.entries);
     scratch.unwind.end = StackEnd::TooDeep as u64;
+    scratch.unwind.guesses = u64::from(!copy::is_allowed());
     let mut context: *mut Scratch = scratch;
     // SAFETY: the callback has the helper's signature, and its context outlives the call.
     unsafe {
@@ -103,38 +130,43 @@ pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u
     if scratch.unwind.searches != 0 {
         add(Counter::RuleSearches, scratch.unwind.searches);
     }
-    let end = scratch.unwind.end as u32;
-    count_end(end);
-    Walked {
-        len: scratch.unwind.len as usize,
-        // Stacks with the same frames that ended for different reasons are different.
-        stack: scratch.unwind.hash.push(u64::from(end)).finish(),
-        end,
-    }
+    scratch.unwind.end as u32
 }
 
 /// The number of a task's address space: its own, or the one it was forked with.
 #[inline(always)]
 pub(crate) fn space_of(task: &Task) -> u32 {
-    if SPACES.get(task.heap).is_some() {
+    if head(task.heap) != 0 {
         task.heap
     } else {
         task.space
     }
 }
 
+/// Where an address space's mappings are, as a word.
+#[inline(always)]
+fn head(space: u32) -> u64 {
+    match SPACE_HEADS.get_ptr(space) {
+        // SAFETY: a valid map value, which user space replaces whole.
+        Some(head) => unsafe { core::ptr::read_volatile(head) },
+        None => 0,
+    }
+}
+
 #[inline(always)]
 fn count_end(end: u32) {
     let counter = match end {
-        END_ROOT | END_FRAME_POINTERS => return,
-        END_NO_RULE => Counter::CutNoRule,
-        END_UNSUPPORTED => Counter::CutUnsupportedRule,
-        END_UNREADABLE => Counter::CutUnreadable,
-        END_NOT_RISING => Counter::CutNotRising,
-        END_UNMAPPED => Counter::CutUnmapped,
-        _ => Counter::CutTooDeep,
+        END_ROOT | END_FRAME_POINTERS => None,
+        END_NO_RULE => StackEnd::NoRule.counter(),
+        END_UNSUPPORTED => StackEnd::UnsupportedRule.counter(),
+        END_UNREADABLE => StackEnd::Unreadable.counter(),
+        END_NOT_RISING => StackEnd::NotRising.counter(),
+        END_UNMAPPED => StackEnd::Unmapped.counter(),
+        _ => StackEnd::TooDeep.counter(),
     };
-    bump(counter);
+    if let Some(counter) = counter {
+        bump(counter);
+    }
 }
 
 const END_ROOT: u32 = StackEnd::Root as u32;
@@ -198,10 +230,10 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
     }
     if id == rule_ids::UNMAPPED {
         otherwise = END_UNMAPPED;
-        if CONFIG.load().unwinding != Unwinding::Auto as u32 {
+        if CONFIG.load().unwinding != Unwinding::Auto as u32 || scratch.unwind.guesses == 0 {
             return Some(otherwise);
         }
-        // Mapped a moment ago, perhaps. Not remembered as such.
+        // Not remembered as such: it may become known.
         fallback = true;
         id = rule_ids::FRAME_POINTER;
     }
@@ -222,12 +254,7 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
         Step::Root => Some(END_ROOT),
         // What was no frame pointer after all leads nowhere.
         Step::Failed(_) if fallback => Some(otherwise),
-        Step::Failed(failure) => Some(match failure {
-            StepFailure::NoRule => END_NO_RULE,
-            StepFailure::UnsupportedRule => END_UNSUPPORTED,
-            StepFailure::Unreadable => END_UNREADABLE,
-            StepFailure::NotRising | StepFailure::Misaligned => END_NOT_RISING,
-        }),
+        Step::Failed(failure) => Some(StackEnd::of_failure(failure) as u32),
     }
 }
 
@@ -278,7 +305,7 @@ fn refill(scratch: &mut Scratch, address: u64) -> bool {
 fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     scratch.unwind.searches += 1;
     let address = ip - u64::from(is_return_address);
-    // Entries count from 1, after the header.
+    // Entries count from 1 here, so that 0 is "before the first".
     scratch.unwind.low = 0;
     scratch.unwind.high = scratch.unwind.entries + 1;
     scratch.unwind.wanted = address;
@@ -294,7 +321,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
         table,
         first,
         rows,
-    }) = SPACES.get_value(scratch.unwind.space as u32, &entry)
+    }) = SPACES.get(scratch.unwind.space as u32 + entry - 1)
     else {
         return rule_ids::UNMAPPED;
     };
@@ -309,7 +336,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     if table == 0 {
         return without;
     }
-    // Rows count from 1 here, so that 0 is "before the first".
+    // Rows, too, count from 1.
     scratch.unwind.low = 0;
     scratch.unwind.high = u64::from(rows) + 1;
     scratch.unwind.wanted = address - start + u64::from(pc);
@@ -375,7 +402,7 @@ extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
     let Some(middle) = middle(scratch) else {
         return 1;
     };
-    let Some(entry) = SPACES.get_value(scratch.unwind.space as u32, &(middle as u32)) else {
+    let Some(entry) = SPACES.get((scratch.unwind.space + middle - 1) as u32) else {
         return 1;
     };
     narrow(scratch, middle, entry.start > scratch.unwind.wanted);

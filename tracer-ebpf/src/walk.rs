@@ -27,6 +27,8 @@ pub(crate) struct Walked {
     pub(crate) stack: u64,
     /// A [`StackEnd`].
     pub(crate) end: u32,
+    /// Not 0 where the stack's memory is on its way to user space, under this identity.
+    pub(crate) copied: u64,
 }
 
 /// Frames that one call of the callback takes. A call costs as much as two frames, and the verifier
@@ -74,6 +76,7 @@ pub(crate) fn walk(scratch: &mut Scratch, return_address: u64, frame_pointer: u6
         );
     }
     Walked {
+        copied: 0,
         len: scratch.walk.len as usize,
         stack: scratch.walk.hash.finish(),
         end: if scratch.walk.len == MAX_FRAMES as u64 {

@@ -1,13 +1,15 @@
 //! Ring-buffer bytes to typed events.
 
-use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{EventHeader, EventKind, StackEnd};
+use tracer_common::limits::{COPY_WORDS, MAX_FRAMES};
+use tracer_common::{EventHeader, EventKind, Registers, StackEnd};
 
 /// An event from the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelEvent {
     /// A stack seen for the first time.
     Stack(StackSeen),
+    /// A stack that is still to be walked.
+    Copy(StackCopy),
     /// A traced process changed.
     Process(ProcessChange),
 }
@@ -27,6 +29,34 @@ pub struct StackSeen {
     pub frames: Vec<u64>,
     /// Why there are no more.
     pub end: StackEnd,
+}
+
+/// The memory of a stack, and the registers to walk it by, at an allocation's return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackCopy {
+    /// Process.
+    pub tgid: u32,
+    /// Life of the process.
+    pub life: u32,
+    /// Identity of this one allocation's stack.
+    pub stack: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Where the allocating function returns to, and its caller's registers there.
+    pub registers: Registers,
+    /// The stack from the stack pointer on.
+    pub words: Vec<u64>,
+}
+
+impl StackCopy {
+    /// The word at an address, as far as it was copied.
+    #[must_use]
+    pub fn read(&self, address: u64) -> Option<u64> {
+        let at = address.checked_sub(self.registers.sp)?;
+        // No word of a stack lies at an odd address.
+        let index = at.is_multiple_of(8).then_some(at / 8)?;
+        self.words.get(usize::try_from(index).ok()?).copied()
+    }
 }
 
 /// A change in the life of a process.
@@ -91,6 +121,26 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
                 .collect(),
         })));
     }
+    if kind == EventKind::StackCopy as u32 {
+        let (words, _) = frames.as_chunks::<8>();
+        let mut words = words.iter().map(|&word| u64::from_ne_bytes(word));
+        let registers = Registers {
+            ip: words.next()?,
+            sp: words.next()?,
+            bp: words.next()?,
+        };
+        if count > COPY_WORDS || words.len() < count {
+            return None;
+        }
+        return Some(Received::Session(KernelEvent::Copy(StackCopy {
+            tgid,
+            life,
+            stack: value,
+            time_ns,
+            registers,
+            words: words.take(count).collect(),
+        })));
+    }
     if kind == EventKind::Exec as u32 {
         return Some(Received::Session(KernelEvent::Process(
             ProcessChange::Exec {
@@ -148,8 +198,29 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_read_by_address() -> Result<(), &'static str> {
+        let bytes = event(
+            EventKind::StackCopy as u32,
+            2,
+            5,
+            &[0x10, 0x7000, 0x30, 1, 2, 3],
+        );
+        let Some(Received::Session(KernelEvent::Copy(copy))) = decode(&bytes) else {
+            return Err("no copy");
+        };
+        assert_eq!((copy.stack, copy.registers.ip), (5, 0x10));
+        let read = [0x6ff8, 0x7000, 0x7004, 0x7008, 0x7010].map(|address| copy.read(address));
+        assert_eq!(read, [None, Some(1), None, Some(2), None]);
+        Ok(())
+    }
+
+    #[test]
     fn bytes_that_are_no_event_are_refused() {
         assert_eq!(decode(&[]), None);
+        assert_eq!(
+            decode(&event(EventKind::StackCopy as u32, 2, 5, &[1, 2, 3, 4])),
+            None
+        );
         assert_eq!(decode(&event(77, 0, 0, &[])), None);
         assert_eq!(decode(&event(EventKind::Stack as u32, 3, 5, &[1, 2])), None);
         assert_eq!(

@@ -164,8 +164,10 @@ impl Kernel {
             unwind: UnwindMaps::new(
                 take_array(&mut probes, "RULES")?,
                 take_array(&mut probes, "RULE_CACHE")?,
+                take_array(&mut probes, "SPACES")?,
+                take_array(&mut probes, "SPACE_HEADS")?,
+                take_array(&mut probes, "COPIED")?,
                 take(&mut probes, "TABLES")?,
-                take(&mut probes, "SPACES")?,
             )?,
             tgid,
             probes,
@@ -242,6 +244,7 @@ impl Kernel {
     /// counters stay.
     pub fn forget_heap(&mut self, heap: u32) {
         self.live.forget(heap);
+        self.unwind.forget(heap);
     }
 
     /// Kernel memory of the unwind tables, bytes.

@@ -17,7 +17,7 @@ mod unwind;
 mod view;
 
 pub use error::BpfError;
-pub use events::{KernelEvent, ProcessChange, StackSeen};
+pub use events::{KernelEvent, ProcessChange, StackCopy, StackSeen};
 pub use kernel::{FIRST_HEAP, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
 pub use probes::{Probes, Scope};

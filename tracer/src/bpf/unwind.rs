@@ -1,14 +1,14 @@
 //! The unwinder's tables: rules, rows and mappings, as the kernel side reads them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::Pod;
 use aya::maps::{ArrayOfMaps, MapData};
-use tracer_common::limits::INNER_MAPPABLE;
+use tracer_common::limits::{INNER_MAPPABLE, MAX_COPIES, MAX_HEAPS};
 use tracer_common::{
-    MAX_RULES, MAX_SPACE_ENTRIES, MAX_TABLES, RULE_CACHE_ENTRIES, Row, Rule, SpaceEntry, rule_ids,
+    MAX_RULES, MAX_TABLES, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry, SpaceHead,
+    rule_ids,
 };
 
 use super::BpfError;
@@ -30,20 +30,33 @@ pub struct LoadedTable {
     pub rows: u32,
 }
 
+/// Rows of an array, at least: tables found later are written behind the first ones. A change of a map of
+/// maps makes the kernel wait for running programs, about 9 ms, and stacks can't be walked meanwhile.
+const MIN_ARRAY_ROWS: usize = 128 << 10;
+
 /// The tables of a session.
 pub struct UnwindMaps {
     /// Hold the arrays that are mapped.
-    _arrays: [MapData; 2],
+    _arrays: [MapData; 5],
     rules: View<Rule>,
     cache: View<u64>,
+    spaces: View<SpaceEntry>,
+    heads: View<u64>,
+    /// Stacks copied, and how many may be.
+    copied: View<[u64; 2]>,
     tables: ArrayOfMaps<MapData, MapData>,
-    spaces: ArrayOfMaps<MapData, MapData>,
     /// The dictionary's numbers.
     numbers: HashMap<Rule, u16>,
-    /// Arrays of rows so far.
-    loaded: u32,
+    /// The array of rows that is being filled, and its number.
+    rows: Option<View<Row>>,
+    array: u32,
+    /// Rows in it.
+    used: usize,
     table_bytes: usize,
-    version: u64,
+    /// Which entries of `spaces` are in use: the first of each address space, its number of entries and
+    /// its heap.
+    regions: BTreeMap<u32, (u32, u32)>,
+    version: u16,
 }
 
 impl UnwindMaps {
@@ -51,9 +64,12 @@ impl UnwindMaps {
     pub(super) fn new(
         rules: MapData,
         cache: MapData,
+        spaces: MapData,
+        heads: MapData,
+        copied: MapData,
         tables: ArrayOfMaps<MapData, MapData>,
-        spaces: ArrayOfMaps<MapData, MapData>,
     ) -> Result<Self, BpfError> {
+        let heap_heads = MAX_HEAPS as usize + 1;
         let mut unwinding = Self {
             rules: View::new("RULES", rules.fd().as_fd(), MAX_RULES as usize)?,
             cache: View::new(
@@ -61,14 +77,20 @@ impl UnwindMaps {
                 cache.fd().as_fd(),
                 RULE_CACHE_ENTRIES as usize,
             )?,
-            _arrays: [rules, cache],
+            spaces: View::new("SPACES", spaces.fd().as_fd(), SPACE_ENTRIES as usize)?,
+            heads: View::new("SPACE_HEADS", heads.fd().as_fd(), heap_heads)?,
+            copied: View::new("COPIED", copied.fd().as_fd(), 1)?,
+            _arrays: [rules, cache, spaces, heads, copied],
             tables,
-            spaces,
             numbers: HashMap::new(),
-            loaded: 0,
+            rows: None,
+            array: 0,
+            used: 0,
             table_bytes: 0,
+            regions: BTreeMap::new(),
             version: 0,
         };
+        unwinding.allow_copies();
         for (id, rule) in [
             (rule_ids::GAP, Rule::NONE),
             (rule_ids::STOP, Rule::STOP),
@@ -88,9 +110,6 @@ impl UnwindMaps {
     /// Loads modules' tables, each given by its rows and their rules; `None` where there is nothing in
     /// it, or no room for it.
     ///
-    /// They share an array: the kernel waits for running programs after each change of a map of maps,
-    /// about 9 ms.
-    ///
     /// # Errors
     ///
     /// The kernel refused.
@@ -98,67 +117,160 @@ impl UnwindMaps {
         &mut self,
         modules: &[(&[Row], &[Rule])],
     ) -> Result<Vec<Option<LoadedTable>>, BpfError> {
-        let number = self.loaded + 1;
-        let mut all = Vec::new();
+        let mut missing: usize = modules.iter().map(|(rows, _)| rows.len()).sum();
         let mut loaded = Vec::new();
         for &(rows, rules) in modules {
-            let bytes = self.table_bytes + size_of_val(&*all) + size_of_val(rows);
-            if rows.is_empty() || number >= MAX_TABLES || bytes > MAX_TABLE_BYTES {
-                loaded.push(None);
-                continue;
-            }
-            // Within the limit in bytes they are far from 2^32.
-            loaded.push(Some(LoadedTable {
-                number,
-                first: all.len() as u32,
-                rows: rows.len() as u32,
-            }));
-            let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
-            all.extend(rows.iter().map(|row| {
-                Row {
-                    rule: numbers
-                        .get(usize::from(row.rule))
-                        .copied()
-                        .unwrap_or(rule_ids::UNSUPPORTED),
-                    ..*row
-                }
-            }));
-        }
-        if !all.is_empty() {
-            put("TABLES", &mut self.tables, number, &all)?;
-            self.loaded = number;
-            self.table_bytes += size_of_val(&*all);
+            let table = if rows.is_empty() {
+                None
+            } else {
+                self.place(rows.len(), missing)?
+            };
+            missing -= rows.len();
+            loaded.push(table.inspect(|table| self.write(table, rows, rules)));
         }
         Ok(loaded)
     }
 
+    /// Finds room for rows, in a new array where the last one has none: one for all rows that are still
+    /// to come.
+    fn place(&mut self, rows: usize, to_come: usize) -> Result<Option<LoadedTable>, BpfError> {
+        let room = self.rows.as_ref().map_or(0, View::len) - self.used;
+        if rows > room {
+            let left = (MAX_TABLE_BYTES - self.table_bytes) / size_of::<Row>();
+            let wanted = to_come.max(MIN_ARRAY_ROWS).min(left);
+            if wanted < rows || self.array + 1 >= MAX_TABLES {
+                return Ok(None);
+            }
+            self.add_array(wanted)?;
+        }
+        // Within the limit in bytes they are far from 2^32.
+        let table = LoadedTable {
+            number: self.array,
+            first: self.used as u32,
+            rows: rows as u32,
+        };
+        self.used += rows;
+        Ok(Some(table))
+    }
+
+    fn add_array(&mut self, rows: usize) -> Result<(), BpfError> {
+        let refused = |error: &dyn std::error::Error| map_error("TABLES", "written", error);
+        let count = u32::try_from(rows).map_err(|error| refused(&error))?;
+        let fd = create_array(count, size_of::<Row>() as u32, INNER_MAPPABLE)
+            .map_err(|error| refused(&error))?;
+        let view = View::new("TABLES", fd.as_fd(), rows)?;
+        let array = MapData::from_fd(fd).map_err(|error| refused(&error))?;
+        self.tables
+            .set(self.array + 1, &array, 0)
+            .map_err(|error| refused(&error))?;
+        self.array += 1;
+        self.rows = Some(view);
+        self.used = 0;
+        self.table_bytes += rows * size_of::<Row>();
+        Ok(())
+    }
+
+    fn write(&mut self, table: &LoadedTable, rows: &[Row], rules: &[Rule]) {
+        let numbers: Vec<u16> = rules.iter().map(|&rule| self.number(rule)).collect();
+        let Some(view) = &self.rows else { return };
+        for (place, row) in view.iter().skip(table.first as usize).zip(rows) {
+            let rule = numbers.get(usize::from(row.rule)).copied();
+            let row = Row {
+                rule: rule.unwrap_or(rule_ids::UNSUPPORTED),
+                ..*row
+            };
+            // SAFETY: a valid pointer; no mapping refers to this entry yet, so that nobody reads it.
+            unsafe { place.write(row) };
+        }
+    }
+
     /// Publishes the executable mappings of a heap's process, in place of those before: sorted, not
-    /// overlapping, with tables that were loaded before. Those beyond what there is room for are left
-    /// out.
+    /// overlapping, with tables that were loaded before. The kernel side sees either these or those; of
+    /// a heap without any, that nothing is known.
     ///
     /// # Errors
     ///
-    /// The kernel refused.
+    /// There is no room.
     pub fn publish(&mut self, heap: u32, entries: &[SpaceEntry]) -> Result<(), BpfError> {
-        let entries = &entries[..entries.len().min(MAX_SPACE_ENTRIES as usize)];
-        self.version += 1;
-        if self.version > u64::from(u16::MAX) {
+        let full = || BpfError::Map {
+            map: "SPACES",
+            action: "written",
+            reason: "it has no room for more mappings".to_owned(),
+        };
+        if entries.is_empty() {
+            self.forget(heap);
+            return Ok(());
+        }
+        let head = self.heads.get(heap as usize).ok_or_else(full)?;
+        let len = u32::try_from(entries.len()).map_err(|_| full())?;
+        let first = self.room_for(len).ok_or_else(full)?;
+        for (place, entry) in self.spaces.iter().skip(first as usize).zip(entries) {
+            // SAFETY: a valid pointer. Only programs that began before the head of the former owner
+            // changed may still read here, and they look at that again.
+            unsafe { place.write(*entry) };
+        }
+        let word = SpaceHead {
+            version: self.next_version(),
+            first,
+            entries: len,
+        };
+        // SAFETY: the view's pointers are valid and aligned.
+        unsafe { AtomicU64::from_ptr(head) }.store(word.to_word(), Ordering::Release);
+        self.regions.retain(|_, &mut (_, owner)| owner != heap);
+        self.regions.insert(first, (len, heap));
+        self.allow_copies();
+        Ok(())
+    }
+
+    /// Forgets what a heap's process had mapped: it is gone.
+    pub fn forget(&mut self, heap: u32) {
+        if let Some(head) = self.heads.get(heap as usize) {
+            // SAFETY: the view's pointers are valid and aligned.
+            unsafe { AtomicU64::from_ptr(head) }.store(0, Ordering::Release);
+            self.regions.retain(|_, &mut (_, owner)| owner != heap);
+        }
+    }
+
+    /// The first gap among the regions that is large enough.
+    fn room_for(&self, len: u32) -> Option<u32> {
+        let mut gap = 0;
+        for (&first, &(taken, _)) in &self.regions {
+            if first - gap >= len {
+                return Some(gap);
+            }
+            gap = first + taken;
+        }
+        (SPACE_ENTRIES - gap >= len).then_some(gap)
+    }
+
+    fn next_version(&mut self) -> u16 {
+        self.version = self.version.checked_add(1).unwrap_or_else(|| {
             // Used up; nothing may remain of the first ones.
             for entry in self.cache.iter() {
                 // SAFETY: the view's pointers are valid and aligned.
                 unsafe { AtomicU64::from_ptr(entry) }.store(0, Ordering::Relaxed);
             }
-            self.version = 1;
+            1
+        });
+        self.version
+    }
+
+    /// Lets some more stacks be copied, see [`MAX_COPIES`].
+    pub fn allow_copies(&self) {
+        if let Some(copied) = self.copied.get(0) {
+            // SAFETY: the view's pointers are valid and aligned; the kernel side counts in the first
+            // word, and the second is this side's.
+            let (taken, allowed) = unsafe {
+                (
+                    AtomicU64::from_ptr(&raw mut (*copied)[0]),
+                    AtomicU64::from_ptr(&raw mut (*copied)[1]),
+                )
+            };
+            allowed.store(
+                taken.load(Ordering::Relaxed) + MAX_COPIES,
+                Ordering::Relaxed,
+            );
         }
-        let head = SpaceEntry {
-            start: self.version,
-            end: entries.len() as u64,
-            ..SpaceEntry::default()
-        };
-        let all: Vec<_> = std::iter::once(head)
-            .chain(entries.iter().copied())
-            .collect();
-        put("SPACES", &mut self.spaces, heap, &all)
     }
 
     /// Kernel memory of all tables, bytes.
@@ -187,26 +299,4 @@ impl UnwindMaps {
             unsafe { entry.write(rule) };
         }
     }
-}
-
-/// Makes an array of the entries and puts it into a map of maps.
-fn put<T: Pod>(
-    map: &'static str,
-    outer: &mut ArrayOfMaps<MapData, MapData>,
-    index: u32,
-    entries: &[T],
-) -> Result<(), BpfError> {
-    let refused = |error: &dyn std::error::Error| map_error(map, "written", error);
-    let count = u32::try_from(entries.len()).map_err(|error| refused(&error))?;
-    let fd = create_array(count, size_of::<T>() as u32, INNER_MAPPABLE)
-        .map_err(|error| refused(&error))?;
-    {
-        let view = View::<T>::new(map, fd.as_fd(), entries.len())?;
-        for (place, entry) in view.iter().zip(entries) {
-            // SAFETY: a valid pointer into an array that nobody else knows of yet.
-            unsafe { place.write(*entry) };
-        }
-    }
-    let array = MapData::from_fd(fd).map_err(|error| refused(&error))?;
-    outer.set(index, &array, 0).map_err(|error| refused(&error))
 }

@@ -119,6 +119,9 @@ pub(super) struct RecordingArgs {
     /// How to walk stacks
     #[arg(long, value_enum, default_value_t)]
     pub(super) unwind: UnwindArg,
+    /// Copy every stack and walk it in user space; for tests
+    #[arg(long, hide = true)]
+    pub(super) copy_stacks: bool,
     /// How to place the probes, where not as the kernel does best; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(super) probes: Option<ProbesArg>,

@@ -23,6 +23,7 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
         unwinding: args.unwind.into(),
+        copy_stacks: args.copy_stacks,
     }
 }
 

@@ -14,7 +14,7 @@ use super::attach::runtime;
 use super::exit::Exit;
 use super::recording::{Place, deliver, options, record};
 use crate::process::{Waiting, find_program};
-use crate::session::{Session, Target, allocator_of_program, check_privilege};
+use crate::session::{Session, Target, check_privilege, foresee};
 
 /// Starts a program, records it to its end, writes, and ends as it did.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
@@ -23,14 +23,14 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     check_privilege()?;
     let program = find_program(name)?;
-    let allocator = allocator_of_program(&program)?;
+    let foreseen = foresee(&program)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     let mut place = Place::prepare(&args.recording, waiting.who())?;
     let runtime = runtime()?;
     let (recorded, mut child) = runtime.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
-            allocator,
+            foreseen,
         };
         let session = Session::start(target, &options(&args.recording))?;
         // Before the program runs: from then on a signal is the program's to answer.

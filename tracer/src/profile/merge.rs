@@ -5,6 +5,7 @@
 //! tells two places apart is lost; to compare across builds is what [`super::diff`] is for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::{
     CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex,
@@ -42,6 +43,30 @@ fn sampling(period: i64) -> String {
         0 => "at an interval it does not tell".to_owned(),
         1 => "with every allocation counted".to_owned(),
         _ => format!("once per {period} bytes"),
+    }
+}
+
+impl Profile {
+    /// Puts samples with the same stack and process into the first of them.
+    pub fn merge_equal_samples(&mut self) {
+        let mut first_of: HashMap<_, usize> = HashMap::new();
+        let mut merged: Vec<Sample> = Vec::new();
+        for sample in self.samples.drain(..) {
+            let stack = (sample.locations.clone(), sample.pid);
+            match first_of.entry(stack) {
+                Entry::Occupied(first) => merged[*first.get()].values += sample.values,
+                Entry::Vacant(place) => {
+                    place.insert(merged.len());
+                    merged.push(sample);
+                }
+            }
+        }
+        self.samples = merged;
+        let stacks = self.samples.len() as u64;
+        let mut counters = self.counters.iter_mut();
+        if let Some(counter) = counters.find(|counter| counter.name == "stacks") {
+            counter.value = stacks;
+        }
     }
 }
 
@@ -337,6 +362,22 @@ mod tests {
         assert_eq!(merge([&profile])?, profile);
         assert_eq!(merge([])?, Profile::default());
         Ok(())
+    }
+
+    #[test]
+    fn equal_samples_become_one() {
+        let mut profile = counter_service();
+        let (before, stacks) = (total(&profile), profile.samples.len());
+        let mut of_another_process = profile.samples[1].clone();
+        of_another_process.pid = Some(7);
+        profile.samples.push(profile.samples[1].clone());
+        profile.samples.push(of_another_process);
+        let sum = total(&profile);
+        profile.merge_equal_samples();
+        assert_eq!(total(&profile), sum);
+        assert_ne!(sum, before);
+        assert_eq!(profile.samples.len(), stacks + 1);
+        assert_eq!(profile.validate(), Ok(()));
     }
 
     #[test]

@@ -149,15 +149,23 @@ impl Found {
     }
 }
 
-/// Finds the allocator that a program will have, before it runs: its dynamic loader is asked which
-/// files it would load (`--list`, what ldd(1) does), in the environment the program will get.
-///
-/// `None` where it cannot be told; an allocator that appears later is probed when it is mapped.
+/// What a program will have, told before it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Foreseen {
+    /// Its allocator; `None` where that cannot be told. One that appears later is probed when it is
+    /// mapped.
+    pub allocator: Option<Allocator>,
+    /// The files that it is loaded from.
+    pub files: Vec<Arc<File>>,
+}
+
+/// Finds out what a program will have: its dynamic loader is asked which files it would load
+/// (`--list`, what ldd(1) does), in the environment the program will get.
 ///
 /// # Errors
 ///
 /// The program is of a kind that can't be traced.
-pub fn allocator_of_program(program: &Path) -> Result<Option<Allocator>, ProcessError> {
+pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
     let binary = binary_of(program)?;
     let refuse = |reason: String| ProcessError::CannotRun {
         program: program.to_owned(),
@@ -180,11 +188,14 @@ pub fn allocator_of_program(program: &Path) -> Result<Option<Allocator>, Process
     }
     let mut found = Found::default();
     let mut searched = Searched::default();
+    let mut files = Vec::new();
     let mut add = |path: PathBuf| {
         if let Ok(file) = File::open(&path) {
+            let file = Arc::new(file);
+            files.push(Arc::clone(&file));
             let module = MappedFile {
                 path,
-                file: Ok(Arc::new(file)),
+                file: Ok(file),
             };
             found.add(&module, &mut searched);
         }
@@ -192,7 +203,10 @@ pub fn allocator_of_program(program: &Path) -> Result<Option<Allocator>, Process
     add(binary.clone());
     let Some(loader) = interpreter(&file, &binary)? else {
         return match found.glibc.pop() {
-            Some(allocator) => Ok(Some(allocator)),
+            Some(allocator) => Ok(Foreseen {
+                allocator: Some(allocator),
+                files,
+            }),
             None => Err(refuse(found.hint())),
         };
     };
@@ -207,7 +221,10 @@ pub fn allocator_of_program(program: &Path) -> Result<Option<Allocator>, Process
             add(path);
         }
     }
-    Ok(found.glibc.pop())
+    Ok(Foreseen {
+        allocator: found.glibc.pop(),
+        files,
+    })
 }
 
 /// The ELF file behind a program: scripts name another, at most as often as the kernel follows.
@@ -272,10 +289,12 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let script = folder.path().join("script");
         std::fs::write(&script, "#! /bin/sh -e\n")?;
-        let allocator = allocator_of_program(&script)?.ok_or("no allocator")?;
-        assert!(!allocator.plan.is_empty());
+        let foreseen = foresee(&script)?;
+        assert!(!foreseen.allocator.ok_or("no allocator")?.plan.is_empty());
+        // The shell, its loader, the C library.
+        assert!(foreseen.files.len() >= 3);
         std::fs::write(&script, "echo no interpreter\n")?;
-        assert!(allocator_of_program(&script).is_err());
+        assert!(foresee(&script).is_err());
         Ok(())
     }
 }

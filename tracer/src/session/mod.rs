@@ -19,7 +19,7 @@ mod unwinding;
 mod verdict;
 mod wake;
 
-pub use allocator::{Allocator, allocator_of_program};
+pub use allocator::{Allocator, Foreseen, foresee};
 pub use cost::{EventCosts, SUBJECT_COMMAND, be_measured};
 pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;

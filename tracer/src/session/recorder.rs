@@ -24,8 +24,8 @@ use super::processes::Processes;
 use super::snapshot::{Seen, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{pidfd, watch};
-use super::{Allocator, SessionError, room};
-use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope};
+use super::{Allocator, Foreseen, SessionError, room};
+use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope, StackCopy};
 use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
 use crate::profile::Profile;
 
@@ -44,6 +44,9 @@ pub struct Options {
     pub probes: Option<ProbeKind>,
     /// How to walk stacks.
     pub unwinding: Unwinding,
+    /// Walk every stack in user space, from a copy. For tests: what is done for stacks that come before
+    /// the news of a mapping.
+    pub copy_stacks: bool,
 }
 
 /// What to record.
@@ -55,8 +58,8 @@ pub enum Target {
     Waiting {
         /// The process; its name is the program's.
         who: Identity,
-        /// The allocator that the program will load, where it could be told beforehand.
-        allocator: Option<Allocator>,
+        /// What the program will load.
+        foreseen: Foreseen,
     },
 }
 
@@ -121,6 +124,8 @@ pub struct Session {
     wake: AsyncFd<OwnedFd>,
     stacks: HashMap<StackKey, Seen>,
     snapshots: Snapshots,
+    /// Stacks cut while they were walked in user space.
+    cut_here: HashMap<Counter, u64>,
     mapping_records_lost: u64,
     children: u64,
     /// Why C libraries that were mapped later could not be probed.
@@ -145,7 +150,7 @@ impl Session {
         let begun = Instant::now();
         let (who, waiting) = match target {
             Target::Running(who) => (who, None),
-            Target::Waiting { who, allocator } => (who, Some(allocator)),
+            Target::Waiting { who, foreseen } => (who, Some(foreseen)),
         };
         let mode = if waiting.is_some() { "run" } else { "attach" };
         let exited = pidfd(&who)?;
@@ -153,7 +158,7 @@ impl Session {
         let sideband = Sideband::open()?;
         let mut processes = Processes::new(options.follow_forks);
         let mut searched = Searched::default();
-        let found = match waiting {
+        let found = match &waiting {
             None => {
                 processes.add(&who)?;
                 let traced = processes.get(who.pid);
@@ -164,12 +169,12 @@ impl Session {
                 }
                 found
             }
-            Some(allocator) => {
+            Some(Foreseen { allocator, .. }) => {
                 processes.add_waiting(&who)?;
                 let mut found = Found::default();
                 if let Some(allocator) = allocator {
                     searched.look(&allocator.file, &allocator.path);
-                    found.glibc.push(allocator);
+                    found.glibc.push(allocator.clone());
                 }
                 found
             }
@@ -203,7 +208,13 @@ impl Session {
             allocator.check_harmless(&who)?;
         }
         let mut unwinder = Unwinder::new(options.unwinding);
+        if options.copy_stacks {
+            unwinder.leave_spaces_unpublished();
+        }
         place(&mut kernel, &found.glibc, scope, |maps| {
+            if let Some(Foreseen { files, .. }) = &waiting {
+                unwinder.foresee(maps, files.iter().map(Arc::as_ref));
+            }
             for traced in processes.take_unpublished() {
                 unwinder.publish(maps, traced.heap, &traced.space);
             }
@@ -224,6 +235,7 @@ impl Session {
             wake,
             stacks: HashMap::new(),
             snapshots: Snapshots::default(),
+            cut_here: HashMap::new(),
             mapping_records_lost: 0,
             children: 0,
             not_probed: Vec::new(),
@@ -342,12 +354,9 @@ impl Session {
     /// Takes what the side-band and the ring have. Mappings first: their files must be opened
     /// while they are there.
     fn take_events(&mut self) -> Result<(), SessionError> {
-        let mut mappings = Vec::new();
-        self.sideband.drain(|event| mappings.push(event));
-        for event in mappings {
-            self.take_mapping(event)?;
-        }
+        self.take_mappings()?;
         let mut changes = Vec::new();
+        let mut copies = Vec::new();
         self.kernel.drain(|event| match event {
             KernelEvent::Stack(stack) => {
                 let key = StackKey {
@@ -361,6 +370,7 @@ impl Session {
                     end: stack.end,
                 });
             }
+            KernelEvent::Copy(copy) => copies.push(copy),
             KernelEvent::Process(change) => changes.push(change),
         });
         for change in changes {
@@ -369,11 +379,49 @@ impl Session {
                 self.kernel.forget_heap(old_heap);
             }
         }
+        if !copies.is_empty() {
+            // What lies on the copied stacks was mapped before, if only just.
+            self.take_mappings()?;
+        }
         for traced in self.processes.take_unpublished() {
             self.unwinder
                 .publish(self.kernel.unwind_maps(), traced.heap, &traced.space);
         }
+        for copy in &copies {
+            self.walk(copy);
+        }
+        self.unwinder.allow_copies(self.kernel.unwind_maps());
         Ok(())
+    }
+
+    fn take_mappings(&mut self) -> Result<(), SessionError> {
+        let mut mappings = Vec::new();
+        self.sideband.drain(|event| mappings.push(event));
+        mappings
+            .into_iter()
+            .try_for_each(|event| self.take_mapping(event))
+    }
+
+    /// Walks a stack that the kernel side could not.
+    fn walk(&mut self, copy: &StackCopy) {
+        let Some(traced) = self.processes.get(copy.tgid) else {
+            return;
+        };
+        let (frames, end) = self.unwinder.walk(&traced.space, copy);
+        if let Some(counter) = end.counter() {
+            *self.cut_here.entry(counter).or_default() += 1;
+        }
+        let key = StackKey {
+            stack: copy.stack,
+            tgid: copy.tgid,
+            life: copy.life,
+        };
+        let seen = Seen {
+            time_ns: copy.time_ns,
+            frames,
+            end,
+        };
+        self.stacks.insert(key, seen);
     }
 
     /// A new mapping may bring a C library that is not probed yet: after an exec, or in a

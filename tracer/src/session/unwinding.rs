@@ -7,24 +7,28 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 
-use tracer_common::{SpaceEntry, Unwinding};
+use tracer_common::limits::MAX_FRAMES;
+use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
 
-use crate::bpf::{BpfError, LoadedTable, UnwindMaps};
+use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
 use crate::process::{AddressSpace, Mapped, read_elf};
-use crate::unwind::{Segment, UnwindTable};
+use crate::unwind::UnwindTable;
+use crate::unwind::walk::{Frame, walk};
 
 /// What tells files apart: device, inode, size and time of the last change.
 type FileKey = (u64, u64, u64, i64, i64);
 
 /// A module whose table is loaded.
 struct Module {
-    table: LoadedTable,
-    segments: Vec<Segment>,
+    loaded: LoadedTable,
+    /// For the stacks that are walked here.
+    table: UnwindTable,
 }
 
 /// The modules of a session.
 pub(super) struct Unwinder {
     mode: Unwinding,
+    publishes_spaces: bool,
     modules: HashMap<FileKey, Option<Module>>,
     /// Files without a table that could be used.
     without: u64,
@@ -36,9 +40,22 @@ impl Unwinder {
     pub(super) fn new(mode: Unwinding) -> Self {
         Self {
             mode,
+            publishes_spaces: true,
             modules: HashMap::new(),
             without: 0,
             unpublished: Vec::new(),
+        }
+    }
+
+    /// From now on the kernel side is not told what is mapped, so that it copies every stack.
+    pub(super) const fn leave_spaces_unpublished(&mut self) {
+        self.publishes_spaces = false;
+    }
+
+    /// Where every stack is copied, makes room for more of them.
+    pub(super) fn allow_copies(&self, maps: &UnwindMaps) {
+        if !self.publishes_spaces {
+            maps.allow_copies();
         }
     }
 
@@ -55,15 +72,15 @@ impl Unwinder {
     /// Publishes what a process has mapped, with the tables of all its modules. A file that can't be
     /// read, or has no table, is walked along frame pointers. What the kernel refuses is kept for the
     /// verdict: no recording is thrown away for it.
-    pub(super) fn publish(&mut self, tables: &mut UnwindMaps, heap: u32, space: &AddressSpace) {
-        if let Err(error) = self.try_publish(tables, heap, space) {
+    pub(super) fn publish(&mut self, maps: &mut UnwindMaps, heap: u32, space: &AddressSpace) {
+        if let Err(error) = self.try_publish(maps, heap, space) {
             self.unpublished.push(error.to_string());
         }
     }
 
     fn try_publish(
         &mut self,
-        tables: &mut UnwindMaps,
+        maps: &mut UnwindMaps,
         heap: u32,
         space: &AddressSpace,
     ) -> Result<(), BpfError> {
@@ -71,23 +88,42 @@ impl Unwinder {
             return Ok(());
         }
         let now = space.now();
-        self.load(tables, now.iter().map(|(_, _, mapped)| *mapped))?;
+        let files = now.iter().filter_map(|(_, _, mapped)| file_of(mapped));
+        self.load(maps, files)?;
+        if !self.publishes_spaces {
+            return Ok(());
+        }
         let entries: Vec<_> = now
             .into_iter()
             .map(|(start, end, mapped)| self.entry(start, end, mapped))
             .collect();
-        tables.publish(heap, &entries)
+        maps.publish(heap, &entries)
+    }
+
+    /// Loads the tables of files that will be mapped, so that they are there by then.
+    pub(super) fn foresee<'a>(
+        &mut self,
+        maps: &mut UnwindMaps,
+        files: impl IntoIterator<Item = &'a File>,
+    ) {
+        if self.mode == Unwinding::FramePointers {
+            return;
+        }
+        if let Err(error) = self.load(maps, files) {
+            self.unpublished.push(error.to_string());
+        }
     }
 
     /// Loads the tables of the files that have not been seen yet.
     fn load<'a>(
         &mut self,
-        tables: &mut UnwindMaps,
-        mapped: impl Iterator<Item = &'a Mapped>,
+        maps: &mut UnwindMaps,
+        files: impl IntoIterator<Item = &'a File>,
     ) -> Result<(), BpfError> {
         let mut keys = Vec::new();
         let mut compiled = Vec::new();
-        for (key, file) in mapped.filter_map(file_of) {
+        for file in files {
+            let Some(key) = key_of(file) else { continue };
             if self.modules.contains_key(&key) || keys.contains(&key) {
                 continue;
             }
@@ -98,16 +134,50 @@ impl Unwinder {
             .iter()
             .map(|table| (table.rows(), table.rules()))
             .collect();
-        let loaded = tables.load(&parts)?;
-        for ((key, table), loaded) in keys.into_iter().zip(&compiled).zip(loaded) {
-            let module = loaded.map(|loaded| Module {
-                table: loaded,
-                segments: table.segments().to_vec(),
-            });
+        let loaded = maps.load(&parts)?;
+        for ((key, table), loaded) in keys.into_iter().zip(compiled).zip(loaded) {
+            let module = loaded.map(|loaded| Module { loaded, table });
             self.without += u64::from(module.is_none());
             self.modules.insert(key, module);
         }
         Ok(())
+    }
+
+    /// Walks a stack that was copied: its frames as return addresses, leaf first, and why there are no
+    /// more.
+    pub(super) fn walk(&self, space: &AddressSpace, copy: &StackCopy) -> (Vec<u64>, StackEnd) {
+        let first = Frame {
+            registers: copy.registers,
+            is_return_address: true,
+        };
+        let walked = walk(
+            first,
+            MAX_FRAMES,
+            self.mode == Unwinding::Auto,
+            &mut |frame| self.rule_for(space, copy.time_ns, frame),
+            &mut |address| copy.read(address),
+        );
+        let frames = walked.frames.iter();
+        let frames = frames.map(|frame| frame.registers.ip + u64::from(!frame.is_return_address));
+        (frames.collect(), walked.end)
+    }
+
+    /// The rule for a frame as of a time; `None` where its code lies in no mapping.
+    fn rule_for(&self, space: &AddressSpace, time_ns: u64, frame: &Frame) -> Option<Rule> {
+        let inside = frame.registers.rule_address(frame.is_return_address);
+        let place = space.place(inside, time_ns)?;
+        let rule = || {
+            let table = &self.module_of(place.mapped)?.table;
+            let pc = table.pc_at(place.file_offset)?;
+            let pc = pc.checked_add(u32::from(frame.is_return_address))?;
+            Some(table.rule_for(pc, frame.is_return_address))
+        };
+        Some(rule().unwrap_or(Rule::NONE))
+    }
+
+    fn module_of(&self, mapped: &Mapped) -> Option<&Module> {
+        let key = key_of(file_of(mapped)?)?;
+        self.modules.get(&key)?.as_ref()
     }
 
     fn entry(&self, start: u64, end: u64, mapped: &Mapped) -> SpaceEntry {
@@ -116,35 +186,33 @@ impl Unwinder {
             end,
             ..SpaceEntry::default()
         };
-        let known = file_of(mapped).and_then(|(key, _)| self.modules.get(&key));
-        let Some(Some(module)) = known else {
+        let Some(Module { loaded, table }) = self.module_of(mapped) else {
             return plain;
         };
         let offset = start - mapped.start + mapped.file_offset;
-        let pc = module
-            .segments
-            .iter()
-            .find_map(|segment| segment.pc_at(offset));
-        pc.map_or(plain, |pc| SpaceEntry {
+        table.pc_at(offset).map_or(plain, |pc| SpaceEntry {
             pc,
-            table: module.table.number,
-            first: module.table.first,
-            rows: module.table.rows,
+            table: loaded.number,
+            first: loaded.first,
+            rows: loaded.rows,
             ..plain
         })
     }
 }
 
-/// The mapped file and what tells it from others.
-fn file_of(mapped: &Mapped) -> Option<(FileKey, &File)> {
-    let file = mapped.file.as_ref()?.file.as_deref().ok()?;
+/// The mapped file.
+fn file_of(mapped: &Mapped) -> Option<&File> {
+    mapped.file.as_ref()?.file.as_deref().ok()
+}
+
+/// What tells a file from others.
+fn key_of(file: &File) -> Option<FileKey> {
     let metadata = file.metadata().ok()?;
-    let key = (
+    Some((
         metadata.dev(),
         metadata.ino(),
         metadata.size(),
         metadata.mtime(),
         metadata.mtime_nsec(),
-    );
-    Some((key, file))
+    ))
 }

@@ -14,9 +14,7 @@ use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
 use crate::process::{MemoryUse, Waiting, check_traceable, find_program};
-use crate::session::{
-    Ended, Options, Pace, Progress, Session, Target, allocator_of_program, check_privilege,
-};
+use crate::session::{Ended, Options, Pace, Progress, Session, Target, check_privilege, foresee};
 
 /// How long a process is recorded where nobody says.
 const DURATION: Duration = Duration::from_secs(20);
@@ -56,12 +54,12 @@ pub(super) fn command(args: &CheckArgs) -> anyhow::Result<Live> {
     check_privilege()?;
     let name = args.command.first().context("no command was given")?;
     let program = find_program(name)?;
-    let allocator = allocator_of_program(&program)?;
+    let foreseen = foresee(&program)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     runtime()?.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
-            allocator,
+            foreseen,
         };
         let session = Session::start(target, &options(args))?;
         let until = until(args.duration)?;
@@ -83,6 +81,7 @@ fn options(args: &CheckArgs) -> Options {
         series: true,
         probes: None,
         unwinding: Unwinding::default(),
+        copy_stacks: false,
     }
 }
 

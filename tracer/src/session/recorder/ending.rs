@@ -28,7 +28,10 @@ impl Session {
     pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
         let stopped = self.stop()?;
         let amounts = self.kernel.stacks()?;
-        self.conclude(ended, stopped, &amounts)
+        let mut recording = self.conclude(ended, stopped, &amounts)?;
+        // Each stack that was copied has come as one of its own.
+        recording.profile.merge_equal_samples();
+        Ok(recording)
     }
 
     pub(super) fn stop(&mut self) -> Result<Stopped, SessionError> {
@@ -81,7 +84,10 @@ impl Session {
         elapsed: Duration,
         amounts: &[StackAmounts],
     ) -> Result<Vec<(Counter, u64)>, SessionError> {
-        let counters = self.kernel.counters()?;
+        let mut counters = self.kernel.counters()?;
+        for (counter, value) in &mut counters {
+            *value += self.cut_here.get(counter).copied().unwrap_or(0);
+        }
         self.snapshots.update(Parts {
             processes: &self.processes,
             main: self.who.pid,

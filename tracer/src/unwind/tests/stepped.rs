@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use object::{Object as _, ObjectSymbol as _};
-use tracer_common::RuleKind;
+use tracer_common::{Registers, Rule, RuleKind, StackEnd};
 
 use super::TestResult;
 use super::framehop::Oracle;
 use super::target::{Code, Files, Stop, Target};
 use crate::unwind::UnwindTable;
-use crate::unwind::walk::{End, Frame, Mapping, Walk, rule_for, walk};
+use crate::unwind::walk::{Frame, Walk, walk};
 
 /// More than any program here takes.
 const MAX_STEPS: usize = 100_000;
@@ -54,10 +54,8 @@ pub(super) fn step_through(program: &Path) -> TestResult<Report> {
     let read = |address| target.read(address);
 
     let mut report = Report::default();
-    let first = walk(&mappings, target.registers()?, false, MAX_FRAMES, &mut {
-        read
-    });
-    assert_eq!(first.end, End::Root, "{:x?}", first.frames);
+    let first = walk_from(target.registers()?, &mappings, &read);
+    assert_eq!(first.end, StackEnd::Root, "{:x?}", first.frames);
     let own = first.frames.iter().map_while(|frame| names.own(frame));
     report.functions = own.collect();
     // These are the callers of the function that has the breakpoints: as long as it is stepped
@@ -77,9 +75,7 @@ pub(super) fn step_through(program: &Path) -> TestResult<Report> {
             }
             Stop::Exit => return Err("the program ended between its breakpoints".into()),
         }
-        let found = walk(&mappings, target.registers()?, false, MAX_FRAMES, &mut {
-            read
-        });
+        let found = walk_from(target.registers()?, &mappings, &read);
         report.walks += 1;
         let leaf = names.module(found.frames.first());
         report.modules.insert(leaf.to_owned());
@@ -88,7 +84,7 @@ pub(super) fn step_through(program: &Path) -> TestResult<Report> {
             let rule = rule_for(&mappings, frame).unwrap_or_default();
             *report.kinds.entry(rule.kind).or_default() += 1;
         }
-        if found.end == End::Root {
+        if found.end == StackEnd::Root {
             assert!(
                 found.frames.ends_with(outer),
                 "{:x?} does not end with {outer:x?}",
@@ -103,6 +99,49 @@ pub(super) fn step_through(program: &Path) -> TestResult<Report> {
         }
     }
     Err("the program did not come to its second breakpoint".into())
+}
+
+fn walk_from(
+    registers: Registers,
+    mappings: &[Mapping<'_>],
+    read: &impl Fn(u64) -> Option<u64>,
+) -> Walk {
+    let first = Frame {
+        registers,
+        is_return_address: false,
+    };
+    let mut rule_for = |frame: &Frame| rule_for(mappings, frame);
+    walk(first, MAX_FRAMES, false, &mut rule_for, &mut { read })
+}
+
+/// A piece of an address space with the table of the module that is mapped there.
+#[derive(Clone, Copy, Debug)]
+struct Mapping<'a> {
+    /// First address.
+    start: u64,
+    /// First address behind it.
+    end: u64,
+    /// What `start` is, counted as in the table's rows; see [`UnwindTable::pc_at`].
+    pc: u32,
+    /// The module's table.
+    table: &'a UnwindTable,
+}
+
+/// The rule for a frame, if its code is in a mapping. `mappings` must be sorted and disjoint.
+fn rule_for(mappings: &[Mapping<'_>], frame: &Frame) -> Option<Rule> {
+    let address = frame.registers.ip;
+    // A return address may be the first one behind its mapping.
+    let inside = frame.registers.rule_address(frame.is_return_address);
+    let next = mappings.partition_point(|mapping| mapping.start <= inside);
+    let mapping = mappings.get(next.checked_sub(1)?)?;
+    if inside >= mapping.end {
+        return None;
+    }
+    let pc = u64::from(mapping.pc) + (address - mapping.start);
+    Some(match u32::try_from(pc) {
+        Ok(pc) => mapping.table.rule_for(pc, frame.is_return_address),
+        Err(_) => Rule::NONE,
+    })
 }
 
 /// Compares each step with framehop's, and returns how many could be.
@@ -134,7 +173,7 @@ fn confirm(
         );
         confirmed += 1;
     }
-    if found.end == End::Root
+    if found.end == StackEnd::Root
         && let Some(root) = found.frames.last()
     {
         let theirs = oracle.caller(root.registers, root.is_return_address, read);
