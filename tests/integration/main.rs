@@ -12,6 +12,7 @@ mod ledger;
 mod lifetimes;
 mod oracle;
 mod plan;
+mod programs;
 mod rooms;
 mod run;
 mod series;
@@ -27,6 +28,7 @@ fn main() {
     let trials = [
         harness::trials(),
         gallery::trials(),
+        programs::trials(),
         oracle::trials(),
         rooms::trials(),
         ledger::trials(),

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod npm;
 pub mod process;
 pub mod profile;
+pub mod programs;
 pub mod rung;
 pub mod series;
 pub mod tracing;

@@ -1,0 +1,194 @@
+//! Programs of Debian's own under real work: nearly all stacks are whole, and counters say of the rest why
+//! they are not.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use libtest_mimic::Trial;
+use object::{Object as _, ReadCache};
+use rustix::process::Signal;
+use tests::profile;
+use tests::programs::{Load, Nginx, Postgres, Redis, SCRIPTED};
+use tests::tracing::Tracing;
+use tests::trial;
+use tracer::profile::{Profile, Sample};
+
+/// Set by `./x programs`: all programs are traced, not only some.
+pub(crate) const ALL: &str = "TRACER_PROGRAMS";
+
+/// On CI; the others need servers' packages.
+const SOME: [&str; 3] = ["perl", "python3", "sqlite3"];
+/// Share of the allocations whose stack must be whole.
+const LEAST_WHOLE: f64 = 0.995;
+/// Allocations that there must be for a share to say something.
+const LEAST_ALLOCATIONS: i64 = 10_000;
+/// `_start` calls into the C library within so many bytes of its beginning.
+const START_BYTES: u64 = 64;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    if std::env::var_os(ALL).is_some() {
+        return vec![
+            trial::heavy("programs::all", all),
+            trial::heavy("programs::redis", redis),
+        ];
+    }
+    vec![trial::heavy("programs::stacks_are_whole", || {
+        scripted(|name| SOME.contains(&name))
+    })]
+}
+
+fn all() -> Result<()> {
+    let scripted = scripted(|_| true);
+    let servers = [("nginx", nginx()), ("postgres", postgres())];
+    let servers = servers.map(|(name, profile)| judge(name, &profile.context(name)?));
+    scripted.and(servers.into_iter().collect())
+}
+
+fn scripted(wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let mut result = Ok(());
+    for program in SCRIPTED.iter().filter(|program| wanted(program.name)) {
+        let waiting = program.start(Load::Many)?;
+        let mut tracing = Tracing::attach(waiting.pid())?;
+        waiting.finish().context(program.name)?;
+        let (profile, _) = tracing.finish_with(0)?;
+        // All are measured, also behind one that fails.
+        result = result.and(judge(program.name, &profile));
+    }
+    result
+}
+
+fn nginx() -> Result<Profile> {
+    let server = Nginx::start()?;
+    let tracing = Tracing::attach(server.pid())?;
+    server.work(4_000)?;
+    tracing.stop()
+}
+
+fn postgres() -> Result<Profile> {
+    let mut server = Postgres::start()?;
+    let tracing = Tracing::attach(server.pid())?;
+    server.work(300_000)?;
+    tracing.stop()
+}
+
+/// Debian's Redis brings jemalloc, which is not traced: the tracer says so, and shows no profile of what
+/// is left.
+fn redis() -> Result<()> {
+    let server = Redis::start()?;
+    let mut tracing = Tracing::attach(server.pid())?;
+    server.work(20_000)?;
+    tracing.child().signal(Signal::INT)?;
+    let ended = tracing.child().wait()?;
+    println!("redis-server      {}", ended.stderr.trim_end());
+    ended.expect_code(2)?;
+    ensure!(
+        ended
+            .stderr
+            .contains("its allocator is most likely the one in")
+            && ended.stderr.contains("libjemalloc"),
+        "{}",
+        ended.printed()
+    );
+    ensure!(!tracing.output().exists(), "it wrote a profile");
+    Ok(())
+}
+
+/// How the stacks of a profile end, in allocations and in stacks.
+#[derive(Default)]
+struct Ends {
+    whole: (i64, u64),
+    /// By what stands in place of the missing frames, and the frame below it.
+    cut: BTreeMap<(String, String), (i64, u64)>,
+}
+
+fn judge(name: &str, profile: &Profile) -> Result<()> {
+    profile::check_complete(profile).context(name.to_owned())?;
+    let mut ends = Ends::default();
+    for sample in &profile.samples {
+        let end = end(profile, sample)?;
+        let amount = match end {
+            None => &mut ends.whole,
+            Some(end) => ends.cut.entry(end).or_default(),
+        };
+        amount.0 += sample.values.alloc_objects;
+        amount.1 += 1;
+    }
+    let all = profile::total(profile).alloc_objects;
+    let share = ends.whole.0 as f64 / all as f64;
+    println!(
+        "{name:17} {all:>9} allocations, {:>6.2} % in whole stacks; {:>6} stacks, {:>6.2} % whole",
+        100.0 * share,
+        profile.samples.len(),
+        100.0 * ends.whole.1 as f64 / profile.samples.len() as f64,
+    );
+    for ((end, below), (allocations, stacks)) in &ends.cut {
+        println!(
+            "{:17} {allocations:>9} in {stacks} stacks: {end} above {below}",
+            ""
+        );
+    }
+    ensure!(all >= LEAST_ALLOCATIONS, "{name}: only {all} allocations");
+    let cut: u64 = ends.cut.values().map(|&(_, stacks)| stacks).sum();
+    let counted = profile::counter(profile, "stacks_ended_early")?;
+    ensure!(
+        cut == counted,
+        "{name}: {cut} stacks are not whole, the counter says {counted}"
+    );
+    ensure!(
+        share >= LEAST_WHOLE,
+        "{name}: {:.3} % in whole stacks",
+        100.0 * share
+    );
+    Ok(())
+}
+
+/// `None` for a whole stack, one that ends where the process or one of its threads began; this is found
+/// out independently of the tracer. Otherwise what the outermost frame is, and the one below.
+fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
+    let name = |index: &usize| {
+        let line = profile.locations[*index].lines.last();
+        line.map_or("", |line| profile.functions[line.function].name.as_str())
+    };
+    let (outermost, below) = match sample.locations.as_slice() {
+        [.., below, outermost] => (outermost, Some(below)),
+        [outermost] => (outermost, None),
+        [] => bail!("a stack without frames"),
+    };
+    let location = &profile.locations[*outermost];
+    if let Some(mapping) = location
+        .mapping
+        .and_then(|index| profile.mappings.get(index))
+    {
+        let offset = location.address - mapping.start + mapping.file_offset;
+        if is_entry(&mapping.path, offset)? || is_thread_start(&mapping.path, name(outermost)) {
+            return Ok(None);
+        }
+    }
+    let below = below.map_or("nothing", name);
+    Ok(Some((name(outermost).to_owned(), below.to_owned())))
+}
+
+/// Whether this offset of a file is in the function that the program begins with.
+fn is_entry(path: &str, offset: u64) -> Result<bool> {
+    let Ok(file) = File::open(path) else {
+        return Ok(false);
+    };
+    let data = ReadCache::new(file);
+    let file = object::File::parse(&data)?;
+    if file.kind() == object::ObjectKind::Dynamic && file.entry() == 0 {
+        return Ok(false);
+    }
+    use object::ObjectSegment as _;
+    let entry = file.segments().find_map(|segment| {
+        let (at, length) = segment.file_range();
+        let inside = file.entry().checked_sub(segment.address())?;
+        (inside < length).then_some(at + inside)
+    });
+    Ok(entry.is_some_and(|entry| (entry..entry + START_BYTES).contains(&offset)))
+}
+
+/// `clone3` and its like are the first function of a thread; Debian's C library names it or nothing there.
+fn is_thread_start(path: &str, name: &str) -> bool {
+    path.ends_with("/libc.so.6") && (name.contains("clone") || name.starts_with("libc.so.6+"))
+}
