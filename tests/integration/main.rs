@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod files;
 mod gallery;
+mod gdb;
 mod harness;
 mod kill;
 mod ledger;
@@ -28,6 +29,7 @@ fn main() {
     let trials = [
         harness::trials(),
         gallery::trials(),
+        gdb::trials(),
         programs::trials(),
         oracle::trials(),
         rooms::trials(),

@@ -6,6 +6,7 @@
 
 pub mod binaries;
 pub mod gallery;
+pub mod gdb;
 pub mod http;
 pub mod ledger;
 pub mod memory;
