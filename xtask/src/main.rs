@@ -10,6 +10,7 @@ mod fuzz;
 mod gallery;
 mod lint;
 mod load;
+mod programs;
 mod service;
 mod setup;
 mod test;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Options),
     /// Trace every program of the gallery of leaks and check the verdicts; needs root, takes 40 minutes
     Gallery(gallery::Options),
+    /// Trace Debian's own programs at work and hold their stacks against gdb's; needs root
+    Programs,
     /// Check formatting, clippy and shell scripts
     Lint,
     /// Feed made-up files to what reads the target's, and look for crashes
@@ -87,6 +90,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Gallery(options) => {
             setup::install(&[Purpose::Build, Purpose::Test])?;
             gallery::run(&workspace, options)
+        }
+        Command::Programs => {
+            setup::install(&[Purpose::Build, Purpose::Test, Purpose::Programs])?;
+            programs::run(&workspace)
         }
         Command::Lint => {
             setup::install(&[Purpose::Lint])?;

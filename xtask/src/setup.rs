@@ -26,11 +26,20 @@ pub(crate) enum Purpose {
     Lint,
     /// `./x fuzz`.
     Fuzz,
+    /// `./x programs`.
+    Programs,
 }
 
 impl Purpose {
     /// All of them.
-    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Bench, Self::Lint, Self::Fuzz];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Build,
+        Self::Test,
+        Self::Bench,
+        Self::Lint,
+        Self::Fuzz,
+        Self::Programs,
+    ];
 }
 
 /// A program and where it comes from.
@@ -98,6 +107,23 @@ const NEEDS: &[Need] = &[
         Purpose::Test,
         "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
         &["libtcmalloc-minimal4"],
+    ),
+    // Debian's own programs, and a second opinion of their stacks.
+    required(Purpose::Test, "gdb", &["gdb"]),
+    required(Purpose::Test, "/usr/bin/perl", &["perl-base"]),
+    required(Purpose::Test, "/usr/bin/python3", &["python3"]),
+    required(Purpose::Test, "/usr/bin/sqlite3", &["sqlite3"]),
+    required(Purpose::Programs, "/usr/bin/git", &["git"]),
+    required(Purpose::Programs, "/usr/sbin/nginx", &["nginx-light"]),
+    required(
+        Purpose::Programs,
+        "/usr/lib/postgresql/15/bin/postgres",
+        &["postgresql-15"],
+    ),
+    required(
+        Purpose::Programs,
+        "/usr/bin/redis-server",
+        &["redis-server"],
     ),
     // The peer and the floor; load.
     required(Purpose::Bench, "bpftrace", &["bpftrace"]),
