@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::binaries::{self, Build};
+use tests::process::Child;
 use tests::tracing::Tracing;
 use tests::workload::Workload;
-use tests::{profile, trial};
+use tests::{profile, trial, wait};
 use tracer::profile::Profile;
 
 /// Blocks that each program allocates under `deeper`.
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::rust", rust),
         trial::root("unwind::plugin", plugin),
         trial::root("unwind::copies", copies),
+        trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::lower_rungs", lower_rungs),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
@@ -180,6 +182,46 @@ fn copies() -> Result<()> {
     let cut = profile::counter(&profile, "cut_unreadable")?;
     ensure!(cut == BLOCKS as u64, "{cut}: {}", stacks(&profile));
     check_recursion(&profile, 20, "handler")
+}
+
+/// However many processes map the same files, their tables are loaded once.
+fn processes_share_tables() -> Result<()> {
+    const CHILDREN: u64 = 6;
+    let program = BUILDS[0].program()?;
+    let loaded = |children: u64| -> Result<_> {
+        let numbers: Vec<_> = (1..=children).map(|number| number.to_string()).collect();
+        // They wait at their gates until standard input ends. Nothing that ends sooner may be started: its
+        // files may be read, or not.
+        let script = format!(
+            "echo up; read go; exec 3<&0; for child in {}; do \"$0\" plain 20 <&3 & done; wait",
+            numbers.join(" ")
+        );
+        let mut shell = Child::spawn(Command::new("sh").args(["-c", &script]).arg(&program))?;
+        shell.wait_line(|child| &child.stdout, "the shell", |line| line == "up")?;
+        let tracing = Tracing::attach_with(shell.pid(), &["--follow-forks"])?;
+        shell.write(b"\n")?;
+        wait::until("all children at their gates", || {
+            let ready = shell.stdout.text().matches("ready").count() as u64;
+            Ok((ready == children).then_some(()))
+        })?;
+        let profile = tracing.stop()?;
+        shell.close_stdin();
+        shell.wait()?;
+        profile::check_complete(&profile)?;
+        let counter = |name| profile::counter(&profile, name);
+        ensure!(counter("mappings_not_published")? == 0);
+        let spaces = counter("unwind_spaces")?;
+        ensure!(
+            spaces > children,
+            "{spaces} address spaces of {children} children"
+        );
+        Ok((counter("unwind_tables")?, counter("unwind_table_bytes")?))
+    };
+    let (one, many) = (loaded(1)?, loaded(CHILDREN)?);
+    ensure!(one == many, "one child {one:?}, {CHILDREN} {many:?}");
+    // The shell, the program, the C library, the loader.
+    ensure!(one.0 >= 4 && one.1 > 0, "{one:?}");
+    Ok(())
 }
 
 /// The walk is the same program on each rung of the ladder.

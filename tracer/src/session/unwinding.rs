@@ -3,7 +3,7 @@
 //! A module's table is compiled and loaded once, for all processes that map it; what a process has
 //! mapped is published anew whenever that changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -30,6 +30,8 @@ pub(super) struct Unwinder {
     mode: Unwinding,
     publishes_spaces: bool,
     modules: HashMap<FileKey, Option<Module>>,
+    /// Heaps whose address space has been published.
+    spaces: HashSet<u32>,
     /// Files without a table that could be used.
     without: u64,
     /// Why the kernel side could not be told of mappings.
@@ -42,6 +44,7 @@ impl Unwinder {
             mode,
             publishes_spaces: true,
             modules: HashMap::new(),
+            spaces: HashSet::new(),
             without: 0,
             unpublished: Vec::new(),
         }
@@ -57,6 +60,17 @@ impl Unwinder {
         if !self.publishes_spaces {
             maps.allow_copies();
         }
+    }
+
+    /// Files whose table is loaded.
+    pub(super) fn tables(&self) -> u64 {
+        self.modules.values().flatten().count() as u64
+    }
+
+    /// Address spaces that have been published, each image of a process being one; children of fork that
+    /// have not replaced theirs are walked by their parent's.
+    pub(super) fn spaces(&self) -> u64 {
+        self.spaces.len() as u64
     }
 
     /// Mapped files without an unwind table.
@@ -97,7 +111,9 @@ impl Unwinder {
             .into_iter()
             .map(|(start, end, mapped)| self.entry(start, end, mapped))
             .collect();
-        maps.publish(heap, &entries)
+        maps.publish(heap, &entries)?;
+        self.spaces.insert(heap);
+        Ok(())
     }
 
     /// Loads the tables of files that will be mapped, so that they are there by then.

@@ -22,6 +22,10 @@ pub(super) struct Findings {
     pub(super) modules_without_table: u64,
     /// How often the kernel side could not be told of new mappings or their unwind tables.
     pub(super) mappings_not_published: u64,
+    /// Files whose unwind table is loaded.
+    pub(super) unwind_tables: u64,
+    /// Address spaces that are walked by these tables.
+    pub(super) unwind_spaces: u64,
     /// Kernel memory of the unwind tables, bytes.
     pub(super) unwind_table_bytes: u64,
     /// Frames at the outer end of stacks that were none.
@@ -81,6 +85,18 @@ pub(super) fn counter_values(
             findings.mappings_not_published,
             AttributionLoss,
             "Times that new mappings or their unwind tables could not be handed to the kernel: stacks through them may be wrong or cut.",
+        ),
+        (
+            "unwind_tables",
+            findings.unwind_tables,
+            Traffic,
+            "Files whose unwind table is loaded, once for all processes that map them.",
+        ),
+        (
+            "unwind_spaces",
+            findings.unwind_spaces,
+            Traffic,
+            "Address spaces walked by these tables: one for each program that a process has run.",
         ),
         (
             "unwind_table_bytes",

@@ -100,6 +100,8 @@ impl Session {
                 modules_not_probed: self.not_probed.len() as u64,
                 modules_without_table: self.unwinder.modules_without_table(),
                 mappings_not_published: self.unwinder.unpublished().len() as u64,
+                unwind_tables: self.unwinder.tables(),
+                unwind_spaces: self.unwinder.spaces(),
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
                 ..Findings::default()
             },
