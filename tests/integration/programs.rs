@@ -130,6 +130,16 @@ fn judge(name: &str, profile: &Profile) -> Result<()> {
     }
     ensure!(all >= LEAST_ALLOCATIONS, "{name}: only {all} allocations");
     let cut: u64 = ends.cut.values().map(|&(_, stacks)| stacks).sum();
+    let allocations: i64 = ends.cut.values().map(|&(allocations, _)| allocations).sum();
+    let counters = profile.counters.iter();
+    let walks: u64 = counters
+        .filter(|counter| counter.name.starts_with("cut_"))
+        .map(|counter| counter.value)
+        .sum();
+    ensure!(
+        allocations.unsigned_abs() <= walks,
+        "{name}: {allocations} allocations have a cut stack, the counters say {walks}"
+    );
     let counted = profile::counter(profile, "stacks_ended_early")?;
     ensure!(
         cut == counted,
@@ -165,8 +175,12 @@ fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
             return Ok(None);
         }
     }
-    let below = below.map_or("nothing", name);
-    Ok(Some((name(outermost).to_owned(), below.to_owned())))
+    // Of what has no name, the file.
+    let below = below.map_or("nothing", name).split("+0x").next();
+    Ok(Some((
+        name(outermost).to_owned(),
+        below.unwrap_or_default().to_owned(),
+    )))
 }
 
 /// Whether this offset of a file is in the function that the program begins with.

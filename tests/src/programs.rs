@@ -55,7 +55,7 @@ pub const SCRIPTED: [Scripted; 6] = [
         prepare: |_, _| Ok(()),
         work: rounds,
         few: 1,
-        many: 2_000,
+        many: 500,
     },
     Scripted {
         name: "python3",
