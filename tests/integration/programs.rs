@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
@@ -25,6 +26,8 @@ const LEAST_WHOLE: f64 = 0.995;
 const LEAST_ALLOCATIONS: i64 = 10_000;
 /// `_start` calls into the C library within so many bytes of its beginning.
 const START_BYTES: u64 = 64;
+/// A new thread is called from within so many bytes of the system call that made it.
+const THREAD_START_BYTES: usize = 64;
 
 pub(crate) fn trials() -> Vec<Trial> {
     if std::env::var_os(ALL).is_some() {
@@ -98,7 +101,7 @@ fn redis() -> Result<()> {
 #[derive(Default)]
 struct Ends {
     whole: (i64, u64),
-    /// By what stands in place of the missing frames, and the frame below it.
+    /// By what stands in place of the missing frames, and what lies below.
     cut: BTreeMap<(String, String), (i64, u64)>,
 }
 
@@ -124,7 +127,7 @@ fn judge(name: &str, profile: &Profile) -> Result<()> {
     );
     for ((end, below), (allocations, stacks)) in &ends.cut {
         println!(
-            "{:17} {allocations:>9} in {stacks} stacks: {end} above {below}",
+            "{:17} {allocations:>9} in {stacks} stacks: {end}, {below}",
             ""
         );
     }
@@ -154,7 +157,7 @@ fn judge(name: &str, profile: &Profile) -> Result<()> {
 }
 
 /// `None` for a whole stack, one that ends where the process or one of its threads began; this is found
-/// out independently of the tracer. Otherwise what the outermost frame is, and the one below.
+/// out independently of the tracer. Otherwise what is said of the missing frames, and where they are missed.
 fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
     let name = |index: &usize| {
         let line = profile.locations[*index].lines.last();
@@ -171,16 +174,28 @@ fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
         .and_then(|index| profile.mappings.get(index))
     {
         let offset = location.address - mapping.start + mapping.file_offset;
-        if is_entry(&mapping.path, offset)? || is_thread_start(&mapping.path, name(outermost)) {
+        if is_entry(&mapping.path, offset)? || is_thread_start(&mapping.path, offset)? {
             return Ok(None);
         }
     }
     // Of what has no name, the file.
-    let below = below.map_or("nothing", name).split("+0x").next();
-    Ok(Some((
-        name(outermost).to_owned(),
-        below.unwrap_or_default().to_owned(),
-    )))
+    let file = |index| {
+        name(index)
+            .split("+0x")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(Some(if name(outermost).starts_with('[') {
+        (
+            name(outermost).to_owned(),
+            below.map_or_else(String::new, file),
+        )
+    } else {
+        let mapping = location.mapping.map(|index| &profile.mappings[index]);
+        let path = mapping.map_or("no file", |mapping| mapping.path.as_str());
+        ("not marked as cut".to_owned(), path.to_owned())
+    }))
 }
 
 /// Whether this offset of a file is in the function that the program begins with.
@@ -202,7 +217,18 @@ fn is_entry(path: &str, offset: u64) -> Result<bool> {
     Ok(entry.is_some_and(|entry| (entry..entry + START_BYTES).contains(&offset)))
 }
 
-/// `clone3` and its like are the first function of a thread; Debian's C library names it or nothing there.
-fn is_thread_start(path: &str, name: &str) -> bool {
-    path.ends_with("/libc.so.6") && (name.contains("clone") || name.starts_with("libc.so.6+"))
+/// Whether this offset of a file is in the first function of a thread, which has just made the system call
+/// `clone3` or `clone`. Debian's C library has no name for it.
+fn is_thread_start(path: &str, offset: u64) -> Result<bool> {
+    let Ok(file) = File::open(path) else {
+        return Ok(false);
+    };
+    let mut code = [0; THREAD_START_BYTES];
+    file.read_exact_at(&mut code, offset.saturating_sub(THREAD_START_BYTES as u64))?;
+    Ok([libc::SYS_clone3, libc::SYS_clone].iter().any(|&number| {
+        // mov eax, NUMBER; syscall
+        let [a, b, ..] = number.to_le_bytes();
+        let call = [0xb8, a, b, 0, 0, 0x0f, 0x05];
+        code.windows(call.len()).any(|bytes| bytes == call)
+    }))
 }
