@@ -2,7 +2,7 @@
 //! they are not.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     if std::env::var_os(ALL).is_some() {
         return vec![
             trial::heavy("programs::all", all),
+            trial::heavy("programs::run", run),
             trial::heavy("programs::redis", redis),
         ];
     }
@@ -56,6 +57,19 @@ fn scripted(wanted: impl Fn(&str) -> bool) -> Result<()> {
         waiting.finish().context(program.name)?;
         let (profile, _) = tracing.finish_with(0)?;
         // All are measured, also behind one that fails.
+        result = result.and(judge(program.name, &profile));
+    }
+    result
+}
+
+/// From the first instruction on: all libraries are mapped meanwhile.
+fn run() -> Result<()> {
+    let mut result = Ok(());
+    for program in &SCRIPTED {
+        let folder = tempfile::tempdir()?;
+        let output = folder.path().join("profile.json");
+        program.run(Load::Many, &output).context(program.name)?;
+        let profile = profile::read_json(&fs::read(&output)?)?;
         result = result.and(judge(program.name, &profile));
     }
     result

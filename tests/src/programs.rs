@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::process::{self, Child, Ended};
+use crate::tracing::tracer;
 use crate::wait;
 
 pub use servers::{Nginx, Postgres, Redis};
@@ -249,16 +250,7 @@ impl Scripted {
     /// It is not installed, or it does not start.
     pub fn start(&self, load: Load) -> Result<Waiting> {
         let Self { name, program, .. } = self;
-        ensure!(
-            Path::new(program).is_file(),
-            "no {program}: `./x programs` and `./x test` install it on Debian"
-        );
-        let rounds = match load {
-            Load::Few => self.few,
-            Load::Many => self.many,
-        };
-        let folder = TempDir::new()?;
-        (self.prepare)(folder.path(), rounds).with_context(|| format!("preparing {name}"))?;
+        let (folder, work) = self.prepare(load)?;
         // Without random addresses, which a program's behaviour may depend on.
         let mut command = Command::new("setarch");
         command.arg("-R").arg(program).args(self.arguments);
@@ -277,9 +269,46 @@ impl Scripted {
         })?;
         Ok(Waiting {
             child,
-            work: (self.work)(rounds),
+            work,
             _folder: folder,
         })
+    }
+
+    /// Runs it under `tracer run` from its first instruction to its end; the profile goes to `output`.
+    ///
+    /// # Errors
+    /// It is not installed, or failed.
+    pub fn run(&self, load: Load, output: &Path) -> Result<Ended> {
+        let (folder, work) = self.prepare(load)?;
+        let mut command = tracer(["run", "--format", "json", "-o"])?;
+        command.arg(output).arg("--");
+        if self.program.starts_with(POSTGRES) {
+            let nobody = format!("--reuid={NOBODY}");
+            let nogroup = format!("--regid={NOBODY}");
+            command.args(["setpriv", &nobody, &nogroup, "--clear-groups"]);
+        }
+        command.arg(self.program).args(self.arguments);
+        command.current_dir(folder.path());
+        settle(&mut command, folder.path());
+        let ended = process::run(&mut command, &work)?;
+        ended.expect_code(0)?;
+        Ok(ended)
+    }
+
+    /// The folder it is to run in, and its work.
+    fn prepare(&self, load: Load) -> Result<(TempDir, Vec<u8>)> {
+        let Self { name, program, .. } = self;
+        ensure!(
+            Path::new(program).is_file(),
+            "no {program}: `./x programs` and `./x test` install it on Debian"
+        );
+        let rounds = match load {
+            Load::Few => self.few,
+            Load::Many => self.many,
+        };
+        let folder = TempDir::new()?;
+        (self.prepare)(folder.path(), rounds).with_context(|| format!("preparing {name}"))?;
+        Ok((folder, (self.work)(rounds)))
     }
 }
 

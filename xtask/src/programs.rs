@@ -13,8 +13,9 @@ use crate::workspace::step;
 const ALL_VARIABLE: &str = "TRACER_PROGRAMS";
 
 /// What is asked of the programs.
-const TRIALS: [(&str, &str); 3] = [
-    ("programs::all", "how many stacks are whole"),
+const TRIALS: [(&str, &str); 4] = [
+    ("programs::all", "how many stacks are whole, attached"),
+    ("programs::run", "the same from the first instruction on"),
     ("programs::redis", "an allocator that is not traced"),
     ("gdb::all", "stacks that gdb and the tracer agree on"),
 ];
