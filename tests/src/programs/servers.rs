@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{NOBODY, POSTGRES, initdb, queries, settle};
@@ -21,8 +22,7 @@ const REDIS: &str = "/usr/bin/redis-server";
 /// nginx with a worker that lists folders and serves files, compressed.
 #[derive(Debug)]
 pub struct Nginx {
-    /// The master.
-    _child: Child,
+    master: Child,
     worker: u32,
     address: SocketAddr,
     _folder: TempDir,
@@ -72,12 +72,14 @@ impl Nginx {
             .arg(folder.path());
         let mut child = Child::spawn(&mut command)?;
         wait_for(&mut child, address)?;
+        // The master listens before it has a worker, which alone answers.
+        http::get(address, "/")?;
         let pid = child.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let worker = children.split_whitespace().next();
         let worker = worker.context("nginx has no worker")?.parse()?;
         Ok(Self {
-            _child: child,
+            master: child,
             worker,
             address,
             _folder: folder,
@@ -103,6 +105,14 @@ impl Nginx {
             http::get(self.address, &path)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its worker would outlive a master that is killed. Fails only where there is none any more.
+        drop(self.master.signal(Signal::TERM));
+        drop(self.master.wait());
     }
 }
 
