@@ -19,8 +19,8 @@ use tests::trial;
 use tests::workload::Workload;
 use tracer::profile::Profile;
 use tracer::unwind::UnwindTable;
-use tracer::unwind::walk::{End, Mapping, walk};
-use tracer_common::Registers;
+use tracer::unwind::walk::{self, walk};
+use tracer_common::{Registers, StackEnd};
 
 use crate::programs::ALL;
 
@@ -163,20 +163,15 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             tables.insert(code.path.as_str(), table);
         }
     }
-    let mut mappings: Vec<_> = seen
-        .code
-        .iter()
-        .filter_map(|code| {
-            let table = tables.get(code.path.as_str())?;
-            Some(Mapping {
-                start: code.start,
-                end: code.end,
-                pc: table.pc_at(code.offset)?,
-                table,
-            })
-        })
-        .collect();
-    mappings.sort_by_key(|mapping| mapping.start);
+    let mut rule_for = |frame: &walk::Frame| {
+        let is_return_address = frame.is_return_address;
+        let inside = frame.registers.rule_address(is_return_address);
+        let mut code = seen.code.iter();
+        let code = code.find(|code| (code.start..code.end).contains(&inside))?;
+        let table: &UnwindTable = tables.get(code.path.as_str())?;
+        let pc = table.pc_at(inside - code.start + code.offset)?;
+        Some(table.rule_for(pc + u32::from(is_return_address), is_return_address))
+    };
     for (number, stop) in seen.stops.iter().enumerate() {
         let &Stop { rip, rsp, rbp, .. } = stop;
         let registers = Registers {
@@ -184,7 +179,11 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             sp: rsp,
             bp: rbp,
         };
-        let found = walk(&mappings, registers, false, MAX_FRAMES, &mut |address| {
+        let first = walk::Frame {
+            registers,
+            is_return_address: false,
+        };
+        let found = walk(first, MAX_FRAMES, false, &mut rule_for, &mut |address| {
             stop.read(address)
         });
         let frames: Vec<_> = found
@@ -193,7 +192,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             .map(|frame| frame.registers.ip)
             .collect();
         ensure!(
-            frames == stop.frames && found.end == End::Root,
+            frames == stop.frames && found.end == StackEnd::Root,
             "stop {number}, at {}: gdb finds {:x?} ({}), the walk {frames:x?} ({:?})",
             stop.function,
             stop.frames,
