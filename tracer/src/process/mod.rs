@@ -21,5 +21,5 @@ pub use identity::{Identity, check_traceable, has_shadow_stack};
 pub use launch::{Waiting, find_program, script_interpreter};
 pub use memory::{HeapUse, MemoryUse, available_memory};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
-pub use reader::{BlockReader, read_elf};
+pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};

@@ -3,50 +3,62 @@
 //! The file's offset is never moved: other threads read the same file.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use object::ReadCache;
-use object::read::ReadCacheOps;
+use object::read::{ReadCacheOps, ReadRef};
 
 /// Symbols' names lie side by side, and each is asked for by itself.
-const BLOCK: usize = 64 << 10;
+const BLOCK: u64 = 64 << 10;
 
 /// The file as `object` reads it.
 #[must_use]
-pub fn read_elf(file: &File) -> ReadCache<BlockReader<'_>> {
-    ReadCache::new(BlockReader {
-        file,
-        position: 0,
-        block: Vec::new(),
-        block_start: 0,
-    })
+pub fn read_elf(file: &File) -> ElfReader<'_> {
+    ElfReader(ReadCache::new(Positional { file, position: 0 }))
 }
 
-/// A reader that keeps the block it has read last.
+/// A cache of what was read of a file; strings are found in blocks of it.
 #[derive(Debug)]
-pub struct BlockReader<'a> {
-    file: &'a File,
-    position: u64,
-    block: Vec<u8>,
-    block_start: u64,
-}
+pub struct ElfReader<'a>(ReadCache<Positional<'a>>);
 
-impl BlockReader<'_> {
-    /// What the block holds from the position on.
-    fn buffered(&self) -> &[u8] {
-        self.position
-            .checked_sub(self.block_start)
-            .and_then(|skip| self.block.get(usize::try_from(skip).ok()?..))
-            .unwrap_or_default()
+impl<'a> ReadRef<'a> for &'a ElfReader<'_> {
+    fn len(self) -> Result<u64, ()> {
+        self.0.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
+        self.0.read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
+        let start = range.start - range.start % BLOCK;
+        let end = self.len()?.min(start + BLOCK);
+        let rest = end.checked_sub(start).ok_or(())?;
+        let block = self.read_bytes_at(start, rest)?;
+        // Both lie within the block.
+        let from = (range.start - start) as usize;
+        let to = (range.end.min(end).checked_sub(start).ok_or(())?) as usize;
+        let found = block.get(from..to).ok_or(())?;
+        match memchr::memchr(delimiter, found) {
+            Some(len) => Ok(&found[..len]),
+            // It goes on in the next block, if anywhere.
+            None => self.0.read_bytes_at_until(range, delimiter),
+        }
     }
 }
 
-impl ReadCacheOps for BlockReader<'_> {
+/// A reader with a position of its own.
+#[derive(Debug)]
+struct Positional<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl ReadCacheOps for Positional<'_> {
     fn len(&mut self) -> Result<u64, ()> {
-        self.file
-            .metadata()
-            .map(|metadata| metadata.len())
-            .map_err(|_| ())
+        let metadata = self.file.metadata().map_err(|_| ())?;
+        Ok(metadata.len())
     }
 
     fn seek(&mut self, position: u64) -> Result<u64, ()> {
@@ -55,16 +67,7 @@ impl ReadCacheOps for BlockReader<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
-        if self.buffered().is_empty() {
-            self.block.resize(BLOCK, 0);
-            self.block_start = self.position;
-            let read = self.file.read_at(&mut self.block, self.position);
-            self.block.truncate(*read.as_ref().unwrap_or(&0));
-            read.map_err(|_| ())?;
-        }
-        let buffered = self.buffered();
-        let count = buffered.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&buffered[..count]);
+        let count = self.file.read_at(buffer, self.position).map_err(|_| ())?;
         self.position += count as u64;
         Ok(count)
     }
@@ -82,8 +85,6 @@ impl ReadCacheOps for BlockReader<'_> {
 mod tests {
     use std::io::Write as _;
 
-    use object::read::ReadRef as _;
-
     use super::*;
 
     #[test]
@@ -94,22 +95,22 @@ mod tests {
             write!(file, "{number}{long}\0")?;
         }
         let length = file.metadata()?.len();
-        let cache = read_elf(&file);
+        let reader = read_elf(&file);
         let mut at = 0;
         for number in 0..1_000 {
-            let text = (&cache)
+            let text = (&reader)
                 .read_bytes_at_until(at..length, 0)
                 .map_err(|()| "unreadable")?;
             assert_eq!(text, format!("{number}{long}").as_bytes());
             at += text.len() as u64 + 1;
         }
         // Backwards, at the end, and past it.
-        assert_eq!((&cache).read_bytes_at(0, 2), Ok(&b"0x"[..]));
+        assert_eq!((&reader).read_bytes_at(0, 2), Ok(&b"0x"[..]));
         assert_eq!(
-            (&cache).read_bytes_at_until(length - 2..length, 0),
+            (&reader).read_bytes_at_until(length - 2..length, 0),
             Ok(&b"x"[..])
         );
-        assert!((&cache).read_bytes_at(length - 1, 2).is_err());
+        assert!((&reader).read_bytes_at(length - 1, 2).is_err());
         Ok(())
     }
 }

@@ -150,13 +150,14 @@ impl Found {
 }
 
 /// What a program will have, told before it runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Foreseen {
-    /// Its allocator; `None` where that cannot be told. One that appears later is probed when it is
-    /// mapped.
-    pub allocator: Option<Allocator>,
     /// The files that it is loaded from.
-    pub files: Vec<Arc<File>>,
+    pub(super) files: Vec<Arc<File>>,
+    /// What they have to offer. An allocator that appears later is probed when it is mapped.
+    pub(super) found: Found,
+    /// They need not be looked at again.
+    pub(super) searched: Searched,
 }
 
 /// Finds out what a program will have: its dynamic loader is asked which files it would load
@@ -186,28 +187,13 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
             ));
         }
     }
-    let mut found = Found::default();
-    let mut searched = Searched::default();
-    let mut files = Vec::new();
-    let mut add = |path: PathBuf| {
-        if let Ok(file) = File::open(&path) {
-            let file = Arc::new(file);
-            files.push(Arc::clone(&file));
-            let module = MappedFile {
-                path,
-                file: Ok(file),
-            };
-            found.add(&module, &mut searched);
-        }
-    };
-    add(binary.clone());
+    let mut foreseen = Foreseen::default();
+    foreseen.add(binary.clone());
     let Some(loader) = interpreter(&file, &binary)? else {
-        return match found.glibc.pop() {
-            Some(allocator) => Ok(Foreseen {
-                allocator: Some(allocator),
-                files,
-            }),
-            None => Err(refuse(found.hint())),
+        return if foreseen.found.glibc.is_empty() {
+            Err(refuse(foreseen.found.hint()))
+        } else {
+            Ok(foreseen)
         };
     };
     let listed = Command::new(loader)
@@ -218,13 +204,23 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
         .output();
     if let Ok(listed) = listed {
         for path in loaded_files(&String::from_utf8_lossy(&listed.stdout)) {
-            add(path);
+            foreseen.add(path);
         }
     }
-    Ok(Foreseen {
-        allocator: found.glibc.pop(),
-        files,
-    })
+    Ok(foreseen)
+}
+
+impl Foreseen {
+    fn add(&mut self, path: PathBuf) {
+        let Ok(file) = File::open(&path) else { return };
+        let file = Arc::new(file);
+        self.files.push(Arc::clone(&file));
+        let module = MappedFile {
+            path,
+            file: Ok(file),
+        };
+        self.found.add(&module, &mut self.searched);
+    }
 }
 
 /// The ELF file behind a program: scripts name another, at most as often as the kernel follows.
@@ -290,7 +286,8 @@ mod tests {
         let script = folder.path().join("script");
         std::fs::write(&script, "#! /bin/sh -e\n")?;
         let foreseen = foresee(&script)?;
-        assert!(!foreseen.allocator.ok_or("no allocator")?.plan.is_empty());
+        let allocator = foreseen.found.glibc.first().ok_or("no allocator")?;
+        assert!(!allocator.plan.is_empty());
         // The shell, its loader, the C library.
         assert!(foreseen.files.len() >= 3);
         std::fs::write(&script, "echo no interpreter\n")?;

@@ -108,6 +108,11 @@ impl Processes {
         self.traced.iter().map(|(&tgid, traced)| (tgid, traced))
     }
 
+    /// Those whose mappings have changed since they were last taken.
+    pub(super) fn unpublished(&self) -> impl Iterator<Item = &Traced> {
+        self.traced.values().filter(|traced| traced.is_unpublished)
+    }
+
     /// Those whose mappings have changed since the last call.
     pub(super) fn take_unpublished(&mut self) -> impl Iterator<Item = &Traced> {
         let unpublished = |traced: &mut Traced| std::mem::take(&mut traced.is_unpublished);

@@ -8,9 +8,11 @@ pub use series::{Pace, Progress};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
@@ -22,12 +24,19 @@ use super::cost::{self, EventCosts};
 use super::placing::place;
 use super::processes::Processes;
 use super::snapshot::{Seen, Snapshots};
-use super::unwinding::Unwinder;
+use super::unwinding::{Unwinder, compile_all};
 use super::wake::{pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
 use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope, StackCopy};
-use crate::process::{HeapUse, Identity, MappingEvent, ProcessError, Sideband, pid_namespace};
+use crate::process::{
+    HeapUse, Identity, MappedFile, MappingEvent, ProcessError, Sideband, pid_namespace,
+};
 use crate::profile::Profile;
+
+/// Bytes of copied stacks that may wait to be walked. A copy is some kilobytes, at most 64 KiB.
+const MAX_WAITING_BYTES: usize = 128 << 20;
+/// How often they are taken out of the ring while unwind tables are compiled.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -124,6 +133,10 @@ pub struct Session {
     wake: AsyncFd<OwnedFd>,
     stacks: HashMap<StackKey, Seen>,
     snapshots: Snapshots,
+    /// Files mapped since they were last looked through for allocators.
+    new_modules: Vec<Arc<MappedFile>>,
+    /// Stacks to be walked when the mappings are published.
+    copies: Vec<StackCopy>,
     /// Stacks cut while they were walked in user space.
     cut_here: HashMap<Counter, u64>,
     mapping_records_lost: u64,
@@ -148,7 +161,7 @@ impl Session {
     /// in the target then.
     pub fn start(target: Target, options: &Options) -> Result<Self, SessionError> {
         let begun = Instant::now();
-        let (who, waiting) = match target {
+        let (who, mut waiting) = match target {
             Target::Running(who) => (who, None),
             Target::Waiting { who, foreseen } => (who, Some(foreseen)),
         };
@@ -158,7 +171,7 @@ impl Session {
         let sideband = Sideband::open()?;
         let mut processes = Processes::new(options.follow_forks);
         let mut searched = Searched::default();
-        let found = match &waiting {
+        let found = match &mut waiting {
             None => {
                 processes.add(&who)?;
                 let traced = processes.get(who.pid);
@@ -169,14 +182,10 @@ impl Session {
                 }
                 found
             }
-            Some(Foreseen { allocator, .. }) => {
+            Some(foreseen) => {
                 processes.add_waiting(&who)?;
-                let mut found = Found::default();
-                if let Some(allocator) = allocator {
-                    searched.look(&allocator.file, &allocator.path);
-                    found.glibc.push(allocator.clone());
-                }
-                found
+                searched = std::mem::take(&mut foreseen.searched);
+                std::mem::take(&mut foreseen.found)
             }
         };
 
@@ -212,8 +221,8 @@ impl Session {
             unwinder.leave_spaces_unpublished();
         }
         place(&mut kernel, &found.glibc, scope, |maps| {
-            if let Some(Foreseen { files, .. }) = &waiting {
-                unwinder.foresee(maps, files.iter().map(Arc::as_ref));
+            if let Some(Foreseen { files, .. }) = waiting {
+                unwinder.foresee(files);
             }
             for traced in processes.take_unpublished() {
                 unwinder.publish(maps, traced.heap, &traced.space);
@@ -235,6 +244,8 @@ impl Session {
             wake,
             stacks: HashMap::new(),
             snapshots: Snapshots::default(),
+            new_modules: Vec::new(),
+            copies: Vec::new(),
             cut_here: HashMap::new(),
             mapping_records_lost: 0,
             children: 0,
@@ -294,7 +305,7 @@ impl Session {
         let mut never = Ticks::new(None);
         loop {
             match self.wait(until.as_mut(), &mut ticks, &mut never).await? {
-                Wake::Events => self.take_events()?,
+                Wake::Events => self.take_events(),
                 Wake::Status => tick(&self.status()?),
                 Wake::Window => {}
                 Wake::End(ended) => return Ok(ended),
@@ -319,7 +330,7 @@ impl Session {
     }
 
     fn status(&mut self) -> Result<Status, SessionError> {
-        self.take_events()?;
+        self.take_events();
         let counters = self.kernel.counters()?;
         let value = |wanted| {
             counters
@@ -353,10 +364,26 @@ impl Session {
 
     /// Takes what the side-band and the ring have. Mappings first: their files must be opened
     /// while they are there.
-    fn take_events(&mut self) -> Result<(), SessionError> {
-        self.take_mappings()?;
+    fn take_events(&mut self) {
+        self.take_mappings();
+        self.drain();
+        if !self.copies.is_empty() {
+            // What lies on the copied stacks was mapped before, if only just.
+            self.take_mappings();
+        }
+        self.publish_mappings();
+        for copy in std::mem::take(&mut self.copies) {
+            self.walk(&copy);
+        }
+        self.unwinder.allow_copies(self.kernel.unwind_maps());
+        // Last, as it takes its time: stacks are copied until the mappings are published.
+        for module in std::mem::take(&mut self.new_modules) {
+            self.probe(&module);
+        }
+    }
+
+    fn drain(&mut self) {
         let mut changes = Vec::new();
-        let mut copies = Vec::new();
         self.kernel.drain(|event| match event {
             KernelEvent::Stack(stack) => {
                 let key = StackKey {
@@ -370,7 +397,7 @@ impl Session {
                     end: stack.end,
                 });
             }
-            KernelEvent::Copy(copy) => copies.push(copy),
+            KernelEvent::Copy(copy) => self.copies.push(copy),
             KernelEvent::Process(change) => changes.push(change),
         });
         for change in changes {
@@ -379,27 +406,57 @@ impl Session {
                 self.kernel.forget_heap(old_heap);
             }
         }
-        if !copies.is_empty() {
-            // What lies on the copied stacks was mapped before, if only just.
-            self.take_mappings()?;
+    }
+
+    /// Tells the kernel side what is mapped, with the tables of files that were not there before. To
+    /// compile these can take tens of milliseconds, during which stacks keep coming as copies.
+    fn publish_mappings(&mut self) {
+        loop {
+            let files = self.unwinder.files_to_compile(&self.processes);
+            if files.is_empty() {
+                break;
+            }
+            thread::scope(|threads| {
+                let compiling = threads.spawn(|| compile_all(files));
+                while !compiling.is_finished() {
+                    self.drain();
+                    let words = self.copies.iter().map(|copy| copy.words.len());
+                    if words.sum::<usize>() < MAX_WAITING_BYTES / size_of::<u64>() {
+                        self.kernel.unwind_maps().allow_copies();
+                    }
+                    thread::sleep(DRAIN_INTERVAL);
+                }
+                let tables = compiling
+                    .join()
+                    .unwrap_or_else(|panic| resume_unwind(panic));
+                self.unwinder.add_compiled(tables);
+            });
+            // What lies on the stacks that have come meanwhile.
+            self.take_mappings();
         }
         for traced in self.processes.take_unpublished() {
             self.unwinder
                 .publish(self.kernel.unwind_maps(), traced.heap, &traced.space);
         }
-        for copy in &copies {
-            self.walk(copy);
-        }
-        self.unwinder.allow_copies(self.kernel.unwind_maps());
-        Ok(())
     }
 
-    fn take_mappings(&mut self) -> Result<(), SessionError> {
+    fn take_mappings(&mut self) {
         let mut mappings = Vec::new();
         self.sideband.drain(|event| mappings.push(event));
-        mappings
-            .into_iter()
-            .try_for_each(|event| self.take_mapping(event))
+        for event in mappings {
+            match event {
+                MappingEvent::Lost(records) => self.mapping_records_lost += records,
+                MappingEvent::Fork { parent, .. } => {
+                    self.children += u64::from(self.processes.get(parent).is_some());
+                }
+                MappingEvent::Map { .. } | MappingEvent::Exec { .. } => {
+                    let mapped = self.processes.map(event);
+                    let newest = mapped.and_then(|traced| traced.space.newest());
+                    self.new_modules
+                        .extend(newest.and_then(|mapped| mapped.file.clone()));
+                }
+            }
+        }
     }
 
     /// Walks a stack that the kernel side could not.
@@ -426,42 +483,23 @@ impl Session {
 
     /// A new mapping may bring a C library that is not probed yet: after an exec, or in a
     /// container of its own.
-    fn take_mapping(&mut self, event: MappingEvent) -> Result<(), SessionError> {
-        match event {
-            MappingEvent::Lost(records) => self.mapping_records_lost += records,
-            MappingEvent::Fork { parent, .. } => {
-                self.children += u64::from(self.processes.get(parent).is_some());
-            }
-            MappingEvent::Map { .. } | MappingEvent::Exec { .. } => {
-                let Some(traced) = self.processes.map(event) else {
-                    return Ok(());
-                };
-                let Some(module) = traced
-                    .space
-                    .newest()
-                    .and_then(|mapped| mapped.file.as_ref())
-                else {
-                    return Ok(());
-                };
-                let before = self.found.glibc.len();
-                self.found.add(module, &mut self.searched);
-                for allocator in &self.found.glibc[before..] {
-                    let probed = allocator
-                        .check_harmless(&self.who)
-                        .map_err(SessionError::from)
-                        .and_then(|()| {
-                            let Allocator { file, path, plan } = allocator;
-                            Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
-                        });
-                    // The process may have ended meanwhile. What was recorded so far is not thrown
-                    // away for it; the verdict says what is missing.
-                    if let Err(error) = probed {
-                        self.not_probed.push(error.to_string());
-                    }
-                }
+    fn probe(&mut self, module: &MappedFile) {
+        let before = self.found.glibc.len();
+        self.found.add(module, &mut self.searched);
+        for allocator in &self.found.glibc[before..] {
+            let probed = allocator
+                .check_harmless(&self.who)
+                .map_err(SessionError::from)
+                .and_then(|()| {
+                    let Allocator { file, path, plan } = allocator;
+                    Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
+                });
+            // The process may have ended meanwhile. What was recorded so far is not thrown
+            // away for it; the verdict says what is missing.
+            if let Err(error) = probed {
+                self.not_probed.push(error.to_string());
             }
         }
-        Ok(())
     }
 }
 

@@ -6,10 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
 use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
 
+use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
 use crate::process::{AddressSpace, Mapped, read_elf};
 use crate::unwind::UnwindTable;
@@ -17,6 +19,22 @@ use crate::unwind::walk::{Frame, walk};
 
 /// What tells files apart: device, inode, size and time of the last change.
 type FileKey = (u64, u64, u64, i64, i64);
+
+/// Files whose tables are to be compiled.
+pub(super) type FilesToCompile = HashMap<FileKey, Arc<File>>;
+/// Compiled tables.
+pub(super) type Tables = HashMap<FileKey, UnwindTable>;
+
+/// Compiles the tables of files. Takes milliseconds for each.
+pub(super) fn compile_all(files: FilesToCompile) -> Tables {
+    files
+        .into_iter()
+        .map(|(key, file)| {
+            let table = UnwindTable::from_elf(&read_elf(&file)).unwrap_or_default();
+            (key, table)
+        })
+        .collect()
+}
 
 /// A module whose table is loaded.
 struct Module {
@@ -30,6 +48,8 @@ pub(super) struct Unwinder {
     mode: Unwinding,
     publishes_spaces: bool,
     modules: HashMap<FileKey, Option<Module>>,
+    /// Tables to be loaded.
+    compiled: Tables,
     /// Heaps whose address space has been published.
     spaces: HashSet<u32>,
     /// Files without a table that could be used.
@@ -44,6 +64,7 @@ impl Unwinder {
             mode,
             publishes_spaces: true,
             modules: HashMap::new(),
+            compiled: HashMap::new(),
             spaces: HashSet::new(),
             without: 0,
             unpublished: Vec::new(),
@@ -102,8 +123,8 @@ impl Unwinder {
             return Ok(());
         }
         let now = space.now();
-        let files = now.iter().filter_map(|(_, _, mapped)| file_of(mapped));
-        self.load(maps, files)?;
+        self.add_compiled(compile_all(self.without_table(space)));
+        self.load(maps)?;
         if !self.publishes_spaces {
             return Ok(());
         }
@@ -112,45 +133,67 @@ impl Unwinder {
             .map(|(start, end, mapped)| self.entry(start, end, mapped))
             .collect();
         maps.publish(heap, &entries)?;
-        self.spaces.insert(heap);
+        if !entries.is_empty() {
+            self.spaces.insert(heap);
+        }
         Ok(())
     }
 
-    /// Loads the tables of files that will be mapped, so that they are there by then.
-    pub(super) fn foresee<'a>(
-        &mut self,
-        maps: &mut UnwindMaps,
-        files: impl IntoIterator<Item = &'a File>,
-    ) {
-        if self.mode == Unwinding::FramePointers {
-            return;
+    /// The files that processes have mapped since they were last published, and whose tables are still to
+    /// be compiled.
+    pub(super) fn files_to_compile(&self, processes: &Processes) -> FilesToCompile {
+        let mut files = FilesToCompile::new();
+        for traced in processes.unpublished() {
+            files.extend(self.without_table(&traced.space));
         }
-        if let Err(error) = self.load(maps, files) {
-            self.unpublished.push(error.to_string());
-        }
+        files
     }
 
-    /// Loads the tables of the files that have not been seen yet.
-    fn load<'a>(
-        &mut self,
-        maps: &mut UnwindMaps,
-        files: impl IntoIterator<Item = &'a File>,
-    ) -> Result<(), BpfError> {
-        let mut keys = Vec::new();
-        let mut compiled = Vec::new();
-        for file in files {
-            let Some(key) = key_of(file) else { continue };
-            if self.modules.contains_key(&key) || keys.contains(&key) {
-                continue;
-            }
-            keys.push(key);
-            compiled.push(UnwindTable::from_elf(&read_elf(file)).unwrap_or_default());
+    fn without_table(&self, space: &AddressSpace) -> FilesToCompile {
+        let now = space.now();
+        let files = now.iter().filter_map(|(_, _, mapped)| file_of(mapped));
+        self.to_compile(files.cloned())
+    }
+
+    fn to_compile(&self, files: impl IntoIterator<Item = Arc<File>>) -> FilesToCompile {
+        if self.mode == Unwinding::FramePointers {
+            return FilesToCompile::new();
         }
+        files
+            .into_iter()
+            .filter_map(|file| Some((key_of(&file)?, file)))
+            .filter(|(key, _)| !self.modules.contains_key(key) && !self.compiled.contains_key(key))
+            .collect()
+    }
+
+    /// Takes in tables, to be loaded with the next publication.
+    pub(super) fn add_compiled(&mut self, tables: Tables) {
+        self.compiled.extend(tables);
+    }
+
+    /// Compiles the tables of files that will be mapped.
+    pub(super) fn foresee(&mut self, files: Vec<Arc<File>>) {
+        let tables = compile_all(self.to_compile(files));
+        self.add_compiled(tables);
+    }
+
+    /// Loads the tables that have been compiled.
+    fn load(&mut self, maps: &mut UnwindMaps) -> Result<(), BpfError> {
+        let (keys, compiled): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.compiled).into_iter().unzip();
         let parts: Vec<_> = compiled
             .iter()
             .map(|table| (table.rows(), table.rules()))
             .collect();
-        let loaded = maps.load(&parts)?;
+        let loaded = match maps.load(&parts) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // Not to be tried again at each change.
+                self.without += keys.len() as u64;
+                self.modules.extend(keys.into_iter().map(|key| (key, None)));
+                return Err(error);
+            }
+        };
         for ((key, table), loaded) in keys.into_iter().zip(compiled).zip(loaded) {
             let module = loaded.map(|loaded| Module { loaded, table });
             self.without += u64::from(module.is_none());
@@ -217,8 +260,8 @@ impl Unwinder {
 }
 
 /// The mapped file.
-fn file_of(mapped: &Mapped) -> Option<&File> {
-    mapped.file.as_ref()?.file.as_deref().ok()
+fn file_of(mapped: &Mapped) -> Option<&Arc<File>> {
+    mapped.file.as_ref()?.file.as_ref().ok()
 }
 
 /// What tells a file from others.

@@ -41,7 +41,7 @@ impl Session {
         let detaching = Instant::now();
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
-        self.take_events()?;
+        self.take_events();
         Ok(Stopped {
             elapsed,
             heap,

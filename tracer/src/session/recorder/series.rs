@@ -56,7 +56,7 @@ impl Session {
         let ended = loop {
             let flow = match self.wait(until.as_mut(), &mut status, &mut windows).await? {
                 Wake::Events => {
-                    self.take_events()?;
+                    self.take_events();
                     continue;
                 }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
@@ -83,11 +83,11 @@ impl Session {
     }
 
     fn end_window(&mut self, series: &mut Series) -> Result<(), SessionError> {
-        self.take_events()?;
+        self.take_events();
         let elapsed = self.started.elapsed();
         let mut amounts = self.kernel.end_window()?;
         // Once more: the frames of what was counted meanwhile.
-        self.take_events()?;
+        self.take_events();
         let counters = self.update_profile(elapsed, &amounts)?;
         if cost::events(&counters) == (0, 0) {
             // Of a whole recording that could not be told; here the last profile will say it.
