@@ -169,8 +169,10 @@ fn stable_file_name(name: &str) -> Cow<'_, str> {
 }
 
 /// A function's name without what a compiler adds to tell builds and copies apart: Rust's hashes
-/// (`::h0123456789abcdef`, `core[0123456789abcdef]`) and the suffixes of clones (`.isra.0`,
-/// `.llvm.123`, ` [clone .cold]`), which come and go with the optimiser's mood.
+/// (`::h0123456789abcdef`, `core[0123456789abcdef]`), the suffixes of clones (`.isra.0`,
+/// `.llvm.123`, ` [clone .cold]`), which come and go with the optimiser's mood, and the numbers of
+/// closures and lambdas (`{closure#1}`, `{lambda(int)#2}`, clang's `$_3`): another one put in above
+/// gives them others. Those of one function are as good as one, as its lines are.
 ///
 /// In Go a dot stands before every function's name, which may be `cold`.
 fn stable_name(function: &Function) -> Cow<'_, str> {
@@ -178,12 +180,13 @@ fn stable_name(function: &Function) -> Cow<'_, str> {
         clippy::expect_used,
         reason = "constant patterns; every test compiles them"
     )]
-    static ADDED: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    static ADDED: LazyLock<[Regex; 5]> = LazyLock::new(|| {
         [
             r" \[clone [^\]]*\]",
             r"(\.(isra|constprop|part|llvm|lto_priv)\.\d+|\.cold(\.\d+)?)+$",
             r"::h[0-9a-f]{16}$",
             r"\[[0-9a-f]{8,16}\]",
+            r"(#|\$_)\d+\b",
         ]
         .map(|pattern| Regex::new(pattern).expect("the pattern is valid"))
     });
@@ -251,6 +254,15 @@ mod tests {
             ("walk.llvm.1234567890", "walk"),
             ("f(int) [clone .cold] [clone .part.0]", "f(int)"),
             ("f(int)", "f(int)"),
+            (
+                "core::iter::map_fold::<u8, a::f::{closure#1}>::{closure#0}",
+                "core::iter::map_fold::<u8, a::f::{closure}>::{closure}",
+            ),
+            (
+                "f()::{lambda(int)#12}::operator()(int) const",
+                "f()::{lambda(int)}::operator()(int) const",
+            ),
+            ("f()::$_0::operator()() const", "f()::::operator()() const"),
             ("g[abi:cxx11](int [12])", "g[abi:cxx11](int [12])"),
             ("", ""),
         ] {
