@@ -4,6 +4,7 @@ mod action;
 mod blame;
 mod formats;
 mod live;
+mod rebuild;
 mod saved;
 mod series;
 
@@ -29,6 +30,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::heavy("check::inconclusive", live::inconclusive),
         trial::heavy("check::commands", live::commands),
         trial::heavy("check::folder", live::folder),
+        trial::root("check::baseline_of_another_build_c", || {
+            rebuild::baseline(&rebuild::C)
+        }),
+        trial::root("check::baseline_of_another_build_rust", || {
+            rebuild::baseline(&rebuild::RUST)
+        }),
     ];
     // Verdicts of half a minute on a machine that does other things meanwhile are not sure enough for
     // every test run: `./x gallery` takes them with the rest of the gallery.

@@ -215,6 +215,35 @@ pub fn plain_rust(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Where the sources are of a service that a test builds more than once, each time changed.
+#[must_use]
+pub fn rebuild_sources() -> PathBuf {
+    root().join("tests/workloads/rebuild")
+}
+
+/// Builds a program of one file in C or Rust as its users build theirs: optimised, and with nothing
+/// for a tracer's sake but line numbers.
+///
+/// # Errors
+/// It does not build; the error carries the compiler's output.
+pub fn build(source: &Path, program: &Path) -> Result<()> {
+    let mut compiler = match source.extension().and_then(OsStr::to_str) {
+        Some("rs") => {
+            let mut compiler = Command::new("rustc");
+            compiler.args(["--edition=2024", "-O", "-g"]);
+            // Not every C compiler asks its linker for one by itself.
+            compiler.arg("-Clink-arg=-Wl,--build-id");
+            compiler
+        }
+        _ => {
+            let mut compiler = Command::new(variable_or("CC", "cc"));
+            compiler.args(["-std=gnu11", "-O2", "-g", "-Wl,--build-id"]);
+            compiler
+        }
+    };
+    run(compiler.arg(source).arg("-o").arg(program))
+}
+
 /// A shared library among the workloads, for `LD_PRELOAD`.
 ///
 /// # Errors
