@@ -1,7 +1,9 @@
 //! `tracer diff`
 
 use std::io::IsTerminal as _;
+use std::panic;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -20,7 +22,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
     if args.before == standard_input && args.after == standard_input {
         bail!("only one of the two profiles can come from standard input: name a file");
     }
-    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let (before, after) = read_both(&args.before, &args.after)?;
     let by = args.value.into();
     check_kinds(args, &before, &after, by)?;
     let (before, after) = (before.profile, after.profile);
@@ -50,6 +52,18 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
     }
     let verdict = before.verdict.worse_of(after.verdict);
     Ok(Exit::for_verdict(&verdict))
+}
+
+/// Reads two files at the same time. What is wrong with the first comes first.
+fn read_both(before: &Path, after: &Path) -> anyhow::Result<(Contents, Contents)> {
+    thread::scope(|scope| {
+        let after = scope.spawn(|| read(after));
+        let before = read(before);
+        match after.join() {
+            Ok(after) => Ok((before?, after?)),
+            Err(panicked) => panic::resume_unwind(panicked),
+        }
+    })
 }
 
 fn show(

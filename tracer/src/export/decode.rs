@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use prost::Message as _;
+use foldhash::fast::RandomState;
 use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::{DecodeError, Message as _};
 
 use super::pprof::LABEL_PID;
 use super::{Contents, ReadError, comments, proto};
@@ -18,9 +19,10 @@ pub(super) const MAX_RECORDS: usize = 8_000_000;
 
 /// Decodes an uncompressed message.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
-    scan(bytes)?;
-    let message =
-        proto::Profile::decode(bytes).map_err(|error| ReadError::Malformed(error.to_string()))?;
+    let malformed = |error: DecodeError| ReadError::Malformed(error.to_string());
+    let Parts { messages, rest } = split(bytes)?;
+    let message = proto::Profile::decode(rest.as_slice()).map_err(malformed)?;
+    drop(rest);
     let strings = Strings(&message.string_table);
     if message.string_table.is_empty() {
         return Err(ReadError::NotAProfile);
@@ -79,16 +81,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
         Ok((location.id, decoded))
     })?;
 
-    let mut samples = Vec::with_capacity(message.sample.len());
-    for sample in &message.sample {
+    let mut samples = Vec::with_capacity(messages.len());
+    let mut sample = proto::Sample::default();
+    for message_of_sample in messages {
+        // Into the memory of the one before: a file has many.
+        sample.clear();
+        sample.merge(message_of_sample).map_err(malformed)?;
+        let mut locations = Vec::with_capacity(sample.location_id.len());
+        for &id in &sample.location_id {
+            locations.push(location_ids.get(id)?);
+        }
         samples.push(Sample {
-            locations: sample
-                .location_id
-                .iter()
-                .map(|&id| location_ids.get(id))
-                .collect::<Result<_, _>>()?,
-            values: columns.values(sample, message.sample_type.len())?,
-            pid: pid(sample, strings)?,
+            locations,
+            values: columns.values(&sample, message.sample_type.len())?,
+            pid: pid(&sample, strings)?,
         });
     }
 
@@ -285,15 +291,33 @@ impl<'a> Strings<'a> {
 /// Where each id of one kind of record ended up.
 struct Ids {
     kind: &'static str,
-    indices: HashMap<u64, usize>,
+    /// How many ids at the beginning are 1, 2, 3 and so on, as nearly all writers number their records:
+    /// these need no look-up.
+    counted: u64,
+    /// The others.
+    indices: HashMap<u64, usize, RandomState>,
 }
 
 impl Ids {
     fn get(&self, id: u64) -> Result<usize, ReadError> {
-        self.indices
-            .get(&id)
-            .copied()
-            .ok_or_else(|| ReadError::Malformed(format!("{} {id} is not there", self.kind)))
+        let index = match id.checked_sub(1) {
+            Some(index) if index < self.counted => Some(index as usize),
+            _ => self.indices.get(&id).copied(),
+        };
+        index.ok_or_else(|| ReadError::Malformed(format!("{} {id} is not there", self.kind)))
+    }
+
+    /// Takes in the id of the record at `index`; `false` where it is no id, or was there before.
+    fn insert(&mut self, id: u64, index: usize) -> bool {
+        match id.checked_sub(1) {
+            None => false,
+            Some(number) if number < self.counted => false,
+            Some(number) if number == index as u64 && self.indices.is_empty() => {
+                self.counted += 1;
+                true
+            }
+            Some(_) => self.indices.insert(id, index).is_none(),
+        }
     }
 }
 
@@ -304,22 +328,39 @@ fn indexed<M, T>(
     mut convert: impl FnMut(&M) -> Result<(u64, T), ReadError>,
 ) -> Result<(Vec<T>, Ids), ReadError> {
     let mut records = Vec::with_capacity(messages.len());
-    let mut indices = HashMap::with_capacity(messages.len());
+    let mut ids = Ids {
+        kind,
+        counted: 0,
+        indices: HashMap::default(),
+    };
     for message in messages {
         let (id, record) = convert(message)?;
-        if id == 0 || indices.insert(id, records.len()).is_some() {
+        if !ids.insert(id, records.len()) {
             return Err(ReadError::Malformed(format!(
                 "{kind} {id} is there twice or has no id"
             )));
         }
         records.push(record);
     }
-    Ok((records, Ids { kind, indices }))
+    Ok((records, ids))
+}
+
+/// A message in parts.
+struct Parts<'a> {
+    /// Of each sample its own message.
+    messages: Vec<&'a [u8]>,
+    /// All else.
+    rest: Vec<u8>,
 }
 
 /// Walks over the top-level fields without decoding them, and so tells a file that is cut short
 /// from one that never was a profile, and refuses one with too many records before they take memory.
-fn scan(mut bytes: &[u8]) -> Result<(), ReadError> {
+fn split(mut bytes: &[u8]) -> Result<Parts<'_>, ReadError> {
+    const SAMPLE: u32 = 2;
+    let mut parts = Parts {
+        messages: Vec::new(),
+        rest: Vec::new(),
+    };
     let mut records = 0;
     while !bytes.is_empty() {
         // A key or number that cannot be read is one that the end of the file cut, or nonsense.
@@ -327,8 +368,8 @@ fn scan(mut bytes: &[u8]) -> Result<(), ReadError> {
             0..10 if records > 0 => ReadError::Truncated,
             _ => ReadError::NotAProfile,
         };
-        let before = bytes;
-        let (field, wire_type) = decode_key(&mut bytes).map_err(|_| cut(before))?;
+        let record = bytes;
+        let (field, wire_type) = decode_key(&mut bytes).map_err(|_| cut(record))?;
         let fits = match field {
             1..=6 | 11 => wire_type == WireType::LengthDelimited,
             7..=10 | 12 | 14 => wire_type == WireType::Varint,
@@ -349,18 +390,25 @@ fn scan(mut bytes: &[u8]) -> Result<(), ReadError> {
             WireType::ThirtyTwoBit => 4,
             WireType::StartGroup | WireType::EndGroup => return Err(ReadError::NotAProfile),
         };
-        bytes = usize::try_from(length)
+        let (value, after) = usize::try_from(length)
             .ok()
-            .and_then(|length| bytes.get(length..))
+            .and_then(|length| bytes.split_at_checked(length))
             .ok_or(if records > 0 {
                 ReadError::Truncated
             } else {
                 ReadError::NotAProfile
             })?;
+        bytes = after;
+        if field == SAMPLE {
+            parts.messages.push(value);
+        } else {
+            let whole = record.len() - after.len();
+            parts.rest.extend_from_slice(&record[..whole]);
+        }
         records += 1;
         if records > MAX_RECORDS {
             return Err(ReadError::TooLarge);
         }
     }
-    Ok(())
+    Ok(parts)
 }

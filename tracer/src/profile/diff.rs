@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::merge::{Merger, add_counters};
 use super::{
     CounterClass, CounterValue, Fingerprint, Incompatible, Metadata, Profile, Sample, Values,
@@ -84,7 +86,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
 struct Stacks {
     samples: Vec<Sample>,
     changes: Vec<StackChange>,
-    index_of: HashMap<Fingerprint, usize>,
+    index_of: HashMap<Fingerprint, usize, RandomState>,
 }
 
 impl Stacks {

@@ -67,33 +67,34 @@ impl Profile {
             .enumerate()
             .map(|(index, mapping)| hash(&[module_identity(index, mapping).as_bytes()]))
             .collect();
-        // Frames of a location, outermost first.
-        let frames: Vec<Vec<u64>> = profile
-            .locations
-            .iter()
-            .map(|location| match &location.unknown {
-                Some(_) => vec![unnamed_frame(&profile, location)],
+        // Frames of all locations, of each one outermost first, and where its own are.
+        let mut all = Vec::with_capacity(profile.locations.len());
+        let mut frames = Vec::with_capacity(profile.locations.len());
+        for location in &profile.locations {
+            let first = all.len();
+            match &location.unknown {
+                Some(_) => all.push(unnamed_frame(&profile, location)),
                 None => {
                     let module = location.mapping.and_then(|index| modules.get(index));
+                    let module = module.copied().unwrap_or_default();
                     let lines = location.lines.iter().rev();
-                    lines
-                        .filter_map(|line| names.get(line.function))
-                        .map(|&name| mixed(&[module.copied().unwrap_or_default(), name]))
-                        .collect()
+                    let named = lines.filter_map(|line| names.get(line.function));
+                    all.extend(named.map(|&name| mixed(&[module, name])));
                 }
-            })
-            .collect();
+            }
+            frames.push(first..all.len());
+        }
         profile
             .samples
             .iter()
             .map(|sample| {
-                let frames = sample
-                    .locations
-                    .iter()
-                    .rev()
-                    .filter_map(|&location| frames.get(location))
-                    .flatten();
-                let hash = frames.fold(StackHash::default(), |hash, &frame| hash.push(frame));
+                let mut hash = StackHash::default();
+                for &location in sample.locations.iter().rev() {
+                    let own = frames.get(location).and_then(|own| all.get(own.clone()));
+                    for &frame in own.unwrap_or_default() {
+                        hash = hash.push(frame);
+                    }
+                }
                 Fingerprint(hash.finish())
             })
             .collect()

@@ -8,6 +8,7 @@ mod text;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::{panic, thread};
 
 use serde::Serialize;
 
@@ -173,8 +174,17 @@ pub fn compare(
     let (seen_before, one) = view(before.profile, options.by, false, &options.filter);
     let (seen_after, other) = view(after.profile, options.by, false, &options.filter);
 
-    let functions = functions(&one, &other, options.by);
-    let diff = diff(&one, &other)?;
+    // Neither needs the other, and they take about as long.
+    let (functions, diff) = thread::scope(|scope| {
+        let functions = scope.spawn(|| functions(&one, &other, options.by));
+        let diff = diff(&one, &other);
+        let functions = functions.join();
+        (
+            functions.unwrap_or_else(|panicked| panic::resume_unwind(panicked)),
+            diff,
+        )
+    });
+    let diff = diff?;
     let mut stacks: Vec<_> = diff
         .stacks
         .iter()
