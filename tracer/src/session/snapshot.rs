@@ -269,18 +269,19 @@ impl Snapshots {
         places.truncate(real);
 
         let mut reaches_root = false;
-        let mut locations: Vec<_> = places
-            .into_iter()
-            .map(|(address, place)| {
-                let (location, root) = self.location(tgid, traced, address, place);
-                reaches_root = root;
-                location
-            })
-            .collect();
+        // As large as it has to be, there is one for each of a hundred thousand stacks: collected, the
+        // list would stay in the memory of the places, which is four times as large.
+        let mut locations = Vec::with_capacity(places.len());
+        for (address, place) in places {
+            let (location, root) = self.location(tgid, traced, address, place);
+            reaches_root = root;
+            locations.push(location);
+        }
         stack.ended_early = seen.end != StackEnd::Root && !reaches_root;
         if stack.ended_early
             && let Some(frame) = seen.end.frame()
         {
+            locations.reserve_exact(1);
             locations.push(self.pseudo(frame));
         }
         locations
