@@ -1,5 +1,7 @@
 //! `--every`: what a series says of each window, and the files it is written to.
 
+mod lives;
+
 use std::fs;
 use std::ops::RangeInclusive;
 use std::process::Command;
@@ -32,6 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("series::files", files),
         trial::root("series::run", run),
         trial::root("series::folders", folders),
+        trial::root("series::fork_and_exec", || lives::lives(false)),
+        trial::root("series::followed_fork_and_exec", || lives::lives(true)),
     ];
     for rung in rung::ALL {
         trials.push(trial::root(&rung.trial("series::generations"), move || {

@@ -137,20 +137,26 @@ impl Recorded {
         self.folder.path().join("series")
     }
 
+    /// The stacks that go through a function.
+    pub fn stacks_through(&self, function: &str) -> impl Iterator<Item = &StackHistory> {
+        let through = move |id: u64| {
+            let id = usize::try_from(id).ok()?;
+            let sample = self.profile.samples.get(id)?;
+            profile::stack(&self.profile, sample).find(|&name| name == function)
+        };
+        self.series
+            .stacks()
+            .filter(move |&(StackId(id), _)| through(id).is_some())
+            .map(|(_, history)| history)
+    }
+
     /// The one stack that goes through a function.
     ///
     /// # Errors
     /// There is none, or there are more.
     pub fn stack_through(&self, function: &str) -> Result<&StackHistory> {
-        let mut found = self.series.stacks().filter(|&(StackId(id), _)| {
-            let sample = usize::try_from(id)
-                .ok()
-                .and_then(|id| self.profile.samples.get(id));
-            sample.is_some_and(|sample| {
-                profile::stack(&self.profile, sample).any(|name| name == function)
-            })
-        });
-        let (Some((_, history)), None) = (found.next(), found.next()) else {
+        let mut found = self.stacks_through(function);
+        let (Some(history), None) = (found.next(), found.next()) else {
             anyhow::bail!("not one stack goes through {function}");
         };
         Ok(history)
