@@ -4,6 +4,7 @@
 //! has no field for goes into comment lines.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::io::Write;
 
@@ -28,20 +29,42 @@ const LABEL_BYTES: &str = "bytes";
 /// Those of the writer.
 pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
     let mut gzip = GzEncoder::new(out, Compression::default());
-    gzip.write_all(&encode(profile))?;
+    // Compressed as it is made: whole, it is as large as all else that is needed for it.
+    let mut encoded = Vec::with_capacity(PIECE);
+    encode_in_pieces(profile, &mut encoded, &mut |encoded| {
+        if encoded.len() >= PIECE {
+            gzip.write_all(encoded)?;
+            encoded.clear();
+        }
+        io::Result::Ok(())
+    })?;
+    gzip.write_all(&encoded)?;
     gzip.finish()?.flush()
 }
+
+/// Bytes that are compressed at a time, or a little more.
+const PIECE: usize = 1 << 16;
 
 /// The profile as an uncompressed `profile.proto` message.
 #[must_use]
 pub fn encode(profile: &Profile) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let Ok(()) = encode_in_pieces(profile, &mut encoded, &mut |_| Ok::<_, Infallible>(()));
+    encoded
+}
+
+/// Appends the message, and lets what is there be taken after each of its many parts.
+fn encode_in_pieces<E>(
+    profile: &Profile,
+    encoded: &mut Vec<u8>,
+    take: &mut impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut strings = Strings::new();
     let bytes = strings.add("bytes");
     // A message is its fields one after the other. The samples go one by one, since all of them at once,
     // each with lists of its own, would take many times what they become.
-    let mut encoded = Vec::new();
     append(
-        &mut encoded,
+        encoded,
         &proto::Profile {
             sample_type: ValueKind::ALL
                 .iter()
@@ -55,12 +78,13 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
     );
     for one in &profile.samples {
         append(
-            &mut encoded,
+            encoded,
             &proto::Profile {
                 sample: vec![sample(one, &mut strings, bytes)],
                 ..proto::Profile::default()
             },
         );
+        take(encoded)?;
     }
     let rest = proto::Profile {
         mapping: mappings(profile, &mut strings),
@@ -83,8 +107,8 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
         string_table: strings.table,
         ..proto::Profile::default()
     };
-    append(&mut encoded, &rest);
-    encoded
+    append(encoded, &rest);
+    Ok(())
 }
 
 fn append(encoded: &mut Vec<u8>, fields: &proto::Profile) {

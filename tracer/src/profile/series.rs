@@ -7,9 +7,6 @@
 //!
 //! Pure: whoever takes the snapshots brings the times.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
@@ -259,7 +256,28 @@ fn push_tight<T>(list: &mut Vec<T>, item: T) {
 pub struct Series {
     exact_generations: u32,
     marks: Vec<Mark>,
-    stacks: BTreeMap<StackId, StackHistory>,
+    /// In the order of their ids.
+    #[serde(with = "as_map")]
+    stacks: Vec<(StackId, StackHistory)>,
+}
+
+/// In a file, the histories are a map from the stacks' ids.
+mod as_map {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::{StackHistory, StackId};
+
+    type Histories = Vec<(StackId, StackHistory)>;
+
+    pub(super) fn serialize<S: Serializer>(stacks: &Histories, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_map(stacks.iter().map(|(id, history)| (id, history)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Histories, D::Error> {
+        Ok(BTreeMap::deserialize(from)?.into_iter().collect())
+    }
 }
 
 impl Series {
@@ -284,11 +302,22 @@ impl Series {
         let index = u32::try_from(self.marks.len()).unwrap_or(u32::MAX);
         mark.check(self.marks.last(), index)?;
         self.marks.push(mark);
+        let known = self.stacks.last().map(|(id, _)| *id);
+        let new = stacks.iter().filter(|stack| known < Some(stack.stack));
+        // Exactly: there may be a hundred thousand.
+        self.stacks.reserve_exact(new.count());
         for stack in stacks {
-            match self.stacks.entry(stack.stack) {
-                Entry::Occupied(entry) => entry.into_mut().push(index, stack)?,
-                Entry::Vacant(entry) => entry.insert(StackHistory::default()).push(index, stack)?,
-            }
+            let id = stack.stack;
+            // New ones mostly have the highest ids.
+            let place = match self.stacks.last() {
+                Some((last, _)) if *last >= id => self.stacks.binary_search_by_key(&id, |s| s.0),
+                _ => Err(self.stacks.len()),
+            };
+            let place = place.unwrap_or_else(|place| {
+                self.stacks.insert(place, (id, StackHistory::default()));
+                place
+            });
+            self.stacks[place].1.push(index, stack)?;
         }
         Ok(())
     }
@@ -303,7 +332,8 @@ impl Series {
             mark.check(last, window)?;
             last = Some(mark);
         }
-        for (&StackId(stack), history) in &self.stacks {
+        for (StackId(stack), history) in &self.stacks {
+            let stack = *stack;
             history.validate(stack, self.marks.len())?;
         }
         Ok(())
@@ -323,7 +353,7 @@ impl Series {
 
     /// The stacks in the order of their ids.
     pub fn stacks(&self) -> impl ExactSizeIterator<Item = (StackId, &StackHistory)> {
-        self.stacks.iter().map(|(&id, history)| (id, history))
+        self.stacks.iter().map(|(id, history)| (*id, history))
     }
 }
 

@@ -23,7 +23,7 @@ use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::placing::place;
 use super::processes::Processes;
-use super::snapshot::{Seen, Snapshots};
+use super::snapshot::{Arrived, Seen, Snapshots};
 use super::unwinding::{Unwinder, compile_all};
 use super::wake::{pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
@@ -131,7 +131,7 @@ pub struct Session {
     mode: &'static str,
     exited: AsyncFd<OwnedFd>,
     wake: AsyncFd<OwnedFd>,
-    stacks: HashMap<StackKey, Seen>,
+    stacks: Arrived,
     snapshots: Snapshots,
     /// Files mapped since they were last looked through for allocators.
     new_modules: Vec<Arc<MappedFile>>,
@@ -242,7 +242,7 @@ impl Session {
             mode,
             exited,
             wake,
-            stacks: HashMap::new(),
+            stacks: Arrived::new(),
             snapshots: Snapshots::default(),
             new_modules: Vec::new(),
             copies: Vec::new(),
@@ -391,10 +391,12 @@ impl Session {
                     tgid: stack.tgid,
                     life: stack.life,
                 };
-                self.stacks.entry(key).or_insert(Seen {
-                    time_ns: stack.time_ns,
-                    frames: stack.frames,
-                    end: stack.end,
+                self.stacks.entry(key).or_insert_with(|| {
+                    Some(Box::new(Seen {
+                        time_ns: stack.time_ns,
+                        frames: stack.frames,
+                        end: stack.end,
+                    }))
                 });
             }
             KernelEvent::Copy(copy) => self.copies.push(copy),
@@ -478,7 +480,7 @@ impl Session {
             frames,
             end,
         };
-        self.stacks.insert(key, seen);
+        self.stacks.insert(key, Some(Box::new(seen)));
     }
 
     /// A new mapping may bring a C library that is not probed yet: after an exec, or in a

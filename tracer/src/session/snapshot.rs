@@ -22,11 +22,15 @@ use crate::symbolize::{DebugRoots, ModuleId, Resolved, Source, Symbolizer, Unkno
 pub(super) struct Seen {
     /// When, `CLOCK_MONOTONIC` in nanoseconds.
     pub(super) time_ns: u64,
-    /// Return addresses, leaf first; none any more once they are named for good.
+    /// Return addresses, leaf first.
     pub(super) frames: Vec<u64>,
     /// Why there are no more.
     pub(super) end: StackEnd,
 }
+
+/// The stacks that have arrived; nothing any more once they are named for good. There may be a hundred
+/// thousand, so that what is left of them is small.
+pub(super) type Arrived = HashMap<StackKey, Option<Box<Seen>>>;
 
 /// Identity of a mapping: process and index in its address space.
 type MappedKey = (u32, usize);
@@ -57,10 +61,10 @@ pub(super) struct Snapshots {
 #[derive(Clone, Copy, Debug)]
 struct Stack {
     /// Index of its sample.
-    sample: usize,
+    sample: u32,
     named: Named,
     /// Frames at its outer end that were none.
-    discarded: usize,
+    discarded: u32,
     /// Its outermost frame does not begin a process or thread.
     ended_early: bool,
 }
@@ -80,8 +84,7 @@ pub(super) struct Parts<'a> {
     pub(super) processes: &'a Processes,
     /// The process it is about.
     pub(super) main: u32,
-    /// The stacks that have arrived.
-    pub(super) seen: &'a mut HashMap<StackKey, Seen>,
+    pub(super) seen: &'a mut Arrived,
     pub(super) amounts: &'a [StackAmounts],
     pub(super) counters: &'a [(Counter, u64)],
     pub(super) findings: Findings,
@@ -105,7 +108,7 @@ impl Snapshots {
 
     /// The sample of a stack, the same in every profile of the recording.
     pub(super) fn sample_of(&self, stack: u32) -> Option<usize> {
-        self.stacks.get(&stack).map(|stack| stack.sample)
+        self.stacks.get(&stack).map(|stack| stack.sample as usize)
     }
 
     /// Brings the profile up to date. Amounts come in the same order each time, new ones at any place.
@@ -121,6 +124,9 @@ impl Snapshots {
         if self.profile.mappings.is_empty() {
             self.main_binary(processes, main);
         }
+        // Exactly: there may be a hundred thousand.
+        let samples = &mut self.profile.samples;
+        samples.reserve_exact(amounts.len().saturating_sub(samples.len()));
         let several = processes.iter().count() > 1;
         for amount in amounts {
             let seen = seen.get_mut(&amount.counters.key);
@@ -165,7 +171,7 @@ impl Snapshots {
         &mut self,
         processes: &Processes,
         amount: &StackAmounts,
-        seen: Option<&mut Seen>,
+        seen: Option<&mut Option<Box<Seen>>>,
         several: bool,
         findings: &mut Findings,
     ) {
@@ -198,13 +204,13 @@ impl Snapshots {
             }
         };
         findings.stacks += 1;
-        findings.frames_discarded += stack.discarded as u64;
+        findings.frames_discarded += u64::from(stack.discarded);
         findings.stacks_ended_early += u64::from(stack.ended_early);
         if stack.named == Named::Missing && counters.key.stack != 0 {
             findings.stacks_without_frames += 1;
             findings.objects_without_frames += counters.alloc_objects;
         }
-        let sample = &mut self.profile.samples[stack.sample];
+        let sample = &mut self.profile.samples[stack.sample as usize];
         sample.values = values;
         sample.pid = several.then_some(tgid);
     }
@@ -214,22 +220,24 @@ impl Snapshots {
         &mut self,
         known: Option<Stack>,
         key: &StackKey,
-        seen: Option<(&Traced, &mut Seen)>,
+        seen: Option<(&Traced, &mut Option<Box<Seen>>)>,
     ) -> Stack {
         let mut stack = known.unwrap_or_else(|| {
             self.profile.samples.push(Sample::default());
             Stack {
-                sample: self.profile.samples.len() - 1,
+                // There are no more stacks than numbers of them.
+                sample: (self.profile.samples.len() - 1) as u32,
                 named: Named::Missing,
                 discarded: 0,
                 ended_early: false,
             }
         });
-        let locations = match seen {
-            Some((traced, seen)) => {
-                let locations = self.stack(key.tgid, traced, seen, &mut stack);
-                if stack.named == Named::Finally {
-                    seen.frames = Vec::new();
+        let taken = seen.and_then(|(traced, arrived)| Some((traced, arrived.take()?, arrived)));
+        let locations = match taken {
+            Some((traced, seen, arrived)) => {
+                let locations = self.stack(key.tgid, traced, &seen, &mut stack);
+                if stack.named != Named::Finally {
+                    *arrived = Some(seen);
                 }
                 locations
             }
@@ -237,7 +245,7 @@ impl Snapshots {
             None if key.stack == 0 => vec![self.pseudo("[stack unknown]")],
             None => vec![self.pseudo("[stack not received]")],
         };
-        self.profile.samples[stack.sample].locations = locations;
+        self.profile.samples[stack.sample as usize].locations = locations;
         stack
     }
 
@@ -265,7 +273,7 @@ impl Snapshots {
         // that for a frame, and ends. The innermost frame is real: the kernel returns to it.
         let mapped = places.iter().rposition(|(_, place)| place.is_some());
         let real = mapped.map_or(1, |last| last + 1);
-        stack.discarded = places.len().saturating_sub(real);
+        stack.discarded = places.len().saturating_sub(real) as u32;
         places.truncate(real);
 
         let mut reaches_root = false;

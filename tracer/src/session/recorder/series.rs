@@ -76,7 +76,11 @@ impl Session {
         let counters = self.update_profile(stopped.elapsed, &amounts)?;
         let rest = stopped.elapsed.as_secs_f64() - last.unwrap_or(0.0);
         if last.is_none() || rest > pace.window.as_secs_f64() / 2.0 {
-            let window = self.window(stopped.elapsed, &counters, &mut amounts);
+            let taken = amounts.iter_mut().map(|amount| StackAmounts {
+                survivors: amount.survivors.take(),
+                ..*amount
+            });
+            let window = self.window(stopped.elapsed, &counters, taken);
             series.push(window)?;
         }
         Ok((series, self.conclude(ended, stopped, &amounts)?))
@@ -85,7 +89,7 @@ impl Session {
     fn end_window(&mut self, series: &mut Series) -> Result<(), SessionError> {
         self.take_events();
         let elapsed = self.started.elapsed();
-        let mut amounts = self.kernel.end_window()?;
+        let amounts = self.kernel.end_window()?;
         // Once more: the frames of what was counted meanwhile.
         self.take_events();
         let counters = self.update_profile(elapsed, &amounts)?;
@@ -95,21 +99,21 @@ impl Session {
                 reasons: vec!["the allocator has not been called yet".to_owned()],
             };
         }
-        series.push(self.window(elapsed, &counters, &mut amounts))?;
+        // The window's list takes the place of theirs.
+        series.push(self.window(elapsed, &counters, amounts.into_iter()))?;
         Ok(())
     }
 
-    /// Takes the generations out of the amounts.
     fn window(
         &self,
         elapsed: Duration,
         counters: &[(Counter, u64)],
-        amounts: &mut [StackAmounts],
+        amounts: impl Iterator<Item = StackAmounts>,
     ) -> Window {
         let unknown_frees = counters
             .iter()
             .find_map(|&(counter, value)| (counter == Counter::UnknownFrees).then_some(value));
-        let stacks = amounts.iter_mut().filter_map(|amount| {
+        let stacks = amounts.filter_map(|amount| {
             let stack = StackId(self.snapshots.sample_of(amount.index)? as u64);
             let mut counters = totals(&amount.counters);
             if self.processes.is_gone(&amount.counters.key) {
@@ -125,7 +129,7 @@ impl Session {
             Some(StackWindow {
                 stack,
                 counters,
-                survivors: amount.survivors.take()?,
+                survivors: amount.survivors?,
             })
         });
         Window {
