@@ -164,8 +164,15 @@ impl Builds {
     }
 }
 
-/// What a build takes for another: the program's build id, and where its own functions are.
-fn identity(profile: &Profile) -> (&str, HashSet<(&str, u64)>, HashSet<(&str, u32)>) {
+/// What makes a build another one.
+struct Identity<'a> {
+    build_id: &'a str,
+    /// Where the service's own functions call others.
+    addresses: HashSet<(&'a str, u64)>,
+    lines: HashSet<(&'a str, u32)>,
+}
+
+fn identity(profile: &Profile) -> Identity<'_> {
     let (mut addresses, mut lines) = (HashSet::new(), HashSet::new());
     for location in &profile.locations {
         if location.mapping != Some(0) {
@@ -181,7 +188,11 @@ fn identity(profile: &Profile) -> (&str, HashSet<(&str, u64)>, HashSet<(&str, u3
             }
         }
     }
-    (&profile.mappings[0].build_id, addresses, lines)
+    Identity {
+        build_id: &profile.mappings[0].build_id,
+        addresses,
+        lines,
+    }
 }
 
 /// A baseline of one build holds for the next in which code has moved, and finds what that one leaks.
@@ -206,20 +217,28 @@ pub(super) fn baseline(service: &'static Service) -> Result<()> {
 
     // It is another build indeed.
     let (was, is) = (identity(&before), identity(&after));
-    ensure!(!was.0.is_empty() && was.0 != is.0, "one build: {}", was.0);
-    ensure!(was.1.len() > 5, "too few functions: {:?}", was.1);
     ensure!(
-        was.1.is_disjoint(&is.1),
+        !was.build_id.is_empty() && was.build_id != is.build_id,
+        "one build: {}",
+        was.build_id
+    );
+    ensure!(
+        was.addresses.len() > 5,
+        "too few functions: {:?}",
+        was.addresses
+    );
+    ensure!(
+        was.addresses.is_disjoint(&is.addresses),
         "not moved: {:?}, {:?}",
-        was.1,
-        is.1
+        was.addresses,
+        is.addresses
     );
     // Here and there a line may have come back to its number.
     ensure!(
-        was.2.intersection(&is.2).count() * 4 < was.2.len(),
+        was.lines.intersection(&is.lines).count() * 4 < was.lines.len(),
         "not moved: {:?}, {:?}",
-        was.2,
-        is.2
+        was.lines,
+        is.lines
     );
     // And the same in it is live: neither has more than the other.
     ensure!(profile::total(&before).inuse_objects > 20, "nothing lives");
