@@ -13,6 +13,7 @@ mod pair;
 mod requests;
 mod run_time;
 mod side;
+mod snapshots;
 mod subject;
 mod table;
 mod threads;
@@ -59,6 +60,8 @@ enum Part {
     Attaching,
     /// Kernel memory with 10 million live allocations
     LiveTable,
+    /// Snapshots of 100,000 stacks
+    Snapshots,
 }
 
 impl Part {
@@ -71,6 +74,7 @@ impl Part {
             Self::Requests => requests::measure(bench),
             Self::Attaching => attaching::measure(bench),
             Self::LiveTable => live_table::measure(bench),
+            Self::Snapshots => snapshots::measure(bench),
         }
     }
 }
@@ -88,6 +92,11 @@ impl Bench<'_> {
     /// Where the tracer writes, each time.
     fn profile(&self) -> PathBuf {
         self.folder.join("tracer.profile")
+    }
+
+    /// The folder that it writes a series to, each time.
+    fn series(&self) -> PathBuf {
+        self.folder.join("tracer.series")
     }
 
     /// Does it once a round.

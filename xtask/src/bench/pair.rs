@@ -23,11 +23,12 @@ const KINDS: [(&str, &str); 2] = [
     ("frame pointers", FRAME_POINTERS),
     ("none", NO_FRAME_POINTERS),
 ];
-const SIDES: [Side; 5] = [
+const SIDES: [Side; 6] = [
     Side::Untraced,
     Side::Floor,
     Side::Tracer,
     Side::TracerFramePointers,
+    Side::TracerSeries,
     Side::Peer,
 ];
 
@@ -67,6 +68,16 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
 /// walk along them ends early, and is cheap for that.
 fn compare(table: &mut Table, row: &str, usual: bool) {
     let has_goal = usual && row.ends_with(KINDS[0].0);
+    table.added_ratio(
+        &format!(
+            "{row}: added by {} / by {}",
+            Side::TracerSeries.name(),
+            Side::Tracer.name()
+        ),
+        (row, Side::TracerSeries.name()),
+        (row, Side::Tracer.name()),
+        None,
+    );
     for side in [Side::Tracer, Side::TracerFramePointers] {
         for (other, most) in [(Side::Floor, 1.5), (Side::Peer, 0.2)] {
             table.added_ratio(

@@ -38,6 +38,8 @@ pub(super) enum Side {
     Tracer,
     /// The same, with stacks walked by frame pointers alone.
     TracerFramePointers,
+    /// The same, with a snapshot every second and generations counted.
+    TracerSeries,
     /// bpftrace with `xtask/bench/memleak.bt`.
     Peer,
 }
@@ -49,6 +51,7 @@ impl Side {
             Self::Floor => "floor",
             Self::Tracer => "tracer",
             Self::TracerFramePointers => "tracer --unwind fp",
+            Self::TracerSeries => "tracer --every 1s",
             Self::Peer => "bpftrace",
         }
     }
@@ -62,6 +65,7 @@ impl Side {
             Self::TracerFramePointers => {
                 Tracing::tracer(bench, pid, &["--unwind", "fp"]).map(Attached::Process)
             }
+            Self::TracerSeries => Tracing::series(bench, pid, "1s", &[]).map(Attached::Process),
             Self::Peer => {
                 let library = Breakpoints::library(pid)?;
                 let script =
@@ -120,6 +124,30 @@ impl Tracing {
         tracer
             .args(["attach", "--pid", &pid.to_string(), "--output"])
             .arg(bench.profile())
+            .args(arguments);
+        let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
+        bpf_objects::wait_for_one_set(tracing.pid())?;
+        Ok(tracing)
+    }
+
+    /// The same with a snapshot at the end of each window, to [`Bench::series`].
+    pub(super) fn series(
+        bench: &Bench<'_>,
+        pid: u32,
+        every: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let folder = bench.series();
+        // A series replaces nothing.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        let mut tracer = Command::new(&bench.binaries.tracer);
+        tracer
+            .args(["attach", "--pid", &pid.to_string(), "--every", every])
+            .arg("--output")
+            .arg(folder)
             .args(arguments);
         let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
         bpf_objects::wait_for_one_set(tracing.pid())?;
