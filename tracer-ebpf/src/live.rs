@@ -27,10 +27,9 @@ pub(crate) fn insert(key: u64, record: &LiveRecord) -> bool {
             // looks for the key before the allocation has returned.
             unsafe {
                 let claimed = &raw mut (*bucket).claimed;
-                let Some(slot) = first_free(*claimed) else {
+                let Some((slot, bit)) = first_free(*claimed) else {
                     break;
                 };
-                let bit = 1 << slot;
                 if atomic_set(claimed, bit) & bit == 0 {
                     (*bucket).records[slot] = *record;
                     atomic_swap(&raw mut (*bucket).keys[slot], key);
@@ -47,16 +46,21 @@ pub(crate) fn insert(key: u64, record: &LiveRecord) -> bool {
     false
 }
 
-/// The first slot that is not claimed. Computed, not searched: each branch of a search would be a
-/// path of its own to the verifier.
+/// The first slot that is not claimed, and its bit. Computed, not searched: each branch of a search
+/// would be a path of its own to the verifier.
 #[inline(always)]
-const fn first_free(claimed: u64) -> Option<usize> {
-    let lowest = !claimed & (claimed + 1);
+const fn first_free(claimed: u64) -> Option<(usize, u64)> {
+    let bit = !claimed & (claimed + 1);
     // A de Bruijn product: its top three bits differ for each power of two up to 128.
-    let place = ((lowest * 0x17) & 0xff) >> 5;
-    // Their exponents, four bits each, by those three bits.
-    let slot = ((0x5637_4210_u64 >> (place * 4)) & 7) as usize;
-    if slot < LIVE_SLOTS { Some(slot) } else { None }
+    let place = ((bit * 0x17) & 0xff) >> 5;
+    // Their exponents, four bits each, by those three bits. 15 for 2^7, which is no slot: were it 7,
+    // LLVM would test for that alone, and Linux 6.1 learns no bound from such a test.
+    let slot = ((0x563f_4210_u64 >> (place * 4)) & 15) as usize;
+    if slot < LIVE_SLOTS {
+        Some((slot, bit))
+    } else {
+        None
+    }
 }
 
 /// Takes the record under a key out.
