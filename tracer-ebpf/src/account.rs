@@ -18,6 +18,24 @@ use crate::maps::PENDING;
 use crate::stack;
 use crate::task::{self, Task};
 
+/// What a thread's slot begins as. Not on the stack: clearing it there becomes a loop over bytes, which
+/// the verifier follows.
+static IDLE: PendingCall = PendingCall {
+    sp: 0,
+    function: 0,
+    size: 0,
+    result_pointer: 0,
+    old_address: 0,
+    old: LiveRecord {
+        size: 0,
+        stack: 0,
+        generation: 0,
+    },
+    sized_free: 0,
+    old_known: 0,
+    nested: 0,
+};
+
 /// Entry of an allocating function: note what is asked for. Returns whether the return of this call
 /// must be seen: not for another process, and not for a call from inside another one.
 #[inline(always)]
@@ -136,7 +154,7 @@ fn slot(task: &Task) -> Option<*mut PendingCall> {
     if let Some(pending) = PENDING.get_ptr_mut(&task.tid) {
         return Some(pending);
     }
-    let _ = PENDING.insert(&task.tid, &PendingCall::default(), u64::from(BPF_NOEXIST));
+    let _ = PENDING.insert(&task.tid, &IDLE, u64::from(BPF_NOEXIST));
     let pending = PENDING.get_ptr_mut(&task.tid);
     if pending.is_none() {
         bump(Counter::PendingTableFull);
