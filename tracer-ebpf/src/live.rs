@@ -7,7 +7,7 @@ use tracer_common::{
 };
 
 use crate::count::{atomic_clear, atomic_set, atomic_swap, bump};
-use crate::maps::{CONFIG, EVENTS, LIVE, LIVE_ASKED, LIVE_FIRST};
+use crate::maps::{CONFIG, EVENTS, LIVE, LIVE_ASKED, LIVE_FIRST, live_bucket};
 
 /// How often a slot of a bucket is tried for before the next segment is. A try fails where another CPU
 /// takes the slot in between.
@@ -101,7 +101,7 @@ fn bucket(key: u64, segment: u32) -> Option<*mut LiveBucket> {
         // The kernel turns this into plain instructions, the other into two calls.
         return LIVE_FIRST.get_ptr_mut(index);
     }
-    LIVE.get_value_ptr_mut(segment - 1, &index)
+    live_bucket(segment - 1, index)
 }
 
 /// Asks user space for a segment, once, unless it is there.

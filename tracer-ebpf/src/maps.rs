@@ -49,12 +49,28 @@ pub(crate) static TARGETS: HashMap<u32, TargetInfo> = HashMap::with_max_entries(
 #[map]
 pub(crate) static LIVE_FIRST: maps::Array<LiveBucket> = maps::Array::with_max_entries(1, MMAPABLE);
 
+/// An array that user space makes. What is in it is declared as words: on Linux 6.1, an array of
+/// structures by type information differs from one without such, and is refused as its like (`EINVAL`).
+type Made<const WORDS: usize> = Array<[u64; WORDS], 1, { INNER_MAPPABLE as usize }>;
+
+/// Words of a value.
+const fn words<T>() -> usize {
+    assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8);
+    size_of::<T>() / 8
+}
+
 /// The segments after the first, which user space makes.
 #[btf_map]
 pub(crate) static LIVE: ArrayOfMaps<
-    Array<LiveBucket, 1, { INNER_MAPPABLE as usize }>,
+    Made<{ words::<LiveBucket>() }>,
     { MAX_LIVE_SEGMENTS as usize },
 > = ArrayOfMaps::new();
+
+/// A bucket of one of the segments after the first, which count from 0 here.
+#[inline(always)]
+pub(crate) fn live_bucket(segment: u32, index: u32) -> Option<*mut LiveBucket> {
+    LIVE.get_value_ptr_mut(segment, &index).map(<*mut _>::cast)
+}
 
 /// The last segment of the live table that was asked for.
 #[map]
@@ -110,10 +126,16 @@ pub(crate) static RULE_CACHE: maps::Array<u64> =
 
 /// Unwind tables by their number.
 #[btf_map]
-pub(crate) static TABLES: ArrayOfMaps<
-    Array<Row, 1, { INNER_MAPPABLE as usize }>,
-    { MAX_TABLES as usize },
-> = ArrayOfMaps::new();
+pub(crate) static TABLES: ArrayOfMaps<Made<{ words::<Row>() }>, { MAX_TABLES as usize }> =
+    ArrayOfMaps::new();
+
+/// A row of an array of rows.
+#[inline(always)]
+pub(crate) fn row(table: u32, index: u32) -> Option<&'static Row> {
+    let words = TABLES.get_value(table, &index)?;
+    // SAFETY: user space has put a row there, and changes none that can be found.
+    Some(unsafe { &*core::ptr::from_ref(words).cast() })
+}
 
 /// Executable mappings of all address spaces.
 #[map]

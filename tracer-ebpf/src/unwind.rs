@@ -16,7 +16,7 @@ use tracer_common::{
 
 use crate::copy;
 use crate::count::{add, bump};
-use crate::maps::{CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES, TABLES};
+use crate::maps::{self, CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES};
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::Walked;
@@ -346,7 +346,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     let row = scratch.unwind.low as u32;
     let mut rule = rule_ids::GAP;
     if row != 0
-        && let Some(row) = TABLES.get_value(table, &(first + row - 1))
+        && let Some(row) = maps::row(table, first + row - 1)
     {
         rule = row.rule;
     }
@@ -357,7 +357,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     // `UnwindTable::rule_for`.
     if is_return_address
         && row < rows
-        && let Some(next) = TABLES.get_value(table, &(first + row))
+        && let Some(next) = maps::row(table, first + row)
         && u64::from(next.pc) == scratch.unwind.wanted + 1
     {
         return rule_ids::STOP;
@@ -416,7 +416,7 @@ extern "C" fn search_table(_index: u64, context: *mut c_void) -> u64 {
         return 1;
     };
     let row = scratch.unwind.first + middle - 1;
-    let Some(row) = TABLES.get_value(scratch.unwind.table as u32, &(row as u32)) else {
+    let Some(row) = maps::row(scratch.unwind.table as u32, row as u32) else {
         return 1;
     };
     narrow(scratch, middle, u64::from(row.pc) > scratch.unwind.wanted);
