@@ -19,10 +19,11 @@ pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Exit> {
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
         let session = Session::start(Target::Running(who), &options(&args.recording))?;
+        // Before anybody is told that there is something to end.
+        let until = until(args.duration)?;
         if !args.recording.quiet {
             announce(&session, args.duration);
         }
-        let until = until(args.duration)?;
         record(session, until, &args.recording, true, &mut place).await
     })?;
     let recording = &recorded.recording;

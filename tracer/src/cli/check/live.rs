@@ -43,8 +43,10 @@ pub(super) fn process(pid: u32, args: &CheckArgs) -> anyhow::Result<Live> {
     let duration = args.duration.unwrap_or(DURATION);
     runtime()?.block_on(async {
         let session = Session::start(Target::Running(who), &options(args))?;
+        // Before anybody is told that there is something to end.
+        let until = until(Some(duration))?;
         announce(&session, Some(duration));
-        let (live, _) = record(session, until(Some(duration))?, args, Some(duration)).await?;
+        let (live, _) = record(session, until, args, Some(duration)).await?;
         Ok(live)
     })
 }
