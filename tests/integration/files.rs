@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
+use tests::process;
 use tests::tracing::Tracing;
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
@@ -35,7 +36,11 @@ fn check(mut workload: Workload) -> Result<()> {
 fn deleted() -> Result<()> {
     let folder = TempDir::new()?;
     let program = folder.path().join("program");
-    fs::copy(binaries::workload("midlife")?, &program)?;
+    // Not copied by this process: a child that another test forks meanwhile would have the copy open for
+    // writing, and a file that is cannot be executed.
+    let mut copy = Command::new("cp");
+    copy.arg(binaries::workload("midlife")?).arg(&program);
+    process::run(&mut copy, b"")?.expect_code(0)?;
     let workload = Workload::start_command(&mut Command::new(&program))?;
     fs::remove_file(&program)?;
     check(workload)
