@@ -9,7 +9,8 @@ use tests::tracing::{self, Tracing};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
 
-/// Allocator calls for the rungs that the kernel would not choose: enough for every case.
+/// Allocator calls for the rungs that the kernel would not choose, and for slow machines: enough for every
+/// case.
 const FEW: &str = "200000";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -17,7 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     for language in ["c", "cpp", "rust"] {
         let workload = format!("ledger_{language}");
         for rung in rung::ALL {
-            let arguments: &[&str] = if rung.is_default() { &[] } else { &[FEW] };
+            let many = rung.is_default() && !trial::emulated();
+            let arguments: &[&str] = if many { &[] } else { &[FEW] };
             let (name, workload) = (format!("ledger::attach_{language}"), workload.clone());
             trials.push(trial::heavy(&rung.trial(&name), move || {
                 attach(&workload, arguments, rung)

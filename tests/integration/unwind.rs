@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use tests::binaries::{self, Build};
 use tests::process::Child;
 use tests::tracing::Tracing;
+use tests::unwind::{BUILDS, CPP, PLUGIN};
 use tests::workload::Workload;
 use tests::{profile, trial, wait};
 use tracer::profile::Profile;
@@ -24,15 +25,6 @@ const KINDS: [&str; 6] = [
     "coroutine",
     "thread",
 ];
-/// How C programs are built.
-const BUILDS: [Build; 5] = [
-    Build::new("unwind", "pie", &["-pie", "-fPIE"]),
-    Build::new("unwind", "fixed", &["-no-pie", "-fno-pie"]),
-    Build::new("unwind", "stripped", &["-s"]),
-    Build::new("unwind", "cet", &["-fcf-protection=full"]),
-    Build::new("unwind", "static", &["-static", "-no-pie", "-fno-pie"]),
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial::root("unwind::kinds", kinds),
@@ -41,9 +33,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::plugin", plugin),
         trial::root("unwind::copies", copies),
         trial::root("unwind::processes_share_tables", processes_share_tables),
-        trial::root("unwind::lower_rungs", lower_rungs),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
+    for rung in ["multi", "perf"] {
+        let name = format!("unwind::lower_rung_{rung}");
+        trials.push(trial::root(&name, move || lower_rung(rung)));
+    }
     trials.extend(BUILDS.map(|build| {
         trial::root(&format!("unwind::build_{}", build.name), move || {
             depths(&build)
@@ -96,7 +91,7 @@ fn kinds() -> Result<()> {
 }
 
 fn cpp() -> Result<()> {
-    let program = Build::new("unwind_cpp", "plain", &[]).program()?;
+    let program = CPP.program()?;
     for kind in ["new", "throw"] {
         let profile = record(Command::new(&program).args([kind, "20"]), &[])?;
         check_whole(&profile).context(kind)?;
@@ -141,7 +136,7 @@ fn rust() -> Result<()> {
 /// A library loaded in mid-run is walked through like all others.
 fn plugin() -> Result<()> {
     let program = BUILDS[0].program()?;
-    let plugin = Build::new("unwind_plugin", "shared", &["-shared", "-fPIC"]).program()?;
+    let plugin = PLUGIN.program()?;
     let plugin = plugin.to_str().context("path")?;
     let profile = record(Command::new(&program).args(["plugin", "20", plugin]), &[])?;
     check_recursion(&profile, 20, "main")?;
@@ -225,15 +220,11 @@ fn processes_share_tables() -> Result<()> {
 }
 
 /// The walk is the same program on each rung of the ladder.
-fn lower_rungs() -> Result<()> {
-    let program = BUILDS[0].program()?;
-    for rung in ["multi", "perf"] {
-        let mut command = Command::new(&program);
-        let profile = record(command.args(["plain", "60"]), &["--probes", rung])?;
-        check_whole(&profile)?;
-        check_recursion(&profile, 60, "main")?;
-    }
-    Ok(())
+fn lower_rung(rung: &str) -> Result<()> {
+    let mut command = Command::new(BUILDS[0].program()?);
+    let profile = record(command.args(["plain", "60"]), &["--probes", rung])?;
+    check_whole(&profile)?;
+    check_recursion(&profile, 60, "main")
 }
 
 /// What this is good for: along frame pointers the same stacks are lost. Were it not so, these tests

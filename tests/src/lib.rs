@@ -18,5 +18,6 @@ pub mod rung;
 pub mod series;
 pub mod tracing;
 pub mod trial;
+pub mod unwind;
 pub mod wait;
 pub mod workload;

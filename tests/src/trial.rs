@@ -11,6 +11,13 @@ use libtest_mimic::{Failed, Trial};
 /// Held by heavy tests, so that no two of them share the processors.
 static HEAVY: Mutex<()> = Mutex::new(());
 
+/// Whether the tests run in a machine of `./x kernels`: slow, and without a compiler, so that the
+/// workloads are there.
+#[must_use]
+pub fn emulated() -> bool {
+    std::env::var_os("TRACER_EMULATED").is_some()
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

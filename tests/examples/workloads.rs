@@ -1,0 +1,34 @@
+//! Builds the workloads of the tests that run on other kernels (`./x kernels`), where no compiler is.
+//!
+//! What is missing here shows there: a test fails that does not find its workload.
+
+use anyhow::Result;
+use tests::binaries;
+use tests::unwind;
+
+const PROGRAMS: [&str; 13] = [
+    "execer",
+    "exiter",
+    "forker",
+    "idle",
+    "jumper",
+    "ledger_c",
+    "ledger_cpp",
+    "ledger_rust",
+    "midlife",
+    "own_malloc",
+    "stacks",
+    "steady",
+    "thread_ends",
+];
+
+fn main() -> Result<()> {
+    for program in PROGRAMS {
+        binaries::workload(program)?;
+    }
+    for build in unwind::BUILDS.iter().chain([&unwind::CPP, &unwind::PLUGIN]) {
+        build.program()?;
+    }
+    binaries::plain_rust("unwind")?;
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! How the workloads without frame pointers are built.
+
+use crate::binaries::Build;
+
+/// The one in C, in the ways that make a difference to call frame information and mappings.
+pub const BUILDS: [Build; 5] = [
+    Build::new("unwind", "pie", &["-pie", "-fPIE"]),
+    Build::new("unwind", "fixed", &["-no-pie", "-fno-pie"]),
+    Build::new("unwind", "stripped", &["-s"]),
+    Build::new("unwind", "cet", &["-fcf-protection=full"]),
+    Build::new("unwind", "static", &["-static", "-no-pie", "-fno-pie"]),
+];
+
+/// The one in C++.
+pub const CPP: Build = Build::new("unwind_cpp", "plain", &[]);
+
+/// The library that the one in C loads.
+pub const PLUGIN: Build = Build::new("unwind_plugin", "shared", &["-shared", "-fPIC"]);
