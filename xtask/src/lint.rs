@@ -39,7 +39,8 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
 
     if find_program("shellcheck").is_some() {
         step("shellcheck");
-        run(workspace.command("shellcheck").args(["x", ".ci/run"]))?;
+        let scripts = ["x", ".ci/run", "xtask/kernels/init"];
+        run(workspace.command("shellcheck").args(scripts))?;
     } else {
         eprintln!("./x: no shellcheck here, so the shell scripts were not checked");
     }

@@ -8,6 +8,7 @@ mod dist;
 mod ebpf;
 mod fuzz;
 mod gallery;
+mod kernels;
 mod lint;
 mod load;
 mod programs;
@@ -51,6 +52,8 @@ enum Command {
     Gallery(gallery::Options),
     /// Trace Debian's own programs at work and hold their stacks against gdb's; needs root
     Programs,
+    /// Run tests on other kernels, in virtual machines; needs Debian or its relatives
+    Kernels(kernels::Options),
     /// Check formatting, clippy and shell scripts
     Lint,
     /// Feed made-up files to what reads the target's, and look for crashes
@@ -94,6 +97,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Programs => {
             setup::install(&[Purpose::Build, Purpose::Test, Purpose::Programs])?;
             programs::run(&workspace)
+        }
+        Command::Kernels(options) => {
+            setup::install(&[Purpose::Build, Purpose::Kernels])?;
+            kernels::run(&workspace, options)
         }
         Command::Lint => {
             setup::install(&[Purpose::Lint])?;

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Fuzz,
     /// `./x programs`.
     Programs,
+    /// `./x kernels`.
+    Kernels,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
         Self::Lint,
         Self::Fuzz,
         Self::Programs,
+        Self::Kernels,
     ];
 }
 
@@ -131,6 +134,16 @@ const NEEDS: &[Need] = &[
     optional(Purpose::Lint, "shellcheck", &["shellcheck"]),
     // libFuzzer is C++.
     required(Purpose::Fuzz, "g++", &["g++"]),
+    // The virtual machine, its kernel and its files.
+    required(Purpose::Kernels, "qemu-system-x86_64", &["qemu-system-x86"]),
+    required(Purpose::Kernels, "g++", &["g++"]),
+    required(Purpose::Kernels, "busybox", &["busybox-static"]),
+    required(Purpose::Kernels, "cpio", &["cpio"]),
+    required(
+        Purpose::Kernels,
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        &["debian-archive-keyring"],
+    ),
 ];
 
 /// Installs what is missing where that can be done without asking, as root on Debian; elsewhere
@@ -219,6 +232,7 @@ mod tests {
         assert_eq!(programs(Purpose::Bench), ["bpftrace", "wrk"]);
         assert_eq!(programs(Purpose::Lint), ["shellcheck"]);
         assert_eq!(programs(Purpose::Fuzz), ["g++"]);
+        assert!(programs(Purpose::Kernels).contains(&"qemu-system-x86_64"));
     }
 
     #[test]

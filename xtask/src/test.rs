@@ -19,10 +19,10 @@ use crate::workspace::step;
 
 /// Results of any number of test binaries.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 /// Builds what the tests run, then runs all of them; `arguments` go to every test binary.
@@ -77,12 +77,12 @@ fn count(command: &mut Command) -> Result<(Tally, bool)> {
 
 impl Tally {
     /// The last line of a test binary, libtest's and libtest-mimic's alike.
-    fn pattern() -> Result<Regex> {
+    pub(crate) fn pattern() -> Result<Regex> {
         Regex::new(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
             .context("the pattern of a test result")
     }
 
-    fn add(&mut self, pattern: &Regex, line: &str) {
+    pub(crate) fn add(&mut self, pattern: &Regex, line: &str) {
         let Some(groups) = pattern.captures(line) else {
             return;
         };
@@ -93,7 +93,7 @@ impl Tally {
         self.skipped += number(3);
     }
 
-    fn summary(self) -> String {
+    pub(crate) fn summary(self) -> String {
         let Self {
             passed,
             failed,
