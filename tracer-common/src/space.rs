@@ -15,8 +15,11 @@ pub mod rule_ids {
     pub const UNMAPPED: u16 = 4;
     /// A rule that can't be followed.
     pub const UNSUPPORTED: u16 = 5;
+    /// A gap in a table, walked along frame pointers. Unlike in code made at run time, `rbp` = 0 is no
+    /// sign of a first frame: what leaves out the table leaves out frame pointers, too.
+    pub const UNDESCRIBED: u16 = 6;
     /// The first that a table may use.
-    pub const FIRST_FREE: u16 = 6;
+    pub const FIRST_FREE: u16 = 7;
 }
 
 /// Rules the dictionary has room for. Whole distributions have a few thousand.

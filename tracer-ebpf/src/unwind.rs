@@ -222,11 +222,15 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
     }
-    let mut fallback = id == rule_ids::FRAME_POINTER;
+    let mut fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
     let mut otherwise = END_NO_RULE;
     if fallback && bp == 0 {
-        // What the ABI asks of the first frame.
-        return Some(END_ROOT);
+        // What the ABI asks of the first frame; in a gap of a table it says nothing.
+        return Some(if id == rule_ids::FRAME_POINTER {
+            END_ROOT
+        } else {
+            END_NO_RULE
+        });
     }
     if id == rule_ids::UNMAPPED {
         otherwise = END_UNMAPPED;
@@ -328,10 +332,10 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     if address >= end {
         return rule_ids::UNMAPPED;
     }
-    let without = if CONFIG.load().unwinding == Unwinding::Auto as u32 {
-        rule_ids::FRAME_POINTER
+    let (without, undescribed) = if CONFIG.load().unwinding == Unwinding::Auto as u32 {
+        (rule_ids::FRAME_POINTER, rule_ids::UNDESCRIBED)
     } else {
-        rule_ids::GAP
+        (rule_ids::GAP, rule_ids::GAP)
     };
     if table == 0 {
         return without;
@@ -362,7 +366,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     {
         return rule_ids::STOP;
     }
-    without
+    undescribed
 }
 
 /// Halves `low..high` until one is left, by a callback that looks at the middle.

@@ -97,10 +97,14 @@ impl UnwindMaps {
             (rule_ids::FRAME_POINTER, Rule::FRAME_POINTER),
             (rule_ids::UNMAPPED, Rule::NONE),
             (rule_ids::UNSUPPORTED, Rule::UNSUPPORTED),
+            (rule_ids::UNDESCRIBED, Rule::FRAME_POINTER),
         ] {
             unwinding.write_rule(id, rule);
             // A function with a frame pointer has the rule of code without a table, and is not such.
-            if !matches!(id, rule_ids::FRAME_POINTER | rule_ids::UNMAPPED) {
+            if !matches!(
+                id,
+                rule_ids::FRAME_POINTER | rule_ids::UNDESCRIBED | rule_ids::UNMAPPED
+            ) {
                 unwinding.numbers.insert(rule, id);
             }
         }

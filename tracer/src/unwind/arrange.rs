@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use tracer_common::Rule;
+
 use super::frames::Fde;
 use super::statistics::Statistics;
 
@@ -20,8 +22,8 @@ pub(super) enum Source {
     EhFrame(u32),
     /// The entry at this offset of `.debug_frame`.
     DebugFrame(u32),
-    /// A signal trampoline, known by its code.
-    Trampoline,
+    /// Nothing describes it; the rule was found by looking at the code.
+    Code(Rule),
 }
 
 /// Sorts the entries and settles overlaps: of two for one address the later start wins, of two
@@ -50,14 +52,14 @@ pub(super) fn arrange(
 }
 
 /// Adds ranges that no piece covers.
-pub(super) fn insert(pieces: &mut Vec<Piece>, ranges: Vec<Range<u32>>) {
-    if ranges.is_empty() {
+pub(super) fn insert(pieces: &mut Vec<Piece>, found: Vec<(Range<u32>, Rule)>) {
+    if found.is_empty() {
         return;
     }
-    pieces.extend(ranges.into_iter().map(|range| Piece {
+    pieces.extend(found.into_iter().map(|(range, rule)| Piece {
         start: range.start,
         end: range.end,
-        source: Source::Trampoline,
+        source: Source::Code(rule),
     }));
     pieces.sort_unstable_by_key(|piece| piece.start);
     cut_overlaps(pieces);
@@ -121,6 +123,8 @@ fn covers(pieces: &[Piece], address: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::Rule;
+
     use super::{Piece, Source, arrange, gaps, insert};
     use crate::unwind::frames::Fde;
     use crate::unwind::statistics::Statistics;
@@ -185,12 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn trampolines_are_sorted_in() {
+    fn what_the_code_says_is_sorted_in() {
         let mut pieces = vec![piece(50, 60, Source::EhFrame(1))];
-        insert(&mut pieces, vec![10..20, 15..25]);
+        let found = vec![(10..20, Rule::SIGNAL), (15..25, Rule::STOP)];
+        insert(&mut pieces, found);
         let expected = [
-            piece(10, 15, Source::Trampoline),
-            piece(15, 25, Source::Trampoline),
+            piece(10, 15, Source::Code(Rule::SIGNAL)),
+            piece(15, 25, Source::Code(Rule::STOP)),
             piece(50, 60, Source::EhFrame(1)),
         ];
         assert_eq!(pieces, expected);

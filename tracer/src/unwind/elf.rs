@@ -12,6 +12,7 @@ use object::elf;
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 use object::read::{CompressedData, ReadRef};
 use object::{CompressionFormat, LittleEndian};
+use tracer_common::Rule;
 
 use super::arrange::{Piece, gaps};
 use super::error::UnwindError;
@@ -19,9 +20,9 @@ use super::frames::Layout;
 
 type Header = elf::FileHeader64<LittleEndian>;
 type ProgramHeader = elf::ProgramHeader64<LittleEndian>;
-type SectionHeader = elf::SectionHeader64<LittleEndian>;
+pub(super) type SectionHeader = elf::SectionHeader64<LittleEndian>;
 
-const ENDIAN: LittleEndian = LittleEndian;
+pub(super) const ENDIAN: LittleEndian = LittleEndian;
 /// Headers of either kind beyond which a file is not taken seriously: linked files have tens.
 const MAX_HEADERS: u32 = 1 << 16;
 /// Executable segments. Linked files have one or two.
@@ -40,7 +41,7 @@ const TRAMPOLINE: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
 /// Gaps that are searched for trampolines. Shorter ones are the padding between functions, of
 /// which there are as many as functions; code without call frame information comes in whole
 /// object files.
-const MIN_GAP: u32 = 64;
+pub(super) const MIN_GAP: u32 = 64;
 /// Bytes that are searched at most. musl has half a MiB of code; what has more and describes none
 /// of it could not be walked through anyway.
 const MAX_SEARCHED: u32 = 32 << 20;
@@ -75,11 +76,13 @@ impl Segment {
 
 /// A program or library, with the headers that matter.
 pub(super) struct Module<'data, R> {
-    data: R,
+    pub(super) data: R,
     base: u64,
+    /// Where the kernel starts it.
+    pub(super) entry: u64,
     segments: Vec<Segment>,
     program_headers: &'data [ProgramHeader],
-    sections: &'data [SectionHeader],
+    pub(super) sections: &'data [SectionHeader],
     section_names: &'data [u8],
 }
 
@@ -152,6 +155,7 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
         Ok(Self {
             data,
             base,
+            entry: header.e_entry(ENDIAN),
             segments,
             program_headers,
             sections,
@@ -279,7 +283,7 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
 
     /// Signal trampolines in code that nothing describes: musl's has no call frame information.
     /// The byte before belongs to it, since a handler's return address is looked up there.
-    pub(super) fn trampolines(&self, pieces: &[Piece]) -> Vec<Range<u32>> {
+    pub(super) fn trampolines(&self, pieces: &[Piece]) -> Vec<(Range<u32>, Rule)> {
         let finder = memmem::Finder::new(&TRAMPOLINE);
         let mut found = Vec::new();
         let mut budget = MAX_SEARCHED;
@@ -296,14 +300,15 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
                 // Within the gap, whose ends are 32 bits wide.
                 let start = gap.start + at as u32;
                 let end = start + TRAMPOLINE.len() as u32;
-                found.push(start.saturating_sub(1).max(gap.start)..end);
+                let range = start.saturating_sub(1).max(gap.start)..end;
+                found.push((range, Rule::SIGNAL));
             }
         }
         found
     }
 
     /// The bytes of addresses that lie in one segment.
-    fn bytes_at(&self, range: &Range<u32>) -> Option<&'data [u8]> {
+    pub(super) fn bytes_at(&self, range: &Range<u32>) -> Option<&'data [u8]> {
         self.segments.iter().find_map(|segment| {
             let delta = u64::from(range.start.checked_sub(segment.pc)?);
             let size = u64::from(range.end - range.start);
@@ -362,7 +367,10 @@ fn compressed<'data>(
     })
 }
 
-fn contents<'data, R: ReadRef<'data>>(data: R, section: &SectionHeader) -> Result<&'data [u8], ()> {
+pub(super) fn contents<'data, R: ReadRef<'data>>(
+    data: R,
+    section: &SectionHeader,
+) -> Result<&'data [u8], ()> {
     data.read_bytes_at(section.sh_offset(ENDIAN), section.sh_size(ENDIAN))
 }
 

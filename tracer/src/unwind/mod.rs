@@ -6,15 +6,18 @@
 //!
 //! Must not do I/O beyond the reader it is given, and must not trust a byte of what it reads.
 
+mod analysis;
 mod arrange;
 mod builder;
 mod cie;
 mod elf;
 mod error;
 mod expression;
+mod frame;
 mod frames;
 mod state;
 mod statistics;
+mod symbols;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -49,7 +52,8 @@ pub struct UnwindTable {
 
 impl UnwindTable {
     /// Compiles what an ELF file says: `.eh_frame`, found by its section or through
-    /// `PT_GNU_EH_FRAME`, and `.debug_frame` for functions that `.eh_frame` leaves out.
+    /// `PT_GNU_EH_FRAME`, and `.debug_frame` for functions that `.eh_frame` leaves out. What neither
+    /// describes is followed instruction by instruction, as far as that leads.
     ///
     /// `data` is the whole file, as a slice or as a [`ReadCache`](object::read::ReadCache), of
     /// which only the parts that matter are read. A file without any of it makes an empty table.
@@ -71,8 +75,15 @@ impl UnwindTable {
         let mut statistics = Statistics::default();
         statistics.damaged += u64::from(debug_frame_damaged);
         let code = module.code();
-        let scan = |pieces: &[Piece]| module.trampolines(pieces);
-        let mut table = compile(&sections, module.base(), &code, statistics, scan)?;
+        let look = |pieces: &mut Vec<Piece>, statistics: &mut Statistics| {
+            let found = module.trampolines(pieces);
+            statistics.trampolines = found.len() as u64;
+            arrange::insert(pieces, found);
+            let found = analysis::analyse(module.undescribed(pieces));
+            statistics.ranges_by_code = found.len() as u64;
+            arrange::insert(pieces, found);
+        };
+        let mut table = compile(&sections, module.base(), &code, statistics, look)?;
         table.segments = module.into_segments();
         Ok(table)
     }
@@ -96,9 +107,7 @@ impl UnwindTable {
         };
         let base = elf::page_down(code.start);
         let code = elf::relative(base, &code).into_iter().collect::<Vec<_>>();
-        compile(&sections, base, &code, Statistics::default(), |_| {
-            Vec::new()
-        })
+        compile(&sections, base, &code, Statistics::default(), |_, _| ())
     }
 
     /// The rows, sorted by address, no two of one address. What lies before the first has no rule.
@@ -196,7 +205,7 @@ fn compile(
     base: u64,
     code: &[Range<u32>],
     mut statistics: Statistics,
-    trampolines: impl FnOnce(&[Piece]) -> Vec<Range<u32>>,
+    look_at_code: impl FnOnce(&mut Vec<Piece>, &mut Statistics),
 ) -> Result<UnwindTable, UnwindError> {
     let eh_section = EhFrame::new(sections.eh_frame, LittleEndian);
     let mut debug_section = DebugFrame::new(sections.debug_frame, LittleEndian);
@@ -220,9 +229,7 @@ fn compile(
         &mut statistics,
     )?;
     let mut pieces = arrange::arrange(eh_fdes, debug_fdes, &mut statistics);
-    let found = trampolines(&pieces);
-    statistics.trampolines = found.len() as u64;
-    arrange::insert(&mut pieces, found);
+    look_at_code(&mut pieces, &mut statistics);
 
     let mut builder = Builder::new(base, pieces.len(), statistics);
     for piece in &pieces {
@@ -230,7 +237,7 @@ fn compile(
         match piece.source {
             Source::EhFrame(offset) => evaluate(&mut eh_cies, offset, &mut builder)?,
             Source::DebugFrame(offset) => evaluate(&mut debug_cies, offset, &mut builder)?,
-            Source::Trampoline => builder.push_here(Rule::SIGNAL)?,
+            Source::Code(rule) => builder.push_here(rule)?,
         }
     }
     builder.finish()

@@ -72,6 +72,8 @@ pub struct Statistics {
     pub rules: u64,
     /// Signal trampolines that have no entry and were found by their code.
     pub trampolines: u64,
+    /// Ranges of one rule that have no entry, and whose rule was found by following the code.
+    pub ranges_by_code: u64,
     unsupported: [u64; Unsupported::ALL.len()],
 }
 
@@ -107,6 +109,7 @@ impl fmt::Display for Statistics {
             ("ignored", self.fdes_ignored),
             ("damaged", self.damaged),
             ("signal trampolines by code", self.trampolines),
+            ("ranges by code", self.ranges_by_code),
         ];
         let unsupported = self.unsupported().map(|(kind, count)| (kind.name(), count));
         for (name, count) in others.into_iter().chain(unsupported) {

@@ -1,6 +1,7 @@
 //! Tables of hand-made sections, of programs compiled here and stepped through instruction by
 //! instruction, and of damaged input.
 
+mod analysis;
 mod corpus;
 mod evaluation;
 mod framehop;

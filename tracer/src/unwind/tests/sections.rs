@@ -51,7 +51,8 @@ fn debug_frame_says_the_same_as_eh_frame() -> TestResult {
 
 #[test]
 fn without_section_headers_the_segment_is_enough() -> TestResult {
-    let (_directory, program) = compile("cc", PROGRAM, &["-O2"])?;
+    // Without symbols, by which the code that starts a program would be followed.
+    let (_directory, program) = compile("cc", PROGRAM, &["-O2", "-s"])?;
     let mut bytes = fs::read(&program)?;
     let whole = UnwindTable::from_elf(bytes.as_slice())?;
     // e_shoff, and e_shnum with e_shstrndx.
@@ -328,7 +329,7 @@ fn a_full_dictionary_costs_only_the_rules_that_are_too_many() -> TestResult {
 
 #[test]
 fn an_eh_frame_without_a_file() -> TestResult {
-    let (directory, program) = compile("cc", PROGRAM, &["-O2"])?;
+    let (directory, program) = compile("cc", PROGRAM, &["-O2", "-s"])?;
     let bytes = fs::read(program)?;
     let whole = UnwindTable::from_elf(bytes.as_slice())?;
     let file = object::File::parse(bytes.as_slice())?;
@@ -338,5 +339,27 @@ fn an_eh_frame_without_a_file() -> TestResult {
     let rows: &[Row] = table.rows();
     assert_eq!(rows, whole.rows());
     drop(directory);
+    Ok(())
+}
+
+/// The first frame of a thread in builds of musl that describe `__clone`, Rust's for one.
+#[test]
+fn a_described_clone_ends_its_thread() -> TestResult {
+    const CLONE: &str = r#"
+        int main(void) { return 0; }
+        __asm__(".text\n.globl __clone\n.type __clone, @function\n__clone:\n.cfi_startproc\n"
+                "pop %rdi\n.cfi_def_cfa_offset 0\ncall *%r9\n"
+                "mov %eax, %edi\nxor %eax, %eax\nmov $60, %al\nsyscall\nhlt\n"
+                ".skip 64, 0x90\n.cfi_endproc\n.skip 64, 0x90\n");
+    "#;
+    let (_directory, program) = compile("cc", CLONE, &["-O2"])?;
+    let bytes = fs::read(program)?;
+    let table = UnwindTable::from_elf(bytes.as_slice())?;
+    let file = object::File::parse(bytes.as_slice())?;
+    use object::{Object as _, ObjectSymbol as _};
+    let clone = file.symbol_by_name("__clone").ok_or("no __clone")?;
+    let pc = u32::try_from(clone.address() - table.base_address())?;
+    assert_eq!(table.rule_for(pc + 4, true), Rule::STOP);
+    assert_eq!(table.rule_at(pc), sp(8));
     Ok(())
 }
