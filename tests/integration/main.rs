@@ -11,6 +11,7 @@ mod harness;
 mod kill;
 mod ledger;
 mod lifetimes;
+mod musl;
 mod oracle;
 mod plan;
 mod programs;
@@ -38,6 +39,7 @@ fn main() {
         files::trials(),
         stacks::trials(),
         unwind::trials(),
+        musl::trials(),
         verdicts::trials(),
         run::trials(),
         series::trials(),

@@ -15,15 +15,16 @@ use tracer::profile::Profile;
 
 /// Blocks that each program allocates under `deeper`.
 const BLOCKS: i64 = 100;
-const DEPTHS: [u32; 4] = [5, 20, 60, 120];
+pub(crate) const DEPTHS: [u32; 4] = [5, 20, 60, 120];
 /// What C programs have on their stacks beside the recursion.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "plain",
     "variable",
     "signal",
     "altstack",
     "coroutine",
     "thread",
+    "library",
 ];
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -241,7 +242,7 @@ fn frame_pointers_lose_them() -> Result<()> {
     Ok(())
 }
 
-fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
+pub(crate) fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
     let mut workload = Workload::start_command(command)?;
     let tracing = Tracing::attach_with(workload.pid(), options)?;
     workload.open_gate()?;
@@ -254,7 +255,7 @@ fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
 }
 
 /// No stack was cut, and all end where their process or thread began.
-fn check_whole(profile: &Profile) -> Result<()> {
+pub(crate) fn check_whole(profile: &Profile) -> Result<()> {
     check_no_cuts(profile)?;
     ensure!(
         profile::counter(profile, "unwound_frames")? > 0,
@@ -279,7 +280,7 @@ fn check_no_cuts(profile: &Profile) -> Result<()> {
 }
 
 /// The blocks were allocated under so many frames of `deeper`, called from `root`.
-fn check_recursion(profile: &Profile, depth: u32, root: &str) -> Result<()> {
+pub(crate) fn check_recursion(profile: &Profile, depth: u32, root: &str) -> Result<()> {
     let blocks: i64 = profile
         .samples
         .iter()
@@ -298,7 +299,7 @@ fn check_recursion(profile: &Profile, depth: u32, root: &str) -> Result<()> {
     Ok(())
 }
 
-fn stacks(profile: &Profile) -> String {
+pub(crate) fn stacks(profile: &Profile) -> String {
     let mut text = String::new();
     for sample in &profile.samples {
         let names: Vec<_> = profile::stack(profile, sample).collect();

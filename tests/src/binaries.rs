@@ -149,10 +149,29 @@ pub fn workload(name: &str) -> Result<PathBuf> {
     }
 }
 
+/// musl's compiler, in Debian's package musl-tools.
+const MUSL_CC: &str = "musl-gcc";
+
+/// A workload in C, with musl for its C library, built in one of several ways; `musl` is part of its
+/// name.
+///
+/// # Errors
+/// As for [`workload`].
+pub fn musl_workload(name: &str, way: &str, flags: &[&str]) -> Result<PathBuf> {
+    let (into, _lock) = lock_workloads()?;
+    let source = root().join("tests/workloads/c").join(name);
+    let program = into.join(format!("{name}-musl-{way}"));
+    let mut compiler = Command::new(MUSL_CC);
+    let source = source.with_extension("c");
+    compile_all(compiler.arg("-std=gnu11"), &[source], &[], flags, &program)?;
+    Ok(program)
+}
+
 /// A workload built without frame pointers, in one of several ways.
 #[derive(Clone, Copy, Debug)]
 pub struct Build {
     source: &'static str,
+    compiler: Option<&'static str>,
     /// Names the way.
     pub name: &'static str,
     flags: &'static [&'static str],
@@ -168,9 +187,17 @@ impl Build {
     ) -> Self {
         Self {
             source,
+            compiler: None,
             name,
             flags,
         }
+    }
+
+    /// The same, with musl for its C library.
+    #[must_use]
+    pub const fn with_musl(mut self) -> Self {
+        self.compiler = Some(MUSL_CC);
+        self
     }
 
     /// The program.
@@ -182,7 +209,8 @@ impl Build {
         let sources = root().join("tests/workloads");
         let c = sources.join("c").join(self.source).with_extension("c");
         let (mut compiler, source) = if c.is_file() {
-            let mut compiler = Command::new(variable_or("CC", "cc"));
+            let own = self.compiler.map(str::to_owned);
+            let mut compiler = Command::new(own.unwrap_or_else(|| variable_or("CC", "cc")));
             compiler.arg("-std=gnu11");
             (compiler, c)
         } else {

@@ -136,6 +136,7 @@ fn is_inside(ctx: &ProbeContext, call: &PendingCall, outer: &PendingCall) -> boo
                     | AllocatorFn::Reallocarray
                     | AllocatorFn::AlignedAlloc
                     | AllocatorFn::Memalign
+                    | AllocatorFn::Valloc
             )
         ) && call.function != outer.function
             && call.size == outer.size;

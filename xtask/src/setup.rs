@@ -94,8 +94,9 @@ const NEEDS: &[Need] = &[
     // speedscope, and a browser to open it.
     optional(Purpose::Test, "npm", &["nodejs", "npm"]),
     optional(Purpose::Test, "chromium", &["chromium"]),
+    // Workloads with another C library; musl itself comes with its compiler.
+    optional(Purpose::Test, "musl-gcc", &["musl-tools"]),
     // Allocators to plan probes for: files instead of programs.
-    optional(Purpose::Test, "/lib/x86_64-linux-musl/libc.so", &["musl"]),
     optional(
         Purpose::Test,
         "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",

@@ -103,7 +103,10 @@ TRACED void *call_aligned_alloc(size_t alignment, size_t size) {
 }
 TRACED void *call_memalign(size_t alignment, size_t size) { return memalign(alignment, size); }
 TRACED void *call_valloc(size_t size) { return valloc(size); }
+/* musl has none. */
+#ifdef __GLIBC__
 TRACED void *call_pvalloc(size_t size) { return pvalloc(size); }
+#endif
 
 /* Mostly small, sometimes nothing, seldom past glibc's threshold for mmap. */
 static size_t pick_size(struct worker *worker) {
@@ -154,8 +157,10 @@ static struct block allocate(struct worker *worker) {
 	case 11:
 		if ((r >> 32) % 8 == 0)
 			return fresh(worker, call_valloc(size), size, VALLOC);
+#ifdef __GLIBC__
 		if ((r >> 32) % 8 == 1)
 			return fresh(worker, call_pvalloc(size), size, PVALLOC);
+#endif
 		/* fall through */
 	default:
 		return fresh(worker, call_malloc(size), size, MALLOC);
@@ -182,8 +187,9 @@ static void replace(struct worker *worker, struct block *block, void *pointer, s
 	if (pointer == NULL && size > 0)
 		gate_fail("a reallocation failed that should not");
 	tally_free(&worker->tally, block->part, block->size);
+	/* A free in glibc, a block of no bytes in musl. */
+	worker->tally.cases[REALLOC_ZERO] += size == 0;
 	if (pointer == NULL) {
-		worker->tally.cases[REALLOC_ZERO] += 1;
 		block->pointer = NULL;
 		return;
 	}

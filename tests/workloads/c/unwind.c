@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <ucontext.h>
@@ -54,6 +55,8 @@ static void by_signal(int flags)
 	raise(SIGUSR1);
 }
 
+/* musl has no coroutines. */
+#ifdef __GLIBC__
 static ucontext_t back, coroutine;
 
 static void coroutine_main(void)
@@ -71,6 +74,27 @@ static void in_coroutine(void)
 	coroutine.uc_link = &back;
 	makecontext(&coroutine, coroutine_main, 0);
 	swapcontext(&back, &coroutine);
+}
+#endif
+
+/* Under frames of the C library: where that describes none of its functions, as musl, the walk has to
+ * find its way through them. */
+static int compare(const void *a, const void *b)
+{
+	static int called;
+
+	if (!called++)
+		deeper(depth);
+	return *(const int *)a - *(const int *)b;
+}
+
+static void in_library(void)
+{
+	int numbers[] = { 3, 1, 2 };
+
+	qsort(numbers, 3, sizeof(*numbers), compare);
+	for (int i = 0; i < BLOCKS; i++)
+		kept[i] = strdup("text");
 }
 
 static void *thread_main(void *unused)
@@ -97,8 +121,12 @@ int main(int argc, char **argv)
 	} else if (!strcmp(kind, "altstack")) {
 		sigaltstack(&alternative, NULL);
 		by_signal(SA_ONSTACK);
+#ifdef __GLIBC__
 	} else if (!strcmp(kind, "coroutine")) {
 		in_coroutine();
+#endif
+	} else if (!strcmp(kind, "library")) {
+		in_library();
 	} else if (!strcmp(kind, "thread")) {
 		pthread_t thread;
 

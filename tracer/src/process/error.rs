@@ -51,8 +51,8 @@ pub enum ProcessError {
         /// What it is.
         kind: String,
     },
-    /// Nothing mapped defines malloc.
-    #[error("no C library was found in {name} (pid {pid}): {hint}")]
+    /// Nothing mapped defines a malloc that can be probed.
+    #[error("no allocator that can be traced was found in {name} (pid {pid}): {hint}")]
     NoAllocator {
         /// Pid.
         pid: u32,

@@ -14,7 +14,7 @@ mod reader;
 mod sideband;
 
 pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
-pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
+pub use elf::{CLibrary, ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::ProcessError;
 pub use files::Root;
 pub use identity::{Identity, check_traceable, has_shadow_stack};

@@ -11,9 +11,13 @@ use std::time::Duration;
 use super::SessionError;
 use crate::probe::AttachPlan;
 use crate::process::{
-    AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
+    AddressSpace, CLibrary, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
     has_shadow_stack, interpreter, module_symbols, script_interpreter,
 };
+
+/// Why no allocator is found where no file names one.
+pub(super) const NAMELESS: &str = "it is statically linked with its symbols stripped, or a runtime \
+     of its own serves it: the allocator has no name to attach to; an unstripped build can be traced";
 
 /// An allocator found in a process: a module and the plan for it.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Allocator {
     pub file: Arc<File>,
     /// Its path, as the target sees it.
     pub path: PathBuf,
+    /// The C library it belongs to.
+    pub c_library: CLibrary,
     /// Where the probes go.
     pub plan: AttachPlan,
 }
@@ -43,10 +49,10 @@ impl Allocator {
 /// What the modules of a process have to offer.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// glibc, shared or static: what is probed.
-    pub(super) glibc: Vec<Allocator>,
-    /// Other modules that define `malloc`: if one of them serves the process, the probes on glibc
-    /// stay silent.
+    /// C libraries, shared or static: what is probed.
+    pub(super) allocators: Vec<Allocator>,
+    /// Other modules that define `malloc`: if one of them serves the process, the probes on the C
+    /// library stay silent.
     pub(super) others: Vec<PathBuf>,
 }
 
@@ -87,10 +93,11 @@ impl Found {
 
     /// Judges a module by its symbols.
     pub(super) fn take(&mut self, file: &Arc<File>, path: &Path, symbols: &ModuleSymbols) {
-        if symbols.is_glibc && symbols.defines_malloc() {
-            self.glibc.push(Allocator {
+        if let Some(c_library) = symbols.c_library {
+            self.allocators.push(Allocator {
                 file: Arc::clone(file),
                 path: path.to_owned(),
+                c_library,
                 plan: AttachPlan::new(&symbols.allocator),
             });
         } else if symbols.defines_malloc() && !is_loader(path) {
@@ -121,12 +128,15 @@ impl Found {
         };
         let hint = match self.others.first() {
             Some(other) => format!(
-                "its allocator is most likely the one in {}; only glibc's can be traced so far",
-                other.display()
+                "its allocator is most likely the one in {}; only {} can be traced so far",
+                other.display(),
+                CLibrary::NAMES
             ),
-            None => "it maps its memory itself or through a runtime of its own (Go, Java); \
-                     only glibc's allocator can be traced so far"
-                .to_owned(),
+            None => format!(
+                "it maps its memory itself or through a runtime of its own (Go, Java); \
+                 only {} allocators can be traced so far",
+                CLibrary::NAMES
+            ),
         };
         Err(SessionError::NeverFired {
             seconds: elapsed.as_secs_f64(),
@@ -139,12 +149,11 @@ impl Found {
     fn hint(&self) -> String {
         match self.others.first() {
             Some(other) => format!(
-                "its allocator is in {}, which is not glibc; only glibc's allocator can be traced so far",
-                other.display()
+                "its allocator is in {}, and is not the C library's; only {} can be traced so far",
+                other.display(),
+                CLibrary::NAMES
             ),
-            None => "it is statically linked with its symbols stripped, or a runtime of its own serves it: \
-                     the allocator has no name to attach to; an unstripped build can be traced"
-                .to_owned(),
+            None => NAMELESS.to_owned(),
         }
     }
 }
@@ -190,7 +199,7 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
     let mut foreseen = Foreseen::default();
     foreseen.add(binary.clone());
     let Some(loader) = interpreter(&file, &binary)? else {
-        return if foreseen.found.glibc.is_empty() {
+        return if foreseen.found.allocators.is_empty() {
             Err(refuse(foreseen.found.hint()))
         } else {
             Ok(foreseen)
@@ -286,7 +295,7 @@ mod tests {
         let script = folder.path().join("script");
         std::fs::write(&script, "#! /bin/sh -e\n")?;
         let foreseen = foresee(&script)?;
-        let allocator = foreseen.found.glibc.first().ok_or("no allocator")?;
+        let allocator = foreseen.found.allocators.first().ok_or("no allocator")?;
         assert!(!allocator.plan.is_empty());
         // The shell, its loader, the C library.
         assert!(foreseen.files.len() >= 3);

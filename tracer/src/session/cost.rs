@@ -129,7 +129,7 @@ fn measure(
         unwinding,
     })?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
-    place(&mut kernel, &found.glibc, scope, |maps| {
+    place(&mut kernel, &found.allocators, scope, |maps| {
         Unwinder::new(unwinding).publish(maps, FIRST_HEAP, &space);
     })?;
     kernel.start()?;

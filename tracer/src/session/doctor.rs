@@ -9,7 +9,7 @@ use tracer_common::Unwinding;
 use super::allocator::{Found, Searched};
 use crate::bpf::{Kernel, Limits, LoadOptions};
 use crate::process::{
-    AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
+    AddressSpace, CLibrary, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
     pid_namespace,
 };
 
@@ -267,7 +267,7 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
         }
     };
     let found = Found::in_space(&space, &mut Searched::default());
-    match found.glibc.as_slice() {
+    match found.allocators.as_slice() {
         [] => checks.push(check(
             "allocator",
             Grade::Failed,
@@ -278,7 +278,8 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             for allocator in allocators {
                 let functions = allocator.plan.allocating.len() + allocator.plan.freeing.len();
                 let text = format!(
-                    "glibc, {functions} functions of {}",
+                    "{}, {functions} functions of {}",
+                    allocator.c_library,
                     allocator.path.display()
                 );
                 checks.push(check("allocator", Grade::Ok, text, None));
@@ -293,7 +294,10 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
                 "{} defines malloc, too: what it serves is not seen",
                 other.display()
             ),
-            Some("only glibc's allocator can be traced so far"),
+            Some(&format!(
+                "only {} allocators can be traced so far",
+                CLibrary::NAMES
+            )),
         ));
     }
 }

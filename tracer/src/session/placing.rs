@@ -18,7 +18,10 @@ pub(super) fn place(
     thread::scope(|threads| {
         let placed = threads.spawn(|| {
             probes.load()?;
-            for Allocator { file, path, plan } in allocators {
+            for Allocator {
+                file, path, plan, ..
+            } in allocators
+            {
                 probes.attach(file, path, plan, scope)?;
             }
             Ok(())

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::allocator::Searched;
+use super::allocator::{NAMELESS, Searched};
 use crate::probe::{AttachPlan, Cost, Probe, ProbeKind};
 use crate::process::{
-    AddressSpace, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
+    AddressSpace, CLibrary, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable,
+    module_symbols,
 };
 
 /// The plans for some modules.
@@ -25,8 +26,10 @@ pub struct PlanReport {
 pub struct ModulePlan {
     /// The module's path; in a process, as that process sees it.
     pub path: PathBuf,
-    /// Whether `attach` and `run` would probe it: so far, whether it is glibc.
+    /// Whether `attach` and `run` would probe it: so far, whether it is a C library.
     pub probed: bool,
+    /// The C library whose allocator it is.
+    pub c_library: Option<CLibrary>,
     /// Its probes.
     pub probes: Vec<PlannedProbe>,
 }
@@ -117,7 +120,7 @@ impl PlanReport {
             return Err(ProcessError::NoAllocator {
                 pid,
                 name: who.name,
-                hint: "no mapped file defines malloc by a symbol".to_owned(),
+                hint: NAMELESS.to_owned(),
             });
         }
         Ok(Self { modules })
@@ -128,7 +131,8 @@ impl ModulePlan {
     fn new(path: &Path, symbols: &ModuleSymbols) -> Self {
         Self {
             path: path.to_owned(),
-            probed: symbols.is_glibc && symbols.defines_malloc(),
+            probed: symbols.c_library.is_some(),
+            c_library: symbols.c_library,
             probes: AttachPlan::new(&symbols.allocator)
                 .probes()
                 .map(PlannedProbe::from)
@@ -153,15 +157,10 @@ impl fmt::Display for ModulePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name comes from outside: no control characters on a terminal.
         write!(f, "{}", self.path.display().to_string().escape_debug())?;
-        writeln!(
-            f,
-            "{}",
-            if self.probed {
-                ""
-            } else {
-                " (not probed so far)"
-            }
-        )?;
+        match self.c_library {
+            Some(c_library) => writeln!(f, " ({c_library})")?,
+            None => writeln!(f, " (not probed so far)")?,
+        }
         let text = |probe: &PlannedProbe| probe.instruction.clone().unwrap_or("?".to_owned());
         let widest = self.probes.iter().map(|probe| text(probe).len()).max();
         let width = widest.unwrap_or(0).max("INSTRUCTION".len());

@@ -177,7 +177,7 @@ impl Session {
                 let traced = processes.get(who.pid);
                 let found = traced.map(|traced| Found::in_space(&traced.space, &mut searched));
                 let found = found.unwrap_or_default();
-                if found.glibc.is_empty() {
+                if found.allocators.is_empty() {
                     return Err(found.no_allocator(&who).into());
                 }
                 found
@@ -213,14 +213,14 @@ impl Session {
         } else {
             Scope::Process(pid)
         };
-        for allocator in &found.glibc {
+        for allocator in &found.allocators {
             allocator.check_harmless(&who)?;
         }
         let mut unwinder = Unwinder::new(options.unwinding);
         if options.copy_stacks {
             unwinder.leave_spaces_unpublished();
         }
-        place(&mut kernel, &found.glibc, scope, |maps| {
+        place(&mut kernel, &found.allocators, scope, |maps| {
             if let Some(Foreseen { files, .. }) = waiting {
                 unwinder.foresee(files);
             }
@@ -269,7 +269,7 @@ impl Session {
     pub fn describe_probes(&self) -> String {
         let modules: Vec<_> = self
             .found
-            .glibc
+            .allocators
             .iter()
             .map(|allocator| {
                 format!(
@@ -486,14 +486,16 @@ impl Session {
     /// A new mapping may bring a C library that is not probed yet: after an exec, or in a
     /// container of its own.
     fn probe(&mut self, module: &MappedFile) {
-        let before = self.found.glibc.len();
+        let before = self.found.allocators.len();
         self.found.add(module, &mut self.searched);
-        for allocator in &self.found.glibc[before..] {
+        for allocator in &self.found.allocators[before..] {
             let probed = allocator
                 .check_harmless(&self.who)
                 .map_err(SessionError::from)
                 .and_then(|()| {
-                    let Allocator { file, path, plan } = allocator;
+                    let Allocator {
+                        file, path, plan, ..
+                    } = allocator;
                     Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
                 });
             // The process may have ended meanwhile. What was recorded so far is not thrown
