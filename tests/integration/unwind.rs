@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::plugin", plugin),
         trial::root("unwind::copies", copies),
         trial::root("unwind::processes_share_tables", processes_share_tables),
+        trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
     for rung in ["multi", "perf"] {
@@ -226,6 +227,16 @@ fn lower_rung(rung: &str) -> Result<()> {
     let profile = record(command.args(["plain", "60"]), &["--probes", rung])?;
     check_whole(&profile)?;
     check_recursion(&profile, 60, "main")
+}
+
+/// In code without rules, `rbp` = 0 does not make a stack whole.
+fn a_gap_is_no_root() -> Result<()> {
+    let program = Build::new("gap", "plain", &[]).program()?;
+    let profile = record(&mut Command::new(program), &[])?;
+    profile::check_complete(&profile)?;
+    let cut = profile::counter(&profile, "cut_no_rule")?;
+    ensure!(cut == 100, "{cut} of 100:\n{}", stacks(&profile));
+    Ok(())
 }
 
 /// What this is good for: along frame pointers the same stacks are lost. Were it not so, these tests
