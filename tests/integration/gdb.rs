@@ -19,7 +19,7 @@ use tests::trial;
 use tests::workload::Workload;
 use tracer::profile::Profile;
 use tracer::unwind::UnwindTable;
-use tracer::unwind::walk::{self, walk};
+use tracer::unwind::walk::{self, Lookup, walk};
 use tracer_common::{Registers, StackEnd};
 
 use crate::programs::ALL;
@@ -163,7 +163,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             tables.insert(code.path.as_str(), table);
         }
     }
-    let mut rule_for = |frame: &walk::Frame| {
+    let rule_for = |frame: &walk::Frame| {
         let is_return_address = frame.is_return_address;
         let inside = frame.registers.rule_address(is_return_address);
         let mut code = seen.code.iter();
@@ -172,6 +172,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
         let pc = table.pc_at(inside - code.start + code.offset)?;
         Some(table.rule_for(pc + u32::from(is_return_address), is_return_address))
     };
+    let mut look_up = |frame: &walk::Frame| rule_for(frame).map_or(Lookup::Unmapped, Lookup::Rule);
     for (number, stop) in seen.stops.iter().enumerate() {
         let &Stop { rip, rsp, rbp, .. } = stop;
         let registers = Registers {
@@ -183,7 +184,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             registers,
             is_return_address: false,
         };
-        let found = walk(first, MAX_FRAMES, false, &mut rule_for, &mut |address| {
+        let found = walk(first, MAX_FRAMES, false, &mut look_up, &mut |address| {
             stop.read(address)
         });
         let frames: Vec<_> = found

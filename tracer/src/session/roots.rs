@@ -16,13 +16,13 @@ const ROOTS: [&str; 9] = [
 /// Whether a stack whose outermost frame is this one is whole.
 ///
 /// Distributions strip the local names of the C library, so that the functions that call `main`
-/// or a thread's start routine have none. A nameless outermost frame in the C library is taken
-/// for one of these: of the functions that call back into a program, nearly all others are
+/// or a thread's start routine have none. Where a walk along frame pointers ends, a nameless outermost
+/// frame in the C library is taken for one of these (`may_be_nameless`): of the functions that call back into a program, nearly all others are
 /// exported and keep their names.
-pub(super) fn is_root(function: Option<&str>, in_c_library: bool) -> bool {
+pub(super) fn is_root(function: Option<&str>, may_be_nameless: bool) -> bool {
     match function {
         Some(name) => ROOTS.contains(&name.split('@').next().unwrap_or(name)),
-        None => in_c_library,
+        None => may_be_nameless,
     }
 }
 

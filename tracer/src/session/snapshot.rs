@@ -281,8 +281,11 @@ impl Snapshots {
         // list would stay in the memory of the places, which is four times as large.
         let mut locations = Vec::with_capacity(places.len());
         for (address, place) in places {
-            let (location, root) = self.location(tgid, traced, address, place);
-            reaches_root = root;
+            let (location, known) = self.location(tgid, traced, address, place);
+            // Where a walk was cut for a reason, a nameless frame is none that a stack begins with.
+            let may_be_nameless = seen.end == StackEnd::FramePointers
+                && known.is_some_and(|known| known.is_c_library);
+            reaches_root = is_root(self.outermost(location), may_be_nameless);
             locations.push(location);
         }
         stack.ended_early = seen.end != StackEnd::Root && !reaches_root;
@@ -295,14 +298,14 @@ impl Snapshots {
         locations
     }
 
-    /// The location of an address, and whether a whole stack may end in it.
+    /// The location of an address, and its mapping.
     fn location(
         &mut self,
         tgid: u32,
         traced: &Traced,
         address: u64,
         place: Option<Place<'_>>,
-    ) -> (LocationIndex, bool) {
+    ) -> (LocationIndex, Option<Known>) {
         let known = place.map(|place| self.mapping(tgid, traced, place.index, place.mapped));
         let key = (known.map(|known| known.mapping), address);
         let index = match self.locations.get(&key) {
@@ -313,14 +316,17 @@ impl Snapshots {
                 index
             }
         };
+        (index, known)
+    }
+
+    /// The function that a location belongs to, not one inlined there; `None` where it has no name.
+    fn outermost(&self, index: LocationIndex) -> Option<&str> {
         let location = &self.profile.locations[index];
-        let outermost = location
+        let line = location
             .lines
             .last()
-            .map(|line| self.profile.functions[line.function].system_name.as_str());
-        let name = outermost.filter(|_| location.unknown.is_none());
-        let root = is_root(name, known.is_some_and(|known| known.is_c_library));
-        (index, root)
+            .filter(|_| location.unknown.is_none())?;
+        Some(&self.profile.functions[line.function].system_name)
     }
 
     fn new_location(

@@ -9,13 +9,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
+use tracer_common::{SpaceEntry, StackEnd, Unwinding};
 
 use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
 use crate::process::{AddressSpace, Mapped, read_elf};
 use crate::unwind::UnwindTable;
-use crate::unwind::walk::{Frame, walk};
+use crate::unwind::walk::{Frame, Lookup, walk};
 
 /// What tells files apart: device, inode, size and time of the last change.
 type FileKey = (u64, u64, u64, i64, i64);
@@ -213,7 +213,7 @@ impl Unwinder {
             first,
             MAX_FRAMES,
             self.mode == Unwinding::Auto,
-            &mut |frame| self.rule_for(space, copy.time_ns, frame),
+            &mut |frame| self.look_up(space, copy.time_ns, frame),
             &mut |address| copy.read(address),
         );
         let frames = walked.frames.iter();
@@ -221,17 +221,19 @@ impl Unwinder {
         (frames.collect(), walked.end)
     }
 
-    /// The rule for a frame as of a time; `None` where its code lies in no mapping.
-    fn rule_for(&self, space: &AddressSpace, time_ns: u64, frame: &Frame) -> Option<Rule> {
+    /// What was known of a frame's code at a time.
+    fn look_up(&self, space: &AddressSpace, time_ns: u64, frame: &Frame) -> Lookup {
         let inside = frame.registers.rule_address(frame.is_return_address);
-        let place = space.place(inside, time_ns)?;
+        let Some(place) = space.place(inside, time_ns) else {
+            return Lookup::Unmapped;
+        };
         let rule = || {
             let table = &self.module_of(place.mapped)?.table;
             let pc = table.pc_at(place.file_offset)?;
             let pc = pc.checked_add(u32::from(frame.is_return_address))?;
             Some(table.rule_for(pc, frame.is_return_address))
         };
-        Some(rule().unwrap_or(Rule::NONE))
+        rule().map_or(Lookup::NoTable, Lookup::Rule)
     }
 
     fn module_of(&self, mapped: &Mapped) -> Option<&Module> {

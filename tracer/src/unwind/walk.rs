@@ -23,29 +23,40 @@ pub struct Walk {
     pub end: StackEnd,
 }
 
+/// What is known of a frame's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It lies in no mapping.
+    Unmapped,
+    /// What is mapped there has no table: code made at run time.
+    NoTable,
+    /// The table's rule; [`Rule::NONE`] in its gaps.
+    Rule(Rule),
+}
+
 /// Walks from a frame whose registers are known up to the root, for at most `max_frames`.
 ///
-/// `rule_for` finds a frame's rule, [`Rule::NONE`] where the tables have none, and says `None` where
-/// its code lies in no mapping; `read` reads a word of memory. With `frame_pointers`, code without a
-/// rule is taken to keep a frame pointer.
+/// `look_up` finds what is known of a frame, `read` reads a word of memory. With `frame_pointers`, code
+/// without a rule is taken to keep a frame pointer.
 pub fn walk(
     first: Frame,
     max_frames: usize,
     frame_pointers: bool,
-    rule_for: &mut impl FnMut(&Frame) -> Option<Rule>,
+    look_up: &mut impl FnMut(&Frame) -> Lookup,
     read: &mut impl FnMut(u64) -> Option<u64>,
 ) -> Walk {
     let mut frame = first;
     let mut frames = vec![frame];
     let end = loop {
-        // What the walk ends with where there was no frame pointer after all.
-        let (mut rule, without) = match rule_for(&frame) {
-            None => (Rule::NONE, StackEnd::Unmapped),
-            Some(rule) => (rule, StackEnd::NoRule),
+        let found = look_up(&frame);
+        let (mut rule, without) = match found {
+            Lookup::Rule(rule) => (rule, StackEnd::NoRule),
+            Lookup::NoTable => (Rule::NONE, StackEnd::NoRule),
+            Lookup::Unmapped => (Rule::NONE, StackEnd::Unmapped),
         };
         let guess = rule == Rule::NONE;
         if guess && frame_pointers {
-            if frame.registers.bp == 0 && without == StackEnd::NoRule {
+            if frame.registers.bp == 0 && found == Lookup::NoTable {
                 // What the ABI asks of the first frame.
                 break StackEnd::Root;
             }
@@ -61,6 +72,7 @@ pub fn walk(
                 is_return_address,
             },
             Step::Root => break StackEnd::Root,
+            // There was no frame pointer after all.
             Step::Failed(_) if guess => break without,
             Step::Failed(failure) => break StackEnd::of_failure(failure),
         };

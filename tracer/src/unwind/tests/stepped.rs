@@ -12,7 +12,7 @@ use super::TestResult;
 use super::framehop::Oracle;
 use super::target::{Code, Files, Stop, Target};
 use crate::unwind::UnwindTable;
-use crate::unwind::walk::{Frame, Walk, walk};
+use crate::unwind::walk::{Frame, Lookup, Walk, walk};
 
 /// More than any program here takes.
 const MAX_STEPS: usize = 100_000;
@@ -110,8 +110,9 @@ fn walk_from(
         registers,
         is_return_address: false,
     };
-    let mut rule_for = |frame: &Frame| rule_for(mappings, frame);
-    walk(first, MAX_FRAMES, false, &mut rule_for, &mut { read })
+    let mut look_up =
+        |frame: &Frame| rule_for(mappings, frame).map_or(Lookup::Unmapped, Lookup::Rule);
+    walk(first, MAX_FRAMES, false, &mut look_up, &mut { read })
 }
 
 /// A piece of an address space with the table of the module that is mapped there.
