@@ -32,7 +32,7 @@ pub use records::{
     Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 pub use space::{
-    MAX_RULES, MAX_TABLES, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead, StackEnd,
-    rule_cache_key, rule_ids,
+    MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead,
+    StackEnd, may_be_overwritten, rule_cache_key, rule_ids,
 };
 pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};

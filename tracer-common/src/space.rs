@@ -29,9 +29,20 @@ pub const MAX_TABLES: u32 = 4_096;
 /// Executable mappings that there is room for, of all address spaces together.
 pub const SPACE_ENTRIES: u32 = 1 << 16;
 
-/// Where the mappings of an address space stand among those of all: one word, so that it changes at
-/// once. A reader looks at it again when it is done: where it has changed, what was read may have been
-/// written over meanwhile.
+/// The head that is none: heaps count from 1. It counts the changes of the others, once when one begins
+/// and once when it is done.
+pub const PUBLICATIONS: u32 = 0;
+
+/// Whether the mappings that a reader found may have been written over while it read, by the count of
+/// [`PUBLICATIONS`] before and after. A change gives up entries when it is done, so that the next one may
+/// write there; one that was under way at the beginning counts.
+#[inline(always)]
+#[must_use]
+pub const fn may_be_overwritten(before: u64, after: u64) -> bool {
+    after - (before & !1) > 2
+}
+
+/// Where the mappings of an address space stand among those of all: one word, so that it changes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceHead {
     /// Differs for each list of mappings that was ever published, so that what was cached for another
@@ -206,6 +217,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn entries_outlive_the_change_that_gives_them_up() {
+        // Nothing under way: one change may come and go, the next must not begin.
+        assert!(!may_be_overwritten(4, 4));
+        assert!(!may_be_overwritten(4, 6));
+        assert!(may_be_overwritten(4, 7));
+        // One under way: it may end.
+        assert!(!may_be_overwritten(5, 6));
+        assert!(may_be_overwritten(5, 7));
     }
 
     #[test]

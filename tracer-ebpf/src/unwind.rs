@@ -10,8 +10,8 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{
-    Counter, Registers, SpaceEntry, SpaceHead, StackEnd, StackHash, Step, Unwinding,
-    rule_cache_key, rule_ids, step,
+    Counter, PUBLICATIONS, Registers, SpaceEntry, SpaceHead, StackEnd, StackHash, Step, Unwinding,
+    may_be_overwritten, rule_cache_key, rule_ids, step,
 };
 
 use crate::copy;
@@ -72,11 +72,10 @@ pub(crate) struct Unwind {
 /// Walks from a function's return.
 #[inline(always)]
 pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u64) -> Walked {
-    let space = space_of(task);
-    let word = head(space);
-    let mut end = run(scratch, SpaceHead::from_word(word), ip, sp, bp);
-    if head(space) != word {
-        // What was read may have been written over.
+    let before = head(PUBLICATIONS);
+    let known = SpaceHead::from_word(head(space_of(task)));
+    let mut end = run(scratch, known, ip, sp, bp);
+    if may_be_overwritten(before, head(PUBLICATIONS)) {
         end = END_UNMAPPED;
     }
     let mut copied = 0;

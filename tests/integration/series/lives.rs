@@ -1,7 +1,7 @@
 //! A series over the lives of its target: a fork in the middle of it, and an exec after which the heap
 //! begins anew.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::ledger::Ledger;
 use tests::profile;
 use tests::series::{Recorded, SeriesTracing, at, sum};
@@ -108,13 +108,19 @@ pub(super) fn lives(follow_forks: bool) -> Result<()> {
         ensure!(found == expected, "{function}: {found:?}, not {expected:?}");
     }
     // The second life's heap is a new one: nothing in it is older than the exec.
+    // Stacks from before the news of the exec are told one by one, also those of what was freed.
+    let mut lives = false;
     for history in recorded.stacks_through("lives_second") {
-        let oldest = history.survivors().first().context("nothing lives")?;
+        let Some(oldest) = history.survivors().first() else {
+            continue;
+        };
+        lives = true;
         ensure!(
             oldest.generation as usize >= rests[1],
             "{oldest:?}, and the exec came after window {}",
             rests[1]
         );
     }
+    ensure!(lives, "nothing lives");
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::{INNER_MAPPABLE, MAX_COPIES, MAX_HEAPS};
 use tracer_common::{
-    MAX_RULES, MAX_TABLES, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry, SpaceHead,
-    rule_ids,
+    MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry,
+    SpaceHead, rule_ids,
 };
 
 use super::BpfError;
@@ -208,9 +208,10 @@ impl UnwindMaps {
         let head = self.heads.get(heap as usize).ok_or_else(full)?;
         let len = u32::try_from(entries.len()).map_err(|_| full())?;
         let first = self.room_for(len).ok_or_else(full)?;
+        self.count_change();
         for (place, entry) in self.spaces.iter().skip(first as usize).zip(entries) {
-            // SAFETY: a valid pointer. Only programs that began before the head of the former owner
-            // changed may still read here, and they look at that again.
+            // SAFETY: a valid pointer. Only programs that began before the last change may still read
+            // here, and they look at the count again.
             unsafe { place.write(*entry) };
         }
         let word = SpaceHead {
@@ -219,7 +220,8 @@ impl UnwindMaps {
             entries: len,
         };
         // SAFETY: the view's pointers are valid and aligned.
-        unsafe { AtomicU64::from_ptr(head) }.store(word.to_word(), Ordering::Release);
+        unsafe { AtomicU64::from_ptr(head) }.store(word.to_word(), Ordering::SeqCst);
+        self.count_change();
         self.regions.retain(|_, &mut (_, owner)| owner != heap);
         self.regions.insert(first, (len, heap));
         self.allow_copies();
@@ -230,8 +232,18 @@ impl UnwindMaps {
     pub fn forget(&mut self, heap: u32) {
         if let Some(head) = self.heads.get(heap as usize) {
             // SAFETY: the view's pointers are valid and aligned.
-            unsafe { AtomicU64::from_ptr(head) }.store(0, Ordering::Release);
+            unsafe { AtomicU64::from_ptr(head) }.store(0, Ordering::SeqCst);
+            self.count_change();
+            self.count_change();
             self.regions.retain(|_, &mut (_, owner)| owner != heap);
+        }
+    }
+
+    /// Counts the beginning or the end of a change, see [`PUBLICATIONS`].
+    fn count_change(&self) {
+        if let Some(count) = self.heads.get(PUBLICATIONS as usize) {
+            // SAFETY: the view's pointers are valid and aligned.
+            unsafe { AtomicU64::from_ptr(count) }.fetch_add(1, Ordering::SeqCst);
         }
     }
 
