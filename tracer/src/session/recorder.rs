@@ -1,6 +1,7 @@
 //! The session itself: load, attach, listen, stop.
 
 mod ending;
+mod events;
 mod series;
 
 pub use series::{Pace, Progress};
@@ -8,35 +9,26 @@ pub use series::{Pace, Progress};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
-use tracer_common::{Counter, StackKey, Unwinding};
+use tracer_common::{Counter, Unwinding};
 
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::placing::place;
 use super::processes::Processes;
-use super::snapshot::{Arrived, Seen, Snapshots};
-use super::unwinding::{Unwinder, compile_all};
+use super::snapshot::{Arrived, Snapshots};
+use super::unwinding::Unwinder;
 use super::wake::{pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
-use crate::bpf::{Kernel, KernelEvent, LoadOptions, ProbeKind, ProcessChange, Scope, StackCopy};
-use crate::process::{
-    HeapUse, Identity, MappedFile, MappingEvent, ProcessError, Sideband, pid_namespace,
-};
+use crate::bpf::{Kernel, LoadOptions, ProbeKind, Scope, StackCopy};
+use crate::process::{HeapUse, Identity, MappedFile, ProcessError, Sideband, pid_namespace};
 use crate::profile::Profile;
-
-/// Bytes of copied stacks that may wait to be walked. A copy is some kilobytes, at most 64 KiB.
-const MAX_WAITING_BYTES: usize = 128 << 20;
-/// How often they are taken out of the ring while unwind tables are compiled.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -360,150 +352,6 @@ impl Session {
                 .map(|(_, value)| value)
                 .sum(),
         })
-    }
-
-    /// Takes what the side-band and the ring have. Mappings first: their files must be opened
-    /// while they are there.
-    fn take_events(&mut self) {
-        self.take_mappings();
-        self.drain();
-        if !self.copies.is_empty() {
-            // What lies on the copied stacks was mapped before, if only just.
-            self.take_mappings();
-        }
-        self.publish_mappings();
-        for copy in std::mem::take(&mut self.copies) {
-            self.walk(&copy);
-        }
-        self.unwinder.allow_copies(self.kernel.unwind_maps());
-        // Last, as it takes its time: stacks are copied until the mappings are published.
-        for module in std::mem::take(&mut self.new_modules) {
-            self.probe(&module);
-        }
-    }
-
-    fn drain(&mut self) {
-        let mut changes = Vec::new();
-        self.kernel.drain(|event| match event {
-            KernelEvent::Stack(stack) => {
-                let key = StackKey {
-                    stack: stack.stack,
-                    tgid: stack.tgid,
-                    life: stack.life,
-                };
-                self.stacks.entry(key).or_insert_with(|| {
-                    Some(Box::new(Seen {
-                        time_ns: stack.time_ns,
-                        frames: stack.frames,
-                        end: stack.end,
-                    }))
-                });
-            }
-            KernelEvent::Copy(copy) => self.copies.push(copy),
-            KernelEvent::Process(change) => changes.push(change),
-        });
-        for change in changes {
-            self.processes.change(change);
-            if let ProcessChange::Exec { old_heap, .. } = change {
-                self.kernel.forget_heap(old_heap);
-            }
-        }
-    }
-
-    /// Tells the kernel side what is mapped, with the tables of files that were not there before. To
-    /// compile these can take tens of milliseconds, during which stacks keep coming as copies.
-    fn publish_mappings(&mut self) {
-        loop {
-            let files = self.unwinder.files_to_compile(&self.processes);
-            if files.is_empty() {
-                break;
-            }
-            thread::scope(|threads| {
-                let compiling = threads.spawn(|| compile_all(files));
-                while !compiling.is_finished() {
-                    self.drain();
-                    let words = self.copies.iter().map(|copy| copy.words.len());
-                    if words.sum::<usize>() < MAX_WAITING_BYTES / size_of::<u64>() {
-                        self.kernel.unwind_maps().allow_copies();
-                    }
-                    thread::sleep(DRAIN_INTERVAL);
-                }
-                let tables = compiling
-                    .join()
-                    .unwrap_or_else(|panic| resume_unwind(panic));
-                self.unwinder.add_compiled(tables);
-            });
-            // What lies on the stacks that have come meanwhile.
-            self.take_mappings();
-        }
-        for traced in self.processes.take_unpublished() {
-            self.unwinder
-                .publish(self.kernel.unwind_maps(), traced.heap, &traced.space);
-        }
-    }
-
-    fn take_mappings(&mut self) {
-        let mut mappings = Vec::new();
-        self.sideband.drain(|event| mappings.push(event));
-        for event in mappings {
-            match event {
-                MappingEvent::Lost(records) => self.mapping_records_lost += records,
-                MappingEvent::Fork { parent, .. } => {
-                    self.children += u64::from(self.processes.get(parent).is_some());
-                }
-                MappingEvent::Map { .. } | MappingEvent::Exec { .. } => {
-                    let mapped = self.processes.map(event);
-                    let newest = mapped.and_then(|traced| traced.space.newest());
-                    self.new_modules
-                        .extend(newest.and_then(|mapped| mapped.file.clone()));
-                }
-            }
-        }
-    }
-
-    /// Walks a stack that the kernel side could not.
-    fn walk(&mut self, copy: &StackCopy) {
-        let Some(traced) = self.processes.get(copy.tgid) else {
-            return;
-        };
-        let (frames, end) = self.unwinder.walk(&traced.space, copy);
-        if let Some(counter) = end.counter() {
-            *self.cut_here.entry(counter).or_default() += 1;
-        }
-        let key = StackKey {
-            stack: copy.stack,
-            tgid: copy.tgid,
-            life: copy.life,
-        };
-        let seen = Seen {
-            time_ns: copy.time_ns,
-            frames,
-            end,
-        };
-        self.stacks.insert(key, Some(Box::new(seen)));
-    }
-
-    /// A new mapping may bring a C library that is not probed yet: after an exec, or in a
-    /// container of its own.
-    fn probe(&mut self, module: &MappedFile) {
-        let before = self.found.allocators.len();
-        self.found.add(module, &mut self.searched);
-        for allocator in &self.found.allocators[before..] {
-            let probed = allocator
-                .check_harmless(&self.who)
-                .map_err(SessionError::from)
-                .and_then(|()| {
-                    let Allocator {
-                        file, path, plan, ..
-                    } = allocator;
-                    Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
-                });
-            // The process may have ended meanwhile. What was recorded so far is not thrown
-            // away for it; the verdict says what is missing.
-            if let Err(error) = probed {
-                self.not_probed.push(error.to_string());
-            }
-        }
     }
 }
 
