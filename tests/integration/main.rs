@@ -1,6 +1,7 @@
 //! The integration tests, one module per theme. Most of them need root and a kernel with BPF; see
 //! `tests::trial` for what happens where those are missing.
 
+mod allocators;
 mod bad_input;
 mod check;
 mod compare;
@@ -40,6 +41,7 @@ fn main() {
         stacks::trials(),
         unwind::trials(),
         musl::trials(),
+        allocators::trials(),
         verdicts::trials(),
         run::trials(),
         series::trials(),

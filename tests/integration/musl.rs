@@ -215,7 +215,7 @@ fn a_malloc_of_its_own() -> Result<()> {
     let ended = run(&["run", "--", program])?;
     ended.expect_code(2)?;
     ensure!(
-        ended.stderr.contains("not the C library's"),
+        ended.stderr.contains("its allocator is in"),
         "{}",
         ended.printed()
     );

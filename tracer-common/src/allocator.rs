@@ -1,10 +1,11 @@
 //! The allocator functions that are probed. The discriminant is the attach cookie that tells the
 //! shared BPF programs which function they run for.
 
-/// An allocator function of the C library.
+/// An allocator function.
 ///
 /// Signatures are those of the C standard, POSIX and glibc's manual (`man 3 malloc`,
-/// `man 3 posix_memalign`); the `_sized` ones are C23's.
+/// `man 3 posix_memalign`); the `_sized` ones are C23's, the `…x` ones jemalloc's (`man 3 jemalloc`).
+/// Functions that differ in what is not looked at are one: the forms of `operator new`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum AllocatorFn {
@@ -34,11 +35,24 @@ pub enum AllocatorFn {
     FreeSized = 12,
     /// `void free_aligned_sized(void *ptr, size_t alignment, size_t size)`
     FreeAlignedSized = 13,
+    /// `void *mallocx(size_t size, int flags)`
+    Mallocx = 14,
+    /// `void *rallocx(void *ptr, size_t size, int flags)`
+    Rallocx = 15,
+    /// `size_t xallocx(void *ptr, size_t size, size_t extra, int flags)`: resizes in place, or not at
+    /// all, and returns how large the block then is.
+    Xallocx = 16,
+    /// `void dallocx(void *ptr, int flags)`
+    Dallocx = 17,
+    /// `void sdallocx(void *ptr, size_t size, int flags)`
+    Sdallocx = 18,
+    /// `void *operator new(size_t size, …)` and `operator new[]`, where it does not call `malloc`
+    OperatorNew = 19,
 }
 
 impl AllocatorFn {
     /// Every function, in the order of the discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Malloc,
         Self::Calloc,
         Self::Realloc,
@@ -52,11 +66,17 @@ impl AllocatorFn {
         Self::Cfree,
         Self::FreeSized,
         Self::FreeAlignedSized,
+        Self::Mallocx,
+        Self::Rallocx,
+        Self::Xallocx,
+        Self::Dallocx,
+        Self::Sdallocx,
+        Self::OperatorNew,
     ];
 
-    /// The symbol a C library exports the function under.
+    /// The function's name in its language; of C's functions also the symbol.
     #[must_use]
-    pub const fn symbol(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Malloc => "malloc",
             Self::Calloc => "calloc",
@@ -71,6 +91,12 @@ impl AllocatorFn {
             Self::Cfree => "cfree",
             Self::FreeSized => "free_sized",
             Self::FreeAlignedSized => "free_aligned_sized",
+            Self::Mallocx => "mallocx",
+            Self::Rallocx => "rallocx",
+            Self::Xallocx => "xallocx",
+            Self::Dallocx => "dallocx",
+            Self::Sdallocx => "sdallocx",
+            Self::OperatorNew => "operator new",
         }
     }
 
@@ -80,8 +106,20 @@ impl AllocatorFn {
     pub const fn is_free(self) -> bool {
         matches!(
             self,
-            Self::Free | Self::Cfree | Self::FreeSized | Self::FreeAlignedSized
+            Self::Free
+                | Self::Cfree
+                | Self::FreeSized
+                | Self::FreeAlignedSized
+                | Self::Dallocx
+                | Self::Sdallocx
         )
+    }
+
+    /// Whether the function may throw an exception. A return probe replaces the return address by one
+    /// that nobody can unwind through: the exception would not reach its handler, and end the process.
+    #[must_use]
+    pub const fn may_throw(self) -> bool {
+        matches!(self, Self::OperatorNew)
     }
 
     /// Whether the function frees and is told the size; it may hand on to `free`.

@@ -119,4 +119,8 @@ counters! {
     AllocatorFrees = 33, "allocator_frees", Traffic;
     /// Stacks handed over as a copy and walked in user space: there was code on them that had been mapped a moment before.
     CopiedStacks = 34, "copied_stacks", Traffic;
+    /// Calls of an allocator's own operator new, which are not followed: a return probe would keep its exceptions from their handlers.
+    ThrowingCalls = 35, "throwing_calls", AmountLoss;
+    /// Bytes asked for by the calls of an allocator's own operator new.
+    ThrowingCallsBytes = 36, "throwing_calls_bytes", AmountLoss;
 }

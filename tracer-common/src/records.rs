@@ -110,7 +110,7 @@ pub struct PendingCall {
     pub size: u64,
     /// `posix_memalign`'s result pointer.
     pub result_pointer: u64,
-    /// The block given to `realloc`, or 0.
+    /// The block to be resized, or 0.
     pub old_address: u64,
     /// The record of that block while it is out of the live table; [`Self::old_known`] says
     /// whether there is one.

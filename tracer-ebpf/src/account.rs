@@ -18,6 +18,12 @@ use crate::maps::PENDING;
 use crate::stack;
 use crate::task::{self, Task};
 
+/// What no request can get, in bytes: the address space of a process.
+const MAX_SIZE: u64 = 1 << 47;
+
+/// The most that `pvalloc` rounds up by, in bytes: a page.
+const PAGE: u64 = 4 << 10;
+
 /// What a thread's slot begins as. Not on the stack: clearing it there becomes a loop over bytes, which
 /// the verifier follows.
 static IDLE: PendingCall = PendingCall {
@@ -52,10 +58,12 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) -> bool {
         ..PendingCall::default()
     };
     match AllocatorFn::from_cookie(function) {
-        Some(AllocatorFn::Malloc | AllocatorFn::Valloc | AllocatorFn::Pvalloc) => call.size = first,
+        Some(
+            AllocatorFn::Malloc | AllocatorFn::Valloc | AllocatorFn::Pvalloc | AllocatorFn::Mallocx,
+        ) => call.size = first,
         Some(AllocatorFn::AlignedAlloc | AllocatorFn::Memalign) => call.size = second,
         Some(AllocatorFn::Calloc) => call.size = product(first, second),
-        Some(AllocatorFn::Realloc) => {
+        Some(AllocatorFn::Realloc | AllocatorFn::Rallocx | AllocatorFn::Xallocx) => {
             call.size = second;
             call.old_address = first;
         }
@@ -129,17 +137,19 @@ fn is_inside(ctx: &ProbeContext, call: &PendingCall, outer: &PendingCall) -> boo
     if call.sp == outer.sp {
         // A jump from the end of the pending function: it hands on what it was asked for. Those
         // that still have work to do afterwards don't jump.
-        return matches!(
-            AllocatorFn::from_cookie(outer.function),
-            Some(
-                AllocatorFn::Realloc
+        let rounding = call.size.wrapping_sub(outer.size);
+        return call.function != outer.function
+            && match AllocatorFn::from_cookie(outer.function) {
+                Some(
+                    AllocatorFn::Realloc
                     | AllocatorFn::Reallocarray
                     | AllocatorFn::AlignedAlloc
                     | AllocatorFn::Memalign
-                    | AllocatorFn::Valloc
-            )
-        ) && call.function != outer.function
-            && call.size == outer.size;
+                    | AllocatorFn::Valloc,
+                ) => rounding == 0,
+                Some(AllocatorFn::Pvalloc) => rounding <= PAGE,
+                _ => false,
+            };
     }
     // SAFETY: a checked read of user memory: the return address lies on top of the stack.
     let Ok(return_address) = (unsafe { bpf_probe_read_user(call.sp as *const u64) }) else {
@@ -202,7 +212,8 @@ fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
             // realloc(p, 0) that returns NULL has freed p.
             release_old(call);
         } else {
-            if call.size != 0 {
+            // `xallocx` only tries.
+            if call.size != 0 && call.function != AllocatorFn::Xallocx.cookie() {
                 bump(Counter::FailedAllocs);
             }
             put_back(task, call);
@@ -219,6 +230,14 @@ fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
 #[inline(always)]
 fn result(ctx: &RetProbeContext, call: &PendingCall) -> Result<u64, ()> {
     let value: u64 = ctx.ret();
+    if call.function == AllocatorFn::Xallocx.cookie() {
+        // How large the block is now.
+        return Ok(if value < call.size {
+            0
+        } else {
+            call.old_address
+        });
+    }
     if call.result_pointer == 0 {
         return Ok(value);
     }
@@ -263,6 +282,18 @@ pub(crate) fn sized_free_entry(ctx: &ProbeContext) {
     if let Some(pending) = slot(&task) {
         // SAFETY: the entry belongs to this thread alone.
         unsafe { (*pending).sized_free = ctx.arg::<u64>(0).unwrap_or(0) };
+    }
+}
+
+/// Entry of an allocating function that may throw, and so gets no return probe.
+#[inline(always)]
+pub(crate) fn throwing_entry(ctx: &ProbeContext) {
+    if task::traced_or_foreign().is_some() {
+        bump(Counter::ThrowingCalls);
+        let size = ctx.arg::<u64>(0).unwrap_or(0);
+        if size < MAX_SIZE {
+            add(Counter::ThrowingCallsBytes, size);
+        }
     }
 }
 

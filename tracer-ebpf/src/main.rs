@@ -57,6 +57,8 @@ probes! {
     free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
     /// Entry of a freeing function that is told the size.
     sized_free_entry_multi, sized_free_entry(ProbeContext) => account::sized_free_entry, uprobe;
+    /// Entry of an allocating function that may throw.
+    throwing_entry_multi, throwing_entry(ProbeContext) => account::throwing_entry, uprobe;
 }
 
 /// Entry and return of an allocating function as one session. A result other than 0 at the entry

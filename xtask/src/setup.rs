@@ -96,7 +96,7 @@ const NEEDS: &[Need] = &[
     optional(Purpose::Test, "chromium", &["chromium"]),
     // Workloads with another C library; musl itself comes with its compiler.
     optional(Purpose::Test, "musl-gcc", &["musl-tools"]),
-    // Allocators to plan probes for: files instead of programs.
+    // Other allocators: files instead of programs.
     optional(
         Purpose::Test,
         "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",

@@ -227,20 +227,31 @@ impl Redis {
         self.child.pid()
     }
 
-    /// Has it keep so many values of a kilobyte.
+    /// Has it carry out so many commands, on all kinds of values.
     ///
     /// # Errors
     /// It does not.
-    pub fn work(&self, values: u32) -> Result<()> {
+    pub fn work(&self, commands: u32) -> Result<()> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut answers = BufReader::new(stream.try_clone()?).lines();
         let value = "v".repeat(1_000);
-        for number in 0..values {
+        for number in 0..commands {
+            let key = number / 10 % 700;
+            let command = match number % 10 {
+                0..3 => format!("SET string{key} {value}"),
+                3 => format!("APPEND string{key} {number}"),
+                4 => format!("RPUSH list{key} {value} {number}"),
+                5 => format!("HSET hash{key} field{number} {number}"),
+                6 => format!("ZADD sorted{key} {number} member{number}"),
+                7 => format!("EVAL \"return #(ARGV[1] .. '{number}')\" 0 {value}"),
+                8 => format!("SADD set{key} member{number}"),
+                _ => format!("DEL string{key} list{key}"),
+            };
             // In one piece: the next one would wait for the answer to the first.
-            stream.write_all(format!("SET key{number} {value}\r\n").as_bytes())?;
+            stream.write_all(format!("{command}\r\n").as_bytes())?;
             let answer = answers.next().context("no answer")??;
-            ensure!(answer == "+OK", "{answer}");
+            ensure!(answer.starts_with(['+', ':']), "{command}: {answer}");
         }
         Ok(())
     }

@@ -27,11 +27,15 @@ enum part {
 	MEMALIGN,
 	VALLOC,
 	PVALLOC,
+	MALLOCX,
+	RALLOCX,
+	XALLOCX,
 };
 static const char *const part_names[] = {
 	"call_malloc",	     "call_calloc",	   "call_realloc",  "call_reallocarray",
 	"call_posix_memalign", "call_aligned_alloc", "call_memalign", "call_valloc",
-	"call_pvalloc",	     NULL,
+	"call_pvalloc",	     "call_mallocx",	   "call_rallocx",  "call_xallocx",
+	NULL,
 };
 
 enum kase {
@@ -49,12 +53,17 @@ enum kase {
 	MEMALIGN_FAILED,
 	FREED_ELSEWHERE,
 	FREE_SIZED,
+	XALLOCX_RESIZED,
+	XALLOCX_REFUSED,
+	DALLOCX,
+	SDALLOCX,
 };
 static const char *const case_names[] = {
 	"zero_sized",	  "realloc_in_place", "realloc_moved",	       "realloc_shrunk",
 	"realloc_failed", "realloc_zero",     "realloc_null",	       "calloc_overflow",
 	"reallocarray_overflow", "malloc_failed", "posix_memalign_failed", "memalign_failed",
-	"freed_elsewhere", "free_sized",      NULL,
+	"freed_elsewhere", "free_sized",      "xallocx_resized",       "xallocx_refused",
+	"dallocx",	  "sdallocx",	      NULL,
 };
 
 struct block {
@@ -87,6 +96,13 @@ extern void free_sized(void *pointer, size_t size) __attribute__((weak));
 extern void free_aligned_sized(void *pointer, size_t alignment, size_t size)
 	__attribute__((weak));
 
+/* jemalloc's, where it serves the program. */
+extern void *mallocx(size_t size, int flags) __attribute__((weak));
+extern void *rallocx(void *pointer, size_t size, int flags) __attribute__((weak));
+extern size_t xallocx(void *pointer, size_t size, size_t extra, int flags) __attribute__((weak));
+extern void dallocx(void *pointer, int flags) __attribute__((weak));
+extern void sdallocx(void *pointer, size_t size, int flags) __attribute__((weak));
+
 /* One function for each of the allocator's, for the stacks to name. */
 TRACED void *call_malloc(size_t size) { return malloc(size); }
 TRACED void *call_calloc(size_t count, size_t size) { return calloc(count, size); }
@@ -107,6 +123,9 @@ TRACED void *call_valloc(size_t size) { return valloc(size); }
 #ifdef __GLIBC__
 TRACED void *call_pvalloc(size_t size) { return pvalloc(size); }
 #endif
+TRACED void *call_mallocx(size_t size) { return mallocx(size, 0); }
+TRACED void *call_rallocx(void *old, size_t size) { return rallocx(old, size, 0); }
+TRACED size_t call_xallocx(void *block, size_t size) { return xallocx(block, size, 0, 0); }
 
 /* Mostly small, sometimes nothing, seldom past glibc's threshold for mmap. */
 static size_t pick_size(struct worker *worker) {
@@ -139,6 +158,10 @@ static struct block allocate(struct worker *worker) {
 	uint64_t r = random_next(&worker->random);
 	size_t alignment = (size_t)8 << (r >> 16) % 6;
 	size_t count = 1 + (r >> 24) % 7;
+	if (mallocx && r % 5 == 0) {
+		size += 1;
+		return fresh(worker, call_mallocx(size), size, MALLOCX);
+	}
 	switch (r % 24) {
 	case 0 ... 3:
 		return fresh(worker, call_calloc(count, size), count * size, CALLOC);
@@ -158,7 +181,8 @@ static struct block allocate(struct worker *worker) {
 		if ((r >> 32) % 8 == 0)
 			return fresh(worker, call_valloc(size), size, VALLOC);
 #ifdef __GLIBC__
-		if ((r >> 32) % 8 == 1)
+		/* Nor has jemalloc: glibc's would give out what that can't take back. */
+		if (!mallocx && (r >> 32) % 8 == 1)
 			return fresh(worker, call_pvalloc(size), size, PVALLOC);
 #endif
 		/* fall through */
@@ -173,6 +197,13 @@ static void release(struct worker *worker, struct block *block) {
 	if (free_sized && block->part == MALLOC && random_next(&worker->random) % 4 == 0) {
 		worker->tally.cases[FREE_SIZED] += 1;
 		free_sized(block->pointer, block->size);
+	} else if (block->part == XALLOCX) {
+		/* Shrunk, it is as large as before: its size is no longer what sdallocx wants to know. */
+		worker->tally.cases[DALLOCX] += 1;
+		dallocx(block->pointer, 0);
+	} else if (block->part >= MALLOCX && random_next(&worker->random) % 2) {
+		worker->tally.cases[SDALLOCX] += 1;
+		sdallocx(block->pointer, block->size, 0);
 	} else {
 		free(block->pointer);
 	}
@@ -201,9 +232,31 @@ static void replace(struct worker *worker, struct block *block, void *pointer, s
 	block->part = part;
 }
 
+/* Resizes a block where it lies, if there is room. */
+static void resize(struct worker *worker, struct block *block, size_t size) {
+	worker->tally.calls += 1;
+	if (call_xallocx(block->pointer, size) < size) {
+		worker->tally.cases[XALLOCX_REFUSED] += 1;
+		return;
+	}
+	worker->tally.cases[XALLOCX_RESIZED] += 1;
+	tally_free(&worker->tally, block->part, block->size);
+	tally_alloc(&worker->tally, XALLOCX, size);
+	block->size = size;
+	block->part = XALLOCX;
+}
+
 static void reallocate(struct worker *worker, struct block *block) {
 	uint64_t r = random_next(&worker->random);
 	size_t size = block->size;
+	if (block->part >= MALLOCX) {
+		size = 1 + (r >> 8) % (2 * size);
+		if (r % 3 == 0)
+			replace(worker, block, call_rallocx(block->pointer, size), size, RALLOCX);
+		else
+			resize(worker, block, size);
+		return;
+	}
 	switch (r % 8) {
 	case 0: /* shrink */
 		size = size > 1 ? 1 + (r >> 8) % size : 1;

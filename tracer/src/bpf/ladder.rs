@@ -48,12 +48,14 @@ impl ProbeKind {
                 alloc_return: "alloc_return_multi",
                 free_entry: "free_entry_multi",
                 sized_free_entry: "sized_free_entry_multi",
+                throwing_entry: "throwing_entry_multi",
             },
             Self::Perf => Programs {
                 alloc_entry: "alloc_entry",
                 alloc_return: "alloc_return",
                 free_entry: "free_entry",
                 sized_free_entry: "sized_free_entry",
+                throwing_entry: "throwing_entry",
             },
         }
     }
@@ -66,4 +68,5 @@ pub(super) struct Programs {
     pub(super) alloc_return: &'static str,
     pub(super) free_entry: &'static str,
     pub(super) sized_free_entry: &'static str,
+    pub(super) throwing_entry: &'static str,
 }

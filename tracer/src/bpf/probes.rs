@@ -83,6 +83,7 @@ impl Probes {
         let programs = self.kind.programs();
         self.load_uprobe(programs.free_entry)?;
         self.load_uprobe(programs.sized_free_entry)?;
+        self.load_uprobe(programs.throwing_entry)?;
         let btf = self
             .uprobe(programs.free_entry)?
             .info()
@@ -143,6 +144,7 @@ impl Probes {
             .iter()
             .partition(|probe| probe.function.is_sized_free());
         let allocating: Vec<_> = plan.allocating.iter().collect();
+        let throwing: Vec<_> = plan.throwing.iter().collect();
         let programs = self.kind.programs();
         // Entries of allocating functions last: what they give out must be seen freed.
         if self.session.is_none() {
@@ -150,6 +152,7 @@ impl Probes {
         }
         self.place(programs.free_entry, &plain, &target, path, scope)?;
         self.place(programs.sized_free_entry, &sized, &target, path, scope)?;
+        self.place(programs.throwing_entry, &throwing, &target, path, scope)?;
         let Some(session) = &self.session else {
             return self.place(programs.alloc_entry, &allocating, &target, path, scope);
         };

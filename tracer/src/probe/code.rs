@@ -10,6 +10,7 @@ use iced_x86::{
 };
 
 use super::{Cost, FunctionCode};
+use crate::address::FileOffset;
 
 /// A decoder over a function's body whose instruction pointers are file offsets.
 pub(super) fn decoder(function: &FunctionCode) -> Decoder<'_> {
@@ -67,6 +68,24 @@ pub(super) fn text(instruction: &Instruction) -> String {
     text
 }
 
+/// Whether a function calls or jumps to the entry of another one.
+pub(super) fn enters_another(function: &FunctionCode, entries: &BTreeSet<FileOffset>) -> bool {
+    decoder(function)
+        .into_iter()
+        .filter_map(|instruction| branch_target(&instruction))
+        .map(FileOffset)
+        .any(|target| target != function.entry && entries.contains(&target))
+}
+
+/// Where a direct branch leads.
+fn branch_target(instruction: &Instruction) -> Option<u64> {
+    let is_branch = matches!(
+        instruction.op0_kind(),
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
+    );
+    is_branch.then(|| instruction.near_branch_target())
+}
+
 /// What the bodies of a module's allocator functions say together. A body that calls or jumps into
 /// another one counts as well.
 #[derive(Debug, Default)]
@@ -94,11 +113,7 @@ impl Bodies {
                 | FlowControl::UnconditionalBranch
                 | FlowControl::Call
                 | FlowControl::XbeginXabortXend => {
-                    if let OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 =
-                        instruction.op0_kind()
-                    {
-                        self.targets.insert(instruction.near_branch_target());
-                    }
+                    self.targets.extend(branch_target(&instruction));
                 }
                 FlowControl::IndirectBranch => {
                     through_register |= instruction.op0_kind() == OpKind::Register;

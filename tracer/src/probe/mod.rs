@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracer_common::AllocatorFn;
 
 use crate::address::FileOffset;
-use code::Bodies;
+use code::{Bodies, enters_another};
 
 /// A function of the allocator, as its module has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,10 @@ pub struct FunctionCode {
 pub struct AttachPlan {
     /// Functions probed at entry and return.
     pub allocating: Vec<Probe>,
-    /// Functions probed at entry only.
+    /// Functions that give memory back, probed at entry only.
     pub freeing: Vec<Probe>,
+    /// Allocating functions that may throw: probed at entry only, to count what is not followed.
+    pub throwing: Vec<Probe>,
 }
 
 /// A probe: the function it is for, and the instruction it lies on.
@@ -66,6 +68,8 @@ pub enum ProbeKind {
     Entry,
     /// That it is called, and what it returns.
     EntryAndReturn,
+    /// That it is called, which is only counted: see [`AllocatorFn::may_throw`].
+    EntryCounted,
 }
 
 impl fmt::Display for ProbeKind {
@@ -73,6 +77,7 @@ impl fmt::Display for ProbeKind {
         f.pad(match self {
             Self::Entry => "entry",
             Self::EntryAndReturn => "entry+return",
+            Self::EntryCounted => "counted only",
         })
     }
 }
@@ -191,6 +196,9 @@ impl AttachPlan {
     /// Aliases (`cfree` of `free`, `aligned_alloc` of `memalign`) share an entry and get one
     /// probe: two would count every call twice. The first name in [`AllocatorFn::ALL`]'s order
     /// stands for all; names that share code take the same arguments.
+    ///
+    /// An `operator new` that calls `malloc` (libstdc++'s, linked into the same module) or jumps to
+    /// another one is left out: what it enters is probed.
     #[must_use]
     pub fn new(functions: &[FunctionCode]) -> Self {
         let bodies = Bodies::read(functions);
@@ -198,14 +206,19 @@ impl AttachPlan {
         let mut taken = BTreeSet::new();
         let mut sorted: Vec<_> = functions.iter().collect();
         sorted.sort_by_key(|function| (function.function, function.entry));
+        let entries: BTreeSet<_> = functions.iter().map(|function| function.entry).collect();
         for function in sorted {
             if !taken.insert(function.entry) {
+                continue;
+            }
+            if function.function.may_throw() && enters_another(function, &entries) {
                 continue;
             }
             let probe = placement::place(function, &bodies);
             match probe.kind {
                 ProbeKind::Entry => plan.freeing.push(probe),
                 ProbeKind::EntryAndReturn => plan.allocating.push(probe),
+                ProbeKind::EntryCounted => plan.throwing.push(probe),
             }
         }
         plan
@@ -213,7 +226,12 @@ impl AttachPlan {
 
     /// Every probe, those of allocating functions first.
     pub fn probes(&self) -> impl Iterator<Item = &Probe> {
-        self.allocating.iter().chain(&self.freeing)
+        let Self {
+            allocating,
+            freeing,
+            throwing,
+        } = self;
+        allocating.iter().chain(freeing).chain(throwing)
     }
 
     /// Whether a process with a shadow stack would be harmed: see [`Reason::CallAtEntry`].
@@ -223,9 +241,15 @@ impl AttachPlan {
             .any(|probe| probe.reason == Reason::CallAtEntry)
     }
 
+    /// How many functions are probed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.probes().count()
+    }
+
     /// Whether there is nothing to probe.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.allocating.is_empty() && self.freeing.is_empty()
+        self.len() == 0
     }
 }

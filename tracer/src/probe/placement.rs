@@ -22,6 +22,8 @@ const REACH: u64 = 256;
 pub(super) fn place(function: &FunctionCode, bodies: &Bodies) -> Probe {
     let kind = if function.function.is_free() {
         ProbeKind::Entry
+    } else if function.function.may_throw() {
+        ProbeKind::EntryCounted
     } else {
         ProbeKind::EntryAndReturn
     };
@@ -56,9 +58,11 @@ const fn arguments(function: AllocatorFn) -> &'static [Register] {
     use AllocatorFn as F;
     use Register::{RDI, RDX, RSI};
     match function {
-        F::Malloc | F::Valloc | F::Pvalloc => &[RDI],
+        F::Malloc | F::Valloc | F::Pvalloc | F::Mallocx | F::OperatorNew => &[RDI],
         F::Free | F::Cfree | F::FreeSized | F::FreeAlignedSized => &[RDI],
+        F::Dallocx | F::Sdallocx => &[RDI],
         F::Calloc | F::Realloc | F::AlignedAlloc | F::Memalign => &[RDI, RSI],
+        F::Rallocx | F::Xallocx => &[RDI, RSI],
         F::Reallocarray | F::PosixMemalign => &[RDI, RSI, RDX],
     }
 }
@@ -120,7 +124,7 @@ impl<'a> Walk<'a> {
                     Reason::FirstEmulated
                 };
                 // A later one may be better only where frees of NULL can be left behind.
-                if self.null_gone || self.kind == ProbeKind::EntryAndReturn {
+                if self.null_gone || self.kind != ProbeKind::Entry {
                     return Ok((instruction, reason));
                 }
                 before_null_check.get_or_insert((instruction, reason));

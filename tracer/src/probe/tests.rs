@@ -379,6 +379,29 @@ fn aliases_get_one_probe() {
     assert!(!plan.is_empty());
 }
 
+#[test]
+fn a_function_that_may_throw_gets_no_return_probe() {
+    let new = |code: &[u8], entry| FunctionCode {
+        function: AllocatorFn::OperatorNew,
+        entry: FileOffset(entry),
+        code: code.to_vec(),
+    };
+    let malloc = body(Malloc, &[PUSH_RBP]);
+    // The second jumps to the first, the third calls malloc: 5 bytes long, as many as from there to 0x1000.
+    let own = new(TEST_RDI, 0x2000);
+    let array = new(&[0xe9, 0xeb, 0xff, 0xff, 0xff], 0x2010);
+    let wrapper = new(&[0xe8, 0xdb, 0xef, 0xff, 0xff], 0x2020);
+    let plan = AttachPlan::new(&[malloc, own, array, wrapper]);
+    assert_eq!(plan.allocating.len(), 1);
+    let throwing: Vec<_> = plan.throwing.iter().map(|probe| probe.entry.0).collect();
+    assert_eq!(throwing, [0x2000]);
+    assert_eq!(plan.throwing[0].kind, ProbeKind::EntryCounted);
+    assert_eq!(plan.len(), 2);
+    // A size of nothing is a request, too: its check is not passed by.
+    let checked = placed(AllocatorFn::OperatorNew, &[TEST_RDI, JE, PUSH_RBP, RET]);
+    assert_eq!(checked, (3, Cost::Emulated, Reason::FirstEmulated));
+}
+
 /// Bytes in which what the planner looks for is frequent.
 fn code() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

@@ -1,7 +1,6 @@
 //! The little that is asked of a module's ELF file before it is symbolized: what machine it is
 //! for, who loads it, and whether it holds an allocator.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,9 +8,9 @@ use std::path::{Path, PathBuf};
 use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
-use serde::Serialize;
 use tracer_common::AllocatorFn;
 
+use super::allocators::{self, AllocatorKind, Marks, Naming};
 use super::{ProcessError, read_elf};
 use crate::address::FileOffset;
 use crate::probe::FunctionCode;
@@ -70,39 +69,14 @@ const MAX_UNSIZED: u64 = 4 << 10;
 /// Most functions of one module that are looked at: each name twice is already unusual.
 const MAX_FUNCTIONS: usize = 256;
 
-/// A C library whose allocator is known: how its functions call each other, and what else goes
-/// around them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CLibrary {
-    /// The GNU C library.
-    Glibc,
-    /// musl.
-    Musl,
-}
-
-impl CLibrary {
-    /// Those that can be traced, for a sentence.
-    pub const NAMES: &str = "glibc's and musl's";
-}
-
-impl fmt::Display for CLibrary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-        })
-    }
-}
-
 /// What a module's symbol tables say about allocators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleSymbols {
-    /// The allocator functions it defines, with their code.
-    pub allocator: Vec<FunctionCode>,
-    /// The C library that it is, or is statically linked with, if the `malloc` it defines is that
-    /// library's own.
-    pub c_library: Option<CLibrary>,
+    /// The allocator functions it defines, with their code: those of the known allocators, or, where
+    /// there is none, whatever has such a name.
+    pub functions: Vec<FunctionCode>,
+    /// The known allocators that it holds, those that it is statically linked with included.
+    pub allocators: Vec<AllocatorKind>,
     /// It has a symbol table beyond the dynamic one.
     pub has_symtab: bool,
 }
@@ -111,7 +85,7 @@ impl ModuleSymbols {
     /// Whether the module defines `malloc`.
     #[must_use]
     pub fn defines_malloc(&self) -> bool {
-        self.allocator
+        self.functions
             .iter()
             .any(|symbol| symbol.function == AllocatorFn::Malloc)
     }
@@ -134,91 +108,40 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         ..ModuleSymbols::default()
     };
     let mut marks = Marks::default();
+    let mut functions: Vec<(FunctionCode, Naming)> = Vec::new();
     for symbol in elf.dynamic_symbols().chain(elf.symbols()) {
         if !symbol.is_definition() {
             continue;
         }
         let Ok(name) = symbol.name() else { continue };
-        if marks.take(name, symbol.is_weak()) {
-            continue;
-        }
-        let Some(function) = AllocatorFn::ALL
-            .into_iter()
-            .find(|function| function.symbol() == name)
-        else {
+        marks.note(name, symbol.is_weak());
+        let Some((function, naming)) = allocators::function(name) else {
             continue;
         };
         let Some(entry) = file_offset(&elf, symbol.address()) else {
             continue;
         };
-        let is_known = |known: &FunctionCode| (known.function, known.entry) == (function, entry);
-        if found.allocator.len() < MAX_FUNCTIONS && !found.allocator.iter().any(is_known) {
-            found.allocator.push(FunctionCode {
+        let is_known = |(known, by): &(FunctionCode, Naming)| {
+            (known.function, known.entry, *by) == (function, entry, naming)
+        };
+        if functions.len() < MAX_FUNCTIONS && !functions.iter().any(is_known) {
+            let code = FunctionCode {
                 function,
                 entry,
                 code: code(&elf, &symbol, entry).unwrap_or_default(),
-            });
+            };
+            functions.push((code, naming));
         }
     }
-    if found.defines_malloc() {
-        found.c_library = marks.c_library();
-    }
+    found.allocators = marks.allocators();
+    found.functions = functions
+        .into_iter()
+        .filter(|&(_, naming)| {
+            marks.explain(naming) || (found.allocators.is_empty() && naming == Naming::C)
+        })
+        .map(|(function, _)| function)
+        .collect();
     Ok(found)
-}
-
-/// What tells the C libraries apart: which of the symbols that only one of them has are defined.
-///
-/// That a program is linked with a C library does not make its `malloc` that library's: it may
-/// bring one of its own.
-#[derive(Debug, Default)]
-struct Marks {
-    start_main: bool,
-    libc_malloc: bool,
-    musl_loader: bool,
-    musl_init: bool,
-    musl_heap: bool,
-    weak_malloc: bool,
-}
-
-impl Marks {
-    /// Notes a symbol that is defined; false for one that may be an allocator function.
-    fn take(&mut self, name: &str, is_weak: bool) -> bool {
-        let mark = match name {
-            "__libc_start_main" => &mut self.start_main,
-            "__libc_malloc" => &mut self.libc_malloc,
-            "__dls3" => &mut self.musl_loader,
-            "__init_libc" => &mut self.musl_init,
-            "__expand_heap" => &mut self.musl_heap,
-            "malloc" => {
-                self.weak_malloc |= is_weak;
-                return false;
-            }
-            _ => return false,
-        };
-        *mark = true;
-        true
-    }
-
-    /// Whose the module's `malloc` is.
-    ///
-    /// musl: the shared library is its own loader, the third stage of which has kept the name
-    /// `__dls3` since 1.1. Static programs are started by its `__init_libc`. Its `malloc` is weak
-    /// since 1.2.1, so that one of the program's own replaces it; before, it came with the function
-    /// that gets memory from the kernel, `__expand_heap`. (`__libc_malloc` says nothing: musl's own
-    /// functions keep the original under that name beside a replacement.)
-    ///
-    /// glibc: a static one defines `__libc_malloc`, as do allocators made to replace it (tcmalloc,
-    /// mimalloc), and `__libc_start_main`, which those don't.
-    fn c_library(&self) -> Option<CLibrary> {
-        if !self.start_main {
-            return None;
-        }
-        if self.musl_loader || self.musl_init {
-            let own = self.musl_loader || self.weak_malloc || self.musl_heap;
-            return own.then_some(CLibrary::Musl);
-        }
-        self.libc_malloc.then_some(CLibrary::Glibc)
-    }
 }
 
 /// The body of a function: as long as its symbol says, or, where that says nothing (assembly), up

@@ -3,6 +3,7 @@
 //! Reads /proc, ELF files and perf's side-band; knows nothing of eBPF.
 
 mod address_space;
+mod allocators;
 mod elf;
 mod error;
 mod files;
@@ -14,7 +15,8 @@ mod reader;
 mod sideband;
 
 pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
-pub use elf::{CLibrary, ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
+pub use allocators::AllocatorKind;
+pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::ProcessError;
 pub use files::Root;
 pub use identity::{Identity, check_traceable, has_shadow_stack};

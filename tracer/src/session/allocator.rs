@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::SessionError;
 use crate::probe::AttachPlan;
 use crate::process::{
-    AddressSpace, CLibrary, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
-    has_shadow_stack, interpreter, module_symbols, script_interpreter,
+    AddressSpace, AllocatorKind, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError,
+    elf_kind, has_shadow_stack, interpreter, module_symbols, script_interpreter,
 };
 
 /// Why no allocator is found where no file names one.
@@ -26,8 +26,8 @@ pub struct Allocator {
     pub file: Arc<File>,
     /// Its path, as the target sees it.
     pub path: PathBuf,
-    /// The C library it belongs to.
-    pub c_library: CLibrary,
+    /// Whose it is; more than one where the module is linked with several.
+    pub kinds: Vec<AllocatorKind>,
     /// Where the probes go.
     pub plan: AttachPlan,
 }
@@ -49,10 +49,9 @@ impl Allocator {
 /// What the modules of a process have to offer.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// C libraries, shared or static: what is probed.
+    /// Modules with a known allocator: what is probed.
     pub(super) allocators: Vec<Allocator>,
-    /// Other modules that define `malloc`: if one of them serves the process, the probes on the C
-    /// library stay silent.
+    /// Other modules that define `malloc`: if one of them serves the process, the probes stay silent.
     pub(super) others: Vec<PathBuf>,
 }
 
@@ -93,12 +92,12 @@ impl Found {
 
     /// Judges a module by its symbols.
     pub(super) fn take(&mut self, file: &Arc<File>, path: &Path, symbols: &ModuleSymbols) {
-        if let Some(c_library) = symbols.c_library {
+        if !symbols.allocators.is_empty() {
             self.allocators.push(Allocator {
                 file: Arc::clone(file),
                 path: path.to_owned(),
-                c_library,
-                plan: AttachPlan::new(&symbols.allocator),
+                kinds: symbols.allocators.clone(),
+                plan: AttachPlan::new(&symbols.functions),
             });
         } else if symbols.defines_malloc() && !is_loader(path) {
             self.others.push(path.to_owned());
@@ -130,12 +129,12 @@ impl Found {
             Some(other) => format!(
                 "its allocator is most likely the one in {}; only {} can be traced so far",
                 other.display(),
-                CLibrary::NAMES
+                AllocatorKind::NAMES
             ),
             None => format!(
                 "it maps its memory itself or through a runtime of its own (Go, Java); \
                  only {} allocators can be traced so far",
-                CLibrary::NAMES
+                AllocatorKind::NAMES
             ),
         };
         Err(SessionError::NeverFired {
@@ -149,9 +148,9 @@ impl Found {
     fn hint(&self) -> String {
         match self.others.first() {
             Some(other) => format!(
-                "its allocator is in {}, and is not the C library's; only {} can be traced so far",
+                "its allocator is in {}; only {} can be traced so far",
                 other.display(),
-                CLibrary::NAMES
+                AllocatorKind::NAMES
             ),
             None => NAMELESS.to_owned(),
         }

@@ -9,8 +9,8 @@ use tracer_common::Unwinding;
 use super::allocator::{Found, Searched};
 use crate::bpf::{Kernel, Limits, LoadOptions};
 use crate::process::{
-    AddressSpace, CLibrary, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
-    pid_namespace,
+    AddressSpace, AllocatorKind, Root, Sideband, bpf_disabled, check_traceable,
+    missing_capabilities, pid_namespace,
 };
 
 /// How a line of the diagnosis turned out.
@@ -276,10 +276,10 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
         )),
         allocators => {
             for allocator in allocators {
-                let functions = allocator.plan.allocating.len() + allocator.plan.freeing.len();
                 let text = format!(
-                    "{}, {functions} functions of {}",
-                    allocator.c_library,
+                    "{}, {} functions of {}",
+                    AllocatorKind::names(&allocator.kinds),
+                    allocator.plan.len(),
                     allocator.path.display()
                 );
                 checks.push(check("allocator", Grade::Ok, text, None));
@@ -296,7 +296,7 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             ),
             Some(&format!(
                 "only {} allocators can be traced so far",
-                CLibrary::NAMES
+                AllocatorKind::NAMES
             )),
         ));
     }

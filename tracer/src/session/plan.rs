@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::allocator::{NAMELESS, Searched};
 use crate::probe::{AttachPlan, Cost, Probe, ProbeKind};
 use crate::process::{
-    AddressSpace, CLibrary, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable,
+    AddressSpace, AllocatorKind, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable,
     module_symbols,
 };
 
@@ -26,10 +26,10 @@ pub struct PlanReport {
 pub struct ModulePlan {
     /// The module's path; in a process, as that process sees it.
     pub path: PathBuf,
-    /// Whether `attach` and `run` would probe it: so far, whether it is a C library.
+    /// Whether `attach` and `run` would probe it: whether an allocator in it is known.
     pub probed: bool,
-    /// The C library whose allocator it is.
-    pub c_library: Option<CLibrary>,
+    /// The known allocators in it.
+    pub allocators: Vec<AllocatorKind>,
     /// Its probes.
     pub probes: Vec<PlannedProbe>,
 }
@@ -37,7 +37,7 @@ pub struct ModulePlan {
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedProbe {
-    /// Symbol of the function.
+    /// The function.
     pub function: &'static str,
     /// File offset of its first instruction.
     pub entry: u64,
@@ -56,7 +56,7 @@ pub struct PlannedProbe {
 impl From<&Probe> for PlannedProbe {
     fn from(probe: &Probe) -> Self {
         Self {
-            function: probe.function.symbol(),
+            function: probe.function.name(),
             entry: probe.entry.0,
             point: probe.point.0,
             instruction: probe.instruction.clone(),
@@ -82,7 +82,7 @@ impl PlanReport {
         }
         let file = File::open(path).map_err(unreadable)?;
         let symbols = module_symbols(&file, path)?;
-        if symbols.allocator.is_empty() {
+        if symbols.functions.is_empty() {
             return Err(ProcessError::BadElf {
                 path: path.to_owned(),
                 reason: "no allocator function (malloc, free, ...) is among its symbols".to_owned(),
@@ -131,9 +131,9 @@ impl ModulePlan {
     fn new(path: &Path, symbols: &ModuleSymbols) -> Self {
         Self {
             path: path.to_owned(),
-            probed: symbols.c_library.is_some(),
-            c_library: symbols.c_library,
-            probes: AttachPlan::new(&symbols.allocator)
+            probed: !symbols.allocators.is_empty(),
+            allocators: symbols.allocators.clone(),
+            probes: AttachPlan::new(&symbols.functions)
                 .probes()
                 .map(PlannedProbe::from)
                 .collect(),
@@ -157,9 +157,9 @@ impl fmt::Display for ModulePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name comes from outside: no control characters on a terminal.
         write!(f, "{}", self.path.display().to_string().escape_debug())?;
-        match self.c_library {
-            Some(c_library) => writeln!(f, " ({c_library})")?,
-            None => writeln!(f, " (not probed so far)")?,
+        match self.allocators.as_slice() {
+            [] => writeln!(f, " (not probed so far)")?,
+            allocators => writeln!(f, " ({})", AllocatorKind::names(allocators))?,
         }
         let text = |probe: &PlannedProbe| probe.instruction.clone().unwrap_or("?".to_owned());
         let widest = self.probes.iter().map(|probe| text(probe).len()).max();

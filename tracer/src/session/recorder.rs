@@ -266,7 +266,7 @@ impl Session {
             .map(|allocator| {
                 format!(
                     "{} functions of {}",
-                    allocator.plan.allocating.len() + allocator.plan.freeing.len(),
+                    allocator.plan.len(),
                     allocator.path.display()
                 )
             })

@@ -34,7 +34,7 @@ pub(super) struct Findings {
     pub(super) unknown_locations: u64,
     /// Records of new mappings that the kernel dropped.
     pub(super) mapping_records_lost: u64,
-    /// C libraries that were mapped later and could not be probed.
+    /// Allocators that were mapped later and could not be probed.
     pub(super) modules_not_probed: u64,
     /// Processes that the target started and that were not counted.
     pub(super) children_not_followed: u64,
@@ -126,7 +126,7 @@ pub(super) fn counter_values(
             "modules_not_probed",
             findings.modules_not_probed,
             AmountLoss,
-            "C libraries mapped during the recording that could not be probed: what they served is missing.",
+            "Allocators mapped during the recording that could not be probed: what they served is missing.",
         ),
         (
             "children_not_followed",

@@ -1,0 +1,102 @@
+//! Allocators in place of the C library's: what they serve is exact, too, or it is said what is missing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use tests::ledger;
+use tests::rung::{self, Rung};
+use tests::workload::Workload;
+use tests::{binaries, profile, trial};
+use tracer::profile::Verdict;
+
+/// Allocator calls of a ledger: enough for every case.
+const CALLS: &str = "300000";
+const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+const TCMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, library) in [("jemalloc", JEMALLOC), ("tcmalloc", TCMALLOC)] {
+        for rung in rung::ALL {
+            let test = rung.trial(&format!("allocators::{name}_c"));
+            trials.push(trial::heavy(&test, move || {
+                exact("ledger_c", library, rung)
+            }));
+            let test = rung.trial(&format!("allocators::{name}_cpp"));
+            trials.push(trial::heavy(&test, move || exceptions(library, rung)));
+        }
+        trials.push(trial::heavy(
+            &format!("allocators::{name}_rust"),
+            move || exact("ledger_rust", library, rung::ALL[0]),
+        ));
+    }
+    trials
+}
+
+fn start(workload: &str, library: &str) -> Result<Workload> {
+    ensure!(
+        Path::new(library).is_file(),
+        "{library} is missing: ./x setup installs it on Debian"
+    );
+    let program = binaries::workload(workload)?;
+    let workload =
+        Workload::start_command(Command::new(program).arg(CALLS).env("LD_PRELOAD", library))?;
+    let maps = fs::read_to_string(format!("/proc/{}/maps", workload.pid()))?;
+    ensure!(maps.contains(library), "{library} is not loaded");
+    Ok(workload)
+}
+
+/// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
+fn exact(name: &str, library: &str, rung: Rung) -> Result<()> {
+    let mut workload = start(name, library)?;
+    let tracing = rung.attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    ledger.check_cases()?;
+    if name == "ledger_c" && library == JEMALLOC {
+        let missing = ledger::JEMALLOC
+            .iter()
+            .find(|&&case| ledger.cases[case] == 0);
+        ensure!(missing.is_none(), "the workload never came to {missing:?}");
+    }
+    profile::check_complete(&profile)?;
+    ledger.check_totals(&profile)?;
+    ledger.check_parts(&profile)?;
+    for name in ["abandoned_calls", "return_without_entry", "throwing_calls"] {
+        let value = profile::counter(&profile, name)?;
+        ensure!(value == 0, "{name} = {value}");
+    }
+    Ok(())
+}
+
+/// The program's `operator new` is the allocator's. It throws, the exceptions reach their handlers, and
+/// the profile says what it lacks.
+fn exceptions(library: &str, rung: Rung) -> Result<()> {
+    let mut workload = start("ledger_cpp", library)?;
+    let mut tracing = rung.attach(workload.pid())?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    tracing.child().signal(Signal::INT)?;
+    let (profile, _) = tracing.finish_with(3)?;
+    workload.finish()?;
+    ensure!(ledger.cases["bad_alloc_caught"] > 100, "{ledger:?}");
+    let throwing = profile::counter(&profile, "throwing_calls")?;
+    let followed = profile::counter(&profile, "alloc_objects")?;
+    let asked = ledger.total.alloc_objects + ledger.failed;
+    ensure!(
+        throwing > asked / 2 && throwing + followed == asked,
+        "{throwing} counted, {followed} followed, {asked} asked for"
+    );
+    ensure!(
+        matches!(profile.verdict, Verdict::Inconclusive { .. }),
+        "{:?}",
+        profile.verdict
+    );
+    Ok(())
+}
