@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::cpp", cpp),
         trial::root("unwind::rust", rust),
         trial::root("unwind::plugin", plugin),
+        trial::root("unwind::vdso", vdso),
         trial::root("unwind::copies", copies),
         trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
@@ -146,6 +147,25 @@ fn plugin() -> Result<()> {
     ensure!(
         through.alloc_objects == BLOCKS,
         "{through:?}\n{}",
+        stacks(&profile)
+    );
+    Ok(())
+}
+
+/// A handler that interrupts the kernel's own code in the process is walked out of, by that code's rules.
+fn vdso() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    let profile = record(Command::new(&program).args(["vdso", "20"]), &[])?;
+    check_whole(&profile)?;
+    let blocks = |function| profile::through(&profile, function).alloc_objects;
+    ensure!(
+        blocks("on_tick") >= 200 * BLOCKS && blocks("on_tick") == blocks("in_vdso"),
+        "{}",
+        stacks(&profile)
+    );
+    ensure!(
+        blocks("__vdso_clock_gettime") >= BLOCKS,
+        "{}",
         stacks(&profile)
     );
     Ok(())

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -53,6 +55,30 @@ static void by_signal(int flags)
 
 	sigaction(SIGUSR1, &action, NULL);
 	raise(SIGUSR1);
+}
+
+static volatile sig_atomic_t ticks;
+
+static void on_tick(int signal)
+{
+	(void)signal;
+	ticks++;
+	deeper(depth);
+}
+
+/* Signals that interrupt code which the kernel has put there: most of the time it is that which runs. */
+static __attribute__((noinline)) unsigned in_vdso(void)
+{
+	struct sigaction action = { .sa_handler = on_tick };
+	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct timespec now;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	while (ticks < 200)
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	setitimer(ITIMER_REAL, &never, NULL);
+	return (unsigned)now.tv_nsec;
 }
 
 /* musl has no coroutines. */
@@ -125,6 +151,8 @@ int main(int argc, char **argv)
 	} else if (!strcmp(kind, "coroutine")) {
 		in_coroutine();
 #endif
+	} else if (!strcmp(kind, "vdso")) {
+		in_vdso();
 	} else if (!strcmp(kind, "library")) {
 		in_library();
 	} else if (!strcmp(kind, "thread")) {

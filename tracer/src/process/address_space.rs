@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{MappingEvent, ProcessError, Root};
+use super::{MappingEvent, ProcessError, Root, vdso};
 
 /// A mapped file.
 #[derive(Debug)]
@@ -78,9 +78,12 @@ impl AddressSpace {
                 continue;
             }
             let (start, end) = map.address;
-            let (name, path) = match map.pathname {
-                MMapPath::Path(path) => (path.display().to_string(), Some(path)),
-                MMapPath::Vdso => ("[vdso]".to_owned(), None),
+            let (name, file) = match map.pathname {
+                MMapPath::Path(path) => {
+                    let name = path.display().to_string();
+                    (name, Some(open(root, start, end, path)))
+                }
+                MMapPath::Vdso => (vdso::NAME.to_owned(), Some(vdso::file())),
                 MMapPath::Vsyscall => ("[vsyscall]".to_owned(), None),
                 MMapPath::Other(name) => (format!("[{name}]"), None),
                 _ => ("[anonymous]".to_owned(), None),
@@ -89,7 +92,7 @@ impl AddressSpace {
                 start,
                 end,
                 file_offset: map.offset,
-                file: path.map(|path| open(root, start, end, path)),
+                file,
                 name,
                 since_ns: 0,
             });
@@ -109,13 +112,15 @@ impl AddressSpace {
                 ..
             } => {
                 let is_file = path.is_absolute() && !path.starts_with("//anon");
-                let file = is_file.then(|| match root {
-                    Some(root) => open(root, *start, *end, path.clone()),
-                    None => Arc::new(MappedFile {
+                let file = match root {
+                    _ if path.as_os_str() == vdso::NAME => Some(vdso::file()),
+                    _ if !is_file => None,
+                    Some(root) => Some(open(root, *start, *end, path.clone())),
+                    None => Some(Arc::new(MappedFile {
                         path: path.clone(),
                         file: Err("the process ended before its files could be opened".to_owned()),
-                    }),
-                });
+                    })),
+                };
                 self.add(Mapped {
                     start: *start,
                     end: *end,

@@ -13,6 +13,7 @@ mod memory;
 mod privilege;
 mod reader;
 mod sideband;
+mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
 pub use allocators::AllocatorKind;
