@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::rust", rust),
         trial::root("unwind::plugin", plugin),
         trial::root("unwind::vdso", vdso),
+        trial::root("unwind::return_probes", return_probes),
         trial::root("unwind::copies", copies),
         trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
@@ -168,6 +169,38 @@ fn vdso() -> Result<()> {
         "{}",
         stacks(&profile)
     );
+    Ok(())
+}
+
+/// A return probe further up has replaced a return address: the stack goes on behind it, where the process
+/// had return probes when the tracer came. Otherwise it ends there, and says so.
+fn return_probes() -> Result<()> {
+    let program = Build::new("return_probe", "plain", &[]).program()?;
+    let mut workload = Workload::start_command(Command::new(&program).arg("20"))?;
+    for (line, is_known) in [("once", false), ("done", true)] {
+        let tracing = Tracing::attach(workload.pid())?;
+        workload.open_gate()?;
+        workload
+            .child()
+            .wait_line(|child| &child.stdout, line, |said| said == line)?;
+        let profile = tracing.stop()?;
+        if is_known {
+            check_whole(&profile)?;
+            check_recursion(&profile, 20, "caller")?;
+            ensure!(
+                profile::through(&profile, "je_malloc").alloc_objects == BLOCKS,
+                "{}",
+                stacks(&profile)
+            );
+        } else {
+            let cut: u64 = ["cut_no_rule", "cut_unmapped", "cut_unsupported_rule"]
+                .into_iter()
+                .map(|name| profile::counter(&profile, name))
+                .sum::<Result<_>>()?;
+            ensure!(cut == BLOCKS as u64, "{cut}:\n{}", stacks(&profile));
+        }
+    }
+    workload.finish()?;
     Ok(())
 }
 

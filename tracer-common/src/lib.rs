@@ -29,7 +29,7 @@ pub use live::{
     segment_buckets,
 };
 pub use records::{
-    Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 pub use space::{
     MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead,

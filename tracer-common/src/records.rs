@@ -22,6 +22,28 @@ pub struct Config {
     pub live_buckets: u32,
     /// Padding.
     pub reserved: u32,
+    /// Where return addresses are that return probes have replaced.
+    pub return_probes: ReturnProbes,
+}
+
+/// Byte offsets in the kernel's structures, on the way to the return addresses that return probes have
+/// replaced: the task's probes, their list of calls that have not returned, and what stands there. All 0
+/// where nobody needs them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ReturnProbes {
+    /// `utask` in `task_struct`.
+    pub utask: u32,
+    /// `return_instances` in `uprobe_task`.
+    pub instances: u32,
+    /// `stack` in `return_instance`: where the return address lies.
+    pub stack: u32,
+    /// `orig_ret_vaddr` in `return_instance`: the return address.
+    pub address: u32,
+    /// `next` in `return_instance`.
+    pub next: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// How stacks are walked; [`Config::unwinding`].
@@ -129,7 +151,7 @@ const _: () = {
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 56);
     assert!(size_of::<PendingCall>() == 72);
-    assert!(size_of::<Config>() == 40);
+    assert!(size_of::<Config>() == 64);
 };
 
 #[cfg(feature = "user")]

@@ -18,8 +18,10 @@ pub mod rule_ids {
     /// A gap in a table, walked along frame pointers. Unlike in code made at run time, `rbp` = 0 is no
     /// sign of a first frame: what leaves out the table leaves out frame pointers, too.
     pub const UNDESCRIBED: u16 = 6;
+    /// No code: a return address that a return probe has replaced.
+    pub const RETURN_PROBE: u16 = 7;
     /// The first that a table may use.
-    pub const FIRST_FREE: u16 = 7;
+    pub const FIRST_FREE: u16 = 8;
 }
 
 /// Rules the dictionary has room for. Whole distributions have a few thousand.
@@ -87,12 +89,18 @@ pub struct SpaceEntry {
     pub end: u64,
     /// Where `start` lies, counted as in the table's rows.
     pub pc: u32,
-    /// Number of the array that holds the table, from 1; 0 where there is none: code made at run time.
+    /// Number of the array that holds the table, from 1; 0 where there is none: code made at run time;
+    /// [`Self::RETURN_PROBES`].
     pub table: u32,
     /// The table's first row in that array.
     pub first: u32,
     /// Rows of the table.
     pub rows: u32,
+}
+
+impl SpaceEntry {
+    /// In place of a table: the page that return probes make calls return to.
+    pub const RETURN_PROBES: u32 = u32::MAX;
 }
 
 const _: () = assert!(size_of::<SpaceEntry>() == 32);

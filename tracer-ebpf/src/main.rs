@@ -17,6 +17,7 @@ mod generation;
 mod live;
 mod maps;
 mod process;
+mod replaced;
 mod scratch;
 mod stack;
 mod task;

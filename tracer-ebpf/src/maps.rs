@@ -10,8 +10,8 @@ use tracer_common::limits::{
 };
 use tracer_common::{
     Config, Counter, GenerationCell, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES,
-    PendingCall, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry, StackCounters, StackKey,
-    TargetInfo,
+    PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES, SpaceEntry,
+    StackCounters, StackKey, TargetInfo,
 };
 
 use crate::copy::StackCopy;
@@ -31,6 +31,14 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     unwinding: 0,
     generations: 0,
     reserved: 0,
+    return_probes: ReturnProbes {
+        utask: 0,
+        instances: 0,
+        stack: 0,
+        address: 0,
+        next: 0,
+        reserved: 0,
+    },
 });
 
 /// The process that the session began with, where it is traced; else heap 0. Reading an array costs

@@ -17,6 +17,7 @@ use tracer_common::{
 use crate::copy;
 use crate::count::{add, bump};
 use crate::maps::{self, CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES};
+use crate::replaced;
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::Walked;
@@ -60,10 +61,10 @@ pub(crate) struct Unwind {
     /// The stack's identity where it was copied, else 0.
     copied: u64,
     /// Bounds of a search: the entry sought lies in `low..high`.
-    low: u64,
-    high: u64,
+    pub(crate) low: u64,
+    pub(crate) high: u64,
     /// What is sought.
-    wanted: u64,
+    pub(crate) wanted: u64,
     /// Where: the number of an array of rows, and the first of the table.
     table: u64,
     first: u64,
@@ -206,6 +207,7 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
     // Frames are told as return addresses, whose call lies before. The mask changes nothing: there
     // are no more steps than frames.
     let frame = ip + 1 - is_return_address;
+    let before = scratch.unwind.hash;
     scratch.event.frames[len as usize & (MAX_FRAMES - 1)] = frame;
     scratch.unwind.hash = scratch.unwind.hash.push(frame);
     scratch.unwind.len = len + 1;
@@ -220,6 +222,18 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
         id = search(scratch, ip, is_return_address);
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
+    }
+    if id == rule_ids::RETURN_PROBE {
+        // It lay below where the stack now ends.
+        let ip = replaced::return_address(scratch, sp - 8);
+        if ip == 0 {
+            return Some(END_NO_RULE);
+        }
+        // That was no frame: once more from the true address.
+        scratch.unwind.ip = ip;
+        scratch.unwind.hash = before;
+        scratch.unwind.len = len;
+        return None;
     }
     let mut fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
     let mut otherwise = END_NO_RULE;
@@ -338,6 +352,9 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     };
     if table == 0 {
         return without;
+    }
+    if table == SpaceEntry::RETURN_PROBES {
+        return rule_ids::RETURN_PROBE;
     }
     // Rows, too, count from 1.
     scratch.unwind.low = 0;

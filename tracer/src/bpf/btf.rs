@@ -1,28 +1,56 @@
 //! Offsets in kernel structures, from the running kernel's own BTF. aya's eBPF side has no CO-RE
-//! relocations, and one offset does not call for them.
+//! relocations, and a few offsets do not call for them.
 
 use btf_rs::{Btf, Type};
+use tracer_common::ReturnProbes;
 
 use super::BpfError;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Byte offset of `tgid` in `struct task_struct`.
-pub(super) fn task_tgid_offset() -> Result<u32, BpfError> {
-    let fail = |what: String| BpfError::Btf(what);
-    let btf = Btf::from_file(VMLINUX).map_err(|error| fail(format!("{VMLINUX}: {error}")))?;
-    let types = btf
-        .resolve_types_by_name("task_struct")
-        .map_err(|error| fail(format!("task_struct: {error}")))?;
-    for candidate in types {
-        let Type::Struct(task) = candidate else {
-            continue;
-        };
-        for member in &task.members {
-            if btf.resolve_name(member).is_ok_and(|name| name == "tgid") {
-                return Ok(member.bit_offset() / 8);
-            }
-        }
+/// The kernel's types. Reading them takes a tenth of a second.
+pub(super) struct KernelTypes(Btf);
+
+impl KernelTypes {
+    /// Reads them.
+    pub(super) fn read() -> Result<Self, BpfError> {
+        Btf::from_file(VMLINUX)
+            .map(Self)
+            .map_err(|error| BpfError::Btf(format!("{VMLINUX}: {error}")))
     }
-    Err(fail("task_struct has no tgid".to_owned()))
+
+    /// Byte offset of `tgid` in `struct task_struct`.
+    pub(super) fn task_tgid(&self) -> Result<u32, BpfError> {
+        self.offset("task_struct", "tgid")
+    }
+
+    /// Where return addresses are that return probes have replaced.
+    pub(super) fn return_probes(&self) -> Result<ReturnProbes, BpfError> {
+        Ok(ReturnProbes {
+            utask: self.offset("task_struct", "utask")?,
+            instances: self.offset("uprobe_task", "return_instances")?,
+            stack: self.offset("return_instance", "stack")?,
+            address: self.offset("return_instance", "orig_ret_vaddr")?,
+            next: self.offset("return_instance", "next")?,
+            reserved: 0,
+        })
+    }
+
+    /// Byte offset of a member of a structure.
+    fn offset(&self, structure: &str, member: &str) -> Result<u32, BpfError> {
+        let Self(btf) = self;
+        let types = btf
+            .resolve_types_by_name(structure)
+            .map_err(|error| BpfError::Btf(format!("{structure}: {error}")))?;
+        types
+            .iter()
+            .filter_map(|candidate| match candidate {
+                Type::Struct(found) => Some(&found.members),
+                _ => None,
+            })
+            .flatten()
+            .find(|found| btf.resolve_name(*found).is_ok_and(|name| name == member))
+            .map(|found| found.bit_offset() / 8)
+            .ok_or_else(|| BpfError::Btf(format!("{structure} has no {member}")))
+    }
 }

@@ -6,9 +6,10 @@ use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, Counter, GENERATION_CELLS, ReturnProbes, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 
+use super::btf::KernelTypes;
 use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
@@ -17,7 +18,7 @@ use super::live::{LiveSizes, LiveTable};
 use super::probes::Probes;
 use super::stacks::Stacks;
 use super::unwind::UnwindMaps;
-use super::{BpfError, KernelEvent, btf, events};
+use super::{BpfError, KernelEvent, events};
 use crate::profile::series::Survivors;
 
 /// The object that `build.rs` embedded.
@@ -63,6 +64,8 @@ pub struct LoadOptions {
     pub kind: Option<ProbeKind>,
     /// How stacks are walked.
     pub unwinding: Unwinding,
+    /// Whether return probes have been in the process before, and some may be still.
+    pub has_return_probes: bool,
 }
 
 /// Heap of the process that a session begins with.
@@ -98,6 +101,7 @@ impl Kernel {
             pidns,
             kind,
             unwinding,
+            has_return_probes,
         } = options;
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
@@ -110,19 +114,28 @@ impl Kernel {
         };
         let live = LiveSizes::new(limits.live, limits.heap_bytes);
         let (pidns_dev, pidns_ino) = pidns.unwrap_or((0, 0));
+        let types = if follow_forks || has_return_probes {
+            Some(KernelTypes::read()?)
+        } else {
+            None
+        };
         let config = Config {
             pidns_dev,
             pidns_ino,
-            task_tgid_offset: if follow_forks {
-                btf::task_tgid_offset()?
-            } else {
-                0
+            task_tgid_offset: match &types {
+                Some(types) if follow_forks => types.task_tgid()?,
+                _ => 0,
             },
             live_buckets: live.first,
             main_tgid: tgid,
             unwinding: unwinding as u32,
             generations: u32::from(limits.generations),
             reserved: 0,
+            return_probes: match &types {
+                // Without them a stack ends there, and says so.
+                Some(types) => types.return_probes().unwrap_or_default(),
+                None => ReturnProbes::default(),
+            },
         };
         let ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)

@@ -58,6 +58,14 @@ pub struct AddressSpace {
     overlapping: bool,
 }
 
+impl Mapped {
+    /// Whether it is the page that return probes make calls return to.
+    #[must_use]
+    pub fn is_return_probes(&self) -> bool {
+        self.name == "[uprobes]"
+    }
+}
+
 impl AddressSpace {
     /// Reads the mappings a process has now.
     ///
@@ -140,7 +148,11 @@ impl AddressSpace {
         }
     }
 
-    fn add(&mut self, mapped: Mapped) {
+    fn add(&mut self, mut mapped: Mapped) {
+        if mapped.is_return_probes() {
+            // Calls return to its first byte, and return addresses are looked up by the byte before.
+            mapped.start -= 1;
+        }
         let index = self.mapped.len();
         let at = self
             .by_start
@@ -194,6 +206,12 @@ impl AddressSpace {
                     && (mapped.since_ns >= image)
             })
             .max_by_key(|&index| (self.mapped[index].since_ns, index))
+    }
+
+    /// Whether return probes have been in the process.
+    #[must_use]
+    pub fn has_return_probes(&self) -> bool {
+        self.mapped.iter().any(Mapped::is_return_probes)
     }
 
     /// The mapping that became known last.

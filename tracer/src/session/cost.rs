@@ -127,6 +127,7 @@ fn measure(
         pidns: pid_namespace()?,
         kind,
         unwinding,
+        has_return_probes: false,
     })?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
     place(&mut kernel, &found.allocators, scope, |maps| {

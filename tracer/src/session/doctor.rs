@@ -192,6 +192,8 @@ fn programs() -> Check {
         pidns: None,
         kind: None,
         unwinding: Unwinding::default(),
+        // All that there is to verify.
+        has_return_probes: true,
     };
     let loaded = Kernel::new(&options).and_then(|mut kernel| {
         kernel.probes().load()?;

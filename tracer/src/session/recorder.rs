@@ -198,6 +198,9 @@ impl Session {
             pidns: namespace,
             kind: options.probes,
             unwinding: options.unwinding,
+            has_return_probes: processes
+                .get(who.pid)
+                .is_some_and(|traced| traced.space.has_return_probes()),
         })?;
         let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let scope = if options.follow_forks {

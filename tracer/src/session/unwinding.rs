@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{SpaceEntry, StackEnd, Unwinding};
+use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
 
 use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
@@ -227,6 +227,10 @@ impl Unwinder {
         let Some(place) = space.place(inside, time_ns) else {
             return Lookup::Unmapped;
         };
+        if place.mapped.is_return_probes() {
+            // The kernel knew where to go on, then.
+            return Lookup::Rule(Rule::UNSUPPORTED);
+        }
         let rule = || {
             let table = &self.module_of(place.mapped)?.table;
             let pc = table.pc_at(place.file_offset)?;
@@ -247,6 +251,12 @@ impl Unwinder {
             end,
             ..SpaceEntry::default()
         };
+        if mapped.is_return_probes() {
+            return SpaceEntry {
+                table: SpaceEntry::RETURN_PROBES,
+                ..plain
+            };
+        }
         let Some(Module { loaded, table }) = self.module_of(mapped) else {
             return plain;
         };
