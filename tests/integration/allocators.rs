@@ -7,11 +7,13 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
-use tests::ledger;
+use tests::ledger::JEMALLOC as JEMALLOC_CASES;
 use tests::rung::{self, Rung};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
 use tracer::profile::Verdict;
+
+use crate::ledger;
 
 /// Allocator calls of a ledger: enough for every case.
 const CALLS: &str = "300000";
@@ -50,29 +52,16 @@ fn start(workload: &str, library: &str) -> Result<Workload> {
     Ok(workload)
 }
 
-/// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
 fn exact(name: &str, library: &str, rung: Rung) -> Result<()> {
-    let mut workload = start(name, library)?;
-    let tracing = rung.attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
-    ledger.check_cases()?;
+    let (ledger, profile) = ledger::attach(start(name, library)?, rung)?;
     if name == "ledger_c" && library == JEMALLOC {
-        let missing = ledger::JEMALLOC
-            .iter()
-            .find(|&&case| ledger.cases[case] == 0);
+        let missing = JEMALLOC_CASES.iter().find(|&&case| ledger.cases[case] == 0);
         ensure!(missing.is_none(), "the workload never came to {missing:?}");
     }
-    profile::check_complete(&profile)?;
-    ledger.check_totals(&profile)?;
-    ledger.check_parts(&profile)?;
-    for name in ["abandoned_calls", "return_without_entry", "throwing_calls"] {
-        let value = profile::counter(&profile, name)?;
-        ensure!(value == 0, "{name} = {value}");
-    }
-    Ok(())
+    ledger::check_never(
+        &profile,
+        &["abandoned_calls", "return_without_entry", "throwing_calls"],
+    )
 }
 
 /// The program's `operator new` is the allocator's. It throws, the exceptions reach their handlers, and

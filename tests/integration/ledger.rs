@@ -1,6 +1,8 @@
 //! The amounts: more than 10 million allocator calls in C, C++ and Rust, from several threads,
 //! each program keeping its own ledger. Exact to the byte, with nothing lost.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::ledger::Ledger;
@@ -8,6 +10,7 @@ use tests::rung::{self, Rung};
 use tests::tracing::{self, Tracing};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
+use tracer::profile::Profile;
 
 /// Allocator calls for the rungs that the kernel would not choose, and for slow machines: enough for every
 /// case.
@@ -22,12 +25,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             let arguments: &[&str] = if many { &[] } else { &[FEW] };
             let (name, workload) = (format!("ledger::attach_{language}"), workload.clone());
             trials.push(trial::heavy(&rung.trial(&name), move || {
-                attach(&workload, arguments, rung)
+                attach(Workload::start(&workload, arguments)?, rung).map(drop)
             }));
         }
         trials.push(trial::heavy(
             &format!("ledger::run_{language}"),
-            move || run(&workload),
+            move || run(&binaries::workload(&workload)?, FEW),
         ));
     }
     trials
@@ -62,8 +65,7 @@ fn best_rung() -> Result<()> {
 }
 
 /// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
-fn attach(name: &str, arguments: &[&str], rung: Rung) -> Result<()> {
-    let mut workload = Workload::start(name, arguments)?;
+pub(crate) fn attach(mut workload: Workload, rung: Rung) -> Result<(Ledger, Profile)> {
     let tracing = rung.attach(workload.pid())?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;
@@ -72,13 +74,14 @@ fn attach(name: &str, arguments: &[&str], rung: Rung) -> Result<()> {
     ledger.check_cases()?;
     profile::check_complete(&profile)?;
     ledger.check_totals(&profile)?;
-    ledger.check_parts(&profile)
+    ledger.check_parts(&profile)?;
+    Ok((ledger, profile))
 }
 
 /// From the first allocation to the last, those of the C library's own start and end included:
 /// what was allocated below the ledger's functions must agree.
-fn run(name: &str) -> Result<()> {
-    let mut tracing = Tracing::run([binaries::workload(name)?.as_os_str(), FEW.as_ref()])?;
+pub(crate) fn run(program: &Path, calls: &str) -> Result<()> {
+    let mut tracing = Tracing::run([program.as_os_str(), calls.as_ref()])?;
     let child = tracing.child();
     child.wait_line(|child| &child.stdout, "`ready`", |line| line == "ready")?;
     child.write(b"\n")?;
@@ -92,4 +95,14 @@ fn run(name: &str) -> Result<()> {
     let (profile, _) = tracing.finish_with(0)?;
     profile::check_complete(&profile)?;
     ledger.check_parts(&profile)
+}
+
+/// Nothing was counted that should not happen, in an allocator whose functions enter each other in ways of
+/// its own.
+pub(crate) fn check_never(profile: &Profile, counters: &[&str]) -> Result<()> {
+    for name in counters {
+        let value = profile::counter(profile, name)?;
+        ensure!(value == 0, "{name} = {value}");
+    }
+    Ok(())
 }

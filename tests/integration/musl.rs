@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 use tests::binaries::{self, Build};
-use tests::ledger::Ledger;
 use tests::process::{self, Ended};
-use tests::tracing::{Tracing, tracer};
+use tests::rung;
+use tests::tracing::tracer;
 use tests::workload::Workload;
 use tests::{profile, trial};
 use tracer::profile::Profile;
 
+use crate::ledger;
 use crate::unwind::{DEPTHS, check_recursion, check_whole, record, stacks};
 
 /// Allocator calls of a ledger: enough for every case.
@@ -27,7 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::heavy("musl::attach_static", || attach("static", &["-static"])),
         trial::heavy("musl::attach_dynamic", || attach("dynamic", &[])),
-        trial::heavy("musl::run_static", run_static),
+        trial::heavy("musl::run_static", || {
+            let program = binaries::musl_workload("ledger_c", "static", &["-static"])?;
+            ledger::run(&program, CALLS)
+        }),
         trial::root("musl::depths_static", || depths(&STATIC, true)),
         trial::root("musl::depths_dynamic", || depths(&DYNAMIC, false)),
         trial::root("musl::kinds_static", || kinds(&STATIC, true)),
@@ -38,48 +42,19 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
 fn attach(way: &str, flags: &[&str]) -> Result<()> {
     let program = binaries::musl_workload("ledger_c", way, flags)?;
-    let mut workload = Workload::start_command(Command::new(program).arg(CALLS))?;
-    let tracing = Tracing::attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
-    ledger.check_cases()?;
-    profile::check_complete(&profile)?;
-    ledger.check_totals(&profile)?;
-    ledger.check_parts(&profile)?;
+    let workload = Workload::start_command(Command::new(program).arg(CALLS))?;
+    let (_, profile) = ledger::attach(workload, rung::ALL[0])?;
     // `valloc` jumps to `memalign`, and that to `aligned_alloc`: one call, not one that was left.
-    for name in [
-        "abandoned_calls",
-        "nesting_exceeded",
-        "return_without_entry",
-    ] {
-        let value = profile::counter(&profile, name)?;
-        ensure!(value == 0, "{name} = {value}");
-    }
-    Ok(())
-}
-
-/// From the first allocation to the last.
-fn run_static() -> Result<()> {
-    let program = binaries::musl_workload("ledger_c", "static", &["-static"])?;
-    let mut tracing = Tracing::run([program.as_os_str(), CALLS.as_ref()])?;
-    let child = tracing.child();
-    child.wait_line(|child| &child.stdout, "`ready`", |line| line == "ready")?;
-    child.write(b"\n")?;
-    let line = child.wait_line(
-        |child| &child.stdout,
-        "the ledger",
-        |line| line.starts_with('{'),
-    )?;
-    child.close_stdin();
-    let ledger = Ledger::parse(&line)?;
-    let (profile, _) = tracing.finish_with(0)?;
-    profile::check_complete(&profile)?;
-    ledger.check_parts(&profile)
+    ledger::check_never(
+        &profile,
+        &[
+            "abandoned_calls",
+            "nesting_exceeded",
+            "return_without_entry",
+        ],
+    )
 }
 
 fn depths(build: &Build, has_names: bool) -> Result<()> {
