@@ -3,12 +3,11 @@
 
 use std::num::NonZeroU32;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use clap::Args;
 
-use crate::ebpf;
+use crate::test;
 use crate::workspace::Workspace;
 use crate::workspace::step;
 
@@ -33,19 +32,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         step(&format!("all programs, {time} of {}", options.times));
         let mut misjudged = false;
         for trial in TRIALS {
-            let status = workspace
-                .cargo()
-                .args(["test", "--quiet", "--package", "tests"])
-                .args(["--test", "integration", "--", "--exact", trial])
-                .env(ebpf::OBJECT_VARIABLE, ebpf::object(workspace))
-                .env("TRACER_BIN", &binaries.tracer)
-                .env("TRACER_WORKLOADS_DIR", workspace.target.join("workloads"))
-                .env(ALL_VARIABLE, "1")
-                // Fails without root, where it would be skipped.
-                .env("CI", "true")
-                .status()
-                .context("cannot start cargo")?;
-            misjudged |= !status.success();
+            misjudged |= !test::passes(workspace, &binaries, trial, ALL_VARIABLE)?;
         }
         failed += u32::from(misjudged);
     }

@@ -13,6 +13,7 @@ use anyhow::bail;
 use regex::Regex;
 
 use crate::ebpf;
+use crate::workspace::Binaries;
 use crate::workspace::Workspace;
 use crate::workspace::line;
 use crate::workspace::step;
@@ -49,6 +50,28 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         bail!("no test was run");
     }
     Ok(())
+}
+
+/// Runs one integration test that is too long for every test run, told so by an environment variable.
+/// Returns whether it passed; one that is not there, or is skipped, has not.
+pub(crate) fn passes(
+    workspace: &Workspace,
+    binaries: &Binaries,
+    trial: &str,
+    variable: &str,
+) -> Result<bool> {
+    let mut command = workspace.cargo();
+    command
+        .args(["test", "--quiet", "--package", "tests"])
+        .args(["--test", "integration", "--", "--exact", trial])
+        .env(ebpf::OBJECT_VARIABLE, ebpf::object(workspace))
+        .env("TRACER_BIN", &binaries.tracer)
+        .env("TRACER_WORKLOADS_DIR", workspace.target.join("workloads"))
+        .env(variable, "1")
+        // Fails without root, where it would be skipped.
+        .env("CI", "true");
+    let (tally, success) = count(&mut command)?;
+    Ok(success && tally.passed == 1)
 }
 
 /// Runs cargo, passes its output on, and sums up the results in it.
