@@ -26,7 +26,8 @@ fn main() -> Result<()> {
     for program in PROGRAMS {
         binaries::workload(program)?;
     }
-    for build in unwind::BUILDS.iter().chain([&unwind::CPP, &unwind::PLUGIN]) {
+    let others = [unwind::CPP, unwind::PLUGIN, unwind::GAP];
+    for build in unwind::BUILDS.iter().chain(&others) {
         build.program()?;
     }
     binaries::plain_rust("unwind")?;

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tests::binaries::{self, Build};
 use tests::process::Child;
 use tests::tracing::Tracing;
-use tests::unwind::{BUILDS, CPP, PLUGIN};
+use tests::unwind::{BUILDS, CPP, GAP, PLUGIN};
 use tests::workload::Workload;
 use tests::{profile, trial, wait};
 use tracer::profile::Profile;
@@ -284,7 +284,7 @@ fn lower_rung(rung: &str) -> Result<()> {
 
 /// In code without rules, `rbp` = 0 does not make a stack whole, wherever it is walked.
 fn a_gap_is_no_root() -> Result<()> {
-    let program = Build::new("gap", "plain", &[]).program()?;
+    let program = GAP.program()?;
     for options in [&[][..], &["--copy-stacks"]] {
         let profile = record(&mut Command::new(&program), options)?;
         profile::check_complete(&profile)?;

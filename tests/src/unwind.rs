@@ -16,3 +16,6 @@ pub const CPP: Build = Build::new("unwind_cpp", "plain", &[]);
 
 /// The library that the one in C loads.
 pub const PLUGIN: Build = Build::new("unwind_plugin", "shared", &["-shared", "-fPIC"]);
+
+/// The one whose code the tables leave out in part.
+pub const GAP: Build = Build::new("gap", "plain", &[]);
