@@ -283,8 +283,7 @@ fn the_tracer_itself(place: &mut Place) -> Result<Command> {
 fn process_of_32_bits(place: &mut Place) -> Result<Command> {
     let folder = TempDir::new()?;
     let program = folder.path().join("program32");
-    fs::write(&program, elf32())?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    process::write_program(&program, &elf32())?;
     let child = Child::spawn(&mut Command::new(&program))
         .context("the kernel does not run programs of 32 bits (CONFIG_IA32_EMULATION)")?;
     let pid = child.pid();
@@ -357,8 +356,7 @@ fn run_not_executable(place: &mut Place) -> Result<Command> {
 
 fn run_not_a_program(place: &mut Place) -> Result<Command> {
     let program = place.folder.path().join("garbage");
-    fs::write(&program, [0_u8, 1, 2, 3])?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    process::write_program(&program, &[0, 1, 2, 3])?;
     run_on(place, &program)
 }
 

@@ -36,11 +36,7 @@ fn check(mut workload: Workload) -> Result<()> {
 fn deleted() -> Result<()> {
     let folder = TempDir::new()?;
     let program = folder.path().join("program");
-    // Not copied by this process: a child that another test forks meanwhile would have the copy open for
-    // writing, and a file that is cannot be executed.
-    let mut copy = Command::new("cp");
-    copy.arg(binaries::workload("midlife")?).arg(&program);
-    process::run(&mut copy, b"")?.expect_code(0)?;
+    process::write_program(&program, &fs::read(binaries::workload("midlife")?)?)?;
     let workload = Workload::start_command(&mut Command::new(&program))?;
     fs::remove_file(&program)?;
     check(workload)

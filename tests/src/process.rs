@@ -3,6 +3,7 @@
 use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -260,6 +261,19 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Result<Ended> {
     child.write(stdin)?;
     child.close_stdin();
     child.wait()
+}
+
+/// Writes a program that is to be executed.
+///
+/// By a process of its own: a child that another test forks meanwhile has all open that this process has,
+/// until it executes something, and a file that is open for writing cannot be executed (`ETXTBSY`).
+///
+/// # Errors
+/// It cannot be written there.
+pub fn write_program(path: &Path, contents: &[u8]) -> Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]);
+    run(shell.arg(path), contents)?.expect_code(0)
 }
 
 /// The signal that ended a process, if one did.

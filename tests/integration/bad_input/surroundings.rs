@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Result, anyhow};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tests::binaries;
-use tests::process::Child;
+use tests::process::{self, Child};
 
 use super::Place;
 
@@ -44,8 +44,7 @@ fn as_nobody(place: &mut Place, pid: u32) -> Result<Command> {
     let folder = place.folder.path();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     let binary = folder.join("tracer");
-    fs::copy(binaries::tracer()?, &binary)?;
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+    process::write_program(&binary, &fs::read(binaries::tracer()?)?)?;
     let writable = folder.join("writable");
     fs::create_dir(&writable)?;
     chown(&writable, Some(NOBODY), Some(NOBODY))?;
