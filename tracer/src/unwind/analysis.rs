@@ -150,11 +150,16 @@ impl<'a> Explorer<'a> {
 
     /// Which functions never return, as far as can be told: no way leads out of them.
     fn find_endless(&mut self) {
-        let mut has_changed = true;
-        while has_changed {
-            has_changed = false;
-            for (from, to) in &self.handing_on {
-                has_changed |= self.ending.contains(to) && self.ending.insert(*from);
+        // From the functions that return, back to those that go on in them: each is looked at once.
+        self.handing_on.sort_unstable_by_key(|&(_, to)| to);
+        let mut found: Vec<_> = self.ending.iter().copied().collect();
+        while let Some(ending) = found.pop() {
+            let first = self.handing_on.partition_point(|&(_, to)| to < ending);
+            let callers = self.handing_on.iter().skip(first);
+            for &(from, _) in callers.take_while(|&&(_, to)| to == ending) {
+                if self.ending.insert(from) {
+                    found.push(from);
+                }
             }
         }
         let endless = self
@@ -321,6 +326,7 @@ impl<'a> Explorer<'a> {
             return Some(false);
         }
         while is_padding(&instruction) {
+            self.budget = self.budget.checked_sub(1)?;
             instruction = decoder.decode();
         }
         let head = instruction.ip();

@@ -286,3 +286,32 @@ fn garbage_is_survived() {
         assert!(ends.zip(starts).all(|(end, start)| end <= start));
     }
 }
+
+/// Functions that run into each other, each the only way out of the one before: as many steps as functions.
+#[test]
+fn a_long_chain_of_functions_takes_no_time() {
+    const FUNCTIONS: u32 = 100_000;
+    let mut code = Vec::new();
+    for function in 0..FUNCTIONS {
+        code.push(0xe8); // call, over the calls that follow
+        code.extend(((FUNCTIONS - function - 1) * 5 + function).to_le_bytes());
+    }
+    let first = code.len() as u32;
+    code.resize(code.len() + FUNCTIONS as usize, 0xf8); // clc
+    code.push(0xc3); // ret
+    let rules = follow(&code, &[0], None);
+    assert_eq!(rules, [(0..first + FUNCTIONS + 1, by_sp(8))]);
+}
+
+/// Calls that lie within the same padding, each with the rest of it behind: that is not looked at again
+/// and again.
+#[test]
+fn padding_is_looked_at_within_the_budget() {
+    const CALLS: u32 = 100_000;
+    // nop, with call rax and another nop in its operand
+    let padding = [0x0f, 0x1f, 0x84, 0x00, 0xff, 0xd0, 0x66, 0x90];
+    let mut code = padding.repeat(CALLS as usize);
+    code.push(0xc3); // ret
+    let functions: Vec<_> = (0..CALLS).map(|call| call * 8 + 4).collect();
+    assert_eq!(follow(&code, &functions, None), []);
+}
