@@ -1,5 +1,8 @@
 //! What must be true of every unwind table, whatever it was made from.
 
+mod program;
+
+pub use program::program;
 use tracer::unwind::UnwindTable;
 use tracer_common::{Registers, Rule, Step, step};
 

@@ -6,6 +6,14 @@ use std::path::Path;
 use super::TestResult;
 use crate::unwind::UnwindTable;
 
+/// As the fuzz target `code` reads its input.
+#[expect(
+    unreachable_pub,
+    reason = "shared with the package of the fuzz targets"
+)]
+#[path = "../../../../tests/fuzz/src/program.rs"]
+mod program;
+
 /// Contents of the corpus of a fuzz target.
 fn corpus(target: &str) -> TestResult<Vec<Vec<u8>>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
@@ -45,6 +53,21 @@ fn files() -> TestResult {
             assert!(is_in_order(&table));
             known += table.rows().len();
         }
+    }
+    assert!(known > 0);
+    Ok(())
+}
+
+#[test]
+fn code() -> TestResult {
+    let mut known = 0;
+    for input in corpus("code")? {
+        let Some(file) = program::program(&input) else {
+            continue;
+        };
+        let table = UnwindTable::from_elf(file.as_slice())?;
+        assert!(is_in_order(&table));
+        known += table.rows().len();
     }
     assert!(known > 0);
     Ok(())
