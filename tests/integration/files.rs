@@ -22,12 +22,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Attaches to a workload and checks that everything is counted and named.
-fn check(mut workload: Workload) -> Result<()> {
+fn check(workload: Workload) -> Result<()> {
     let tracing = Tracing::attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     ledger.check_parts(&profile)
 }

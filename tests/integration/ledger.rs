@@ -65,12 +65,9 @@ fn best_rung() -> Result<()> {
 }
 
 /// Between the gate and the ledger nothing but the ledger's calls happens: all of it must agree.
-pub(crate) fn attach(mut workload: Workload, rung: Rung) -> Result<(Ledger, Profile)> {
+pub(crate) fn attach(workload: Workload, rung: Rung) -> Result<(Ledger, Profile)> {
     let tracing = rung.attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     ledger.check_cases()?;
     profile::check_complete(&profile)?;
     ledger.check_totals(&profile)?;

@@ -36,12 +36,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Frees of memory from before the attach are counted as such and take nothing from what was seen.
 fn midlife(rung: Rung) -> Result<()> {
-    let mut workload = Workload::start("midlife", &[])?;
+    let workload = Workload::start("midlife", &[])?;
     let tracing = rung.attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     let from_before = ledger.cases.get("freed_from_before").copied();
     ensure!(
@@ -59,12 +56,9 @@ fn midlife(rung: Rung) -> Result<()> {
 
 /// What the C library gives back when a thread ends was not the program's, before the attach or after.
 fn thread_ends(rung: Rung) -> Result<()> {
-    let mut workload = Workload::start("thread_ends", &[])?;
+    let workload = Workload::start("thread_ends", &[])?;
     let tracing = rung.attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     ledger.check_parts(&profile)?;
     let [unknown, own] =
@@ -80,12 +74,9 @@ fn thread_ends(rung: Rung) -> Result<()> {
 
 /// The child shares the parent's code and its addresses, and none of it counts.
 fn fork() -> Result<()> {
-    let mut workload = Workload::start("forker", &[])?;
+    let workload = Workload::start("forker", &[])?;
     let tracing = Tracing::attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     ledger.check_totals(&profile)?;
     let child = profile::through(&profile, "forker_child");
@@ -98,12 +89,9 @@ fn fork() -> Result<()> {
 
 /// Asked for, the child is counted from its first call on; what it inherited is not its own.
 fn followed_fork() -> Result<()> {
-    let mut workload = Workload::start("forker", &[])?;
+    let workload = Workload::start("forker", &[])?;
     let tracing = Tracing::attach_with(workload.pid(), &["--follow-forks"])?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     ledger.check_parts(&profile)?;
     // forker.c: 1,000 times a block of 500 bytes and one of 30 + i.
@@ -206,12 +194,9 @@ fn killed() -> Result<()> {
 
 /// A call that never returns must not swallow the next one of its thread.
 fn longjmp(rung: Rung) -> Result<()> {
-    let mut workload = Workload::start("jumper", &[])?;
+    let workload = Workload::start("jumper", &[])?;
     let tracing = rung.attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     ledger.check_cases()?;
     profile::check_complete(&profile)?;
     ledger.check_totals(&profile)?;

@@ -19,12 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn hundred_thousand() -> Result<()> {
-    let mut workload = Workload::start("stacks", &[])?;
+    let workload = Workload::start("stacks", &[])?;
     let tracing = Tracing::attach(workload.pid())?;
-    workload.open_gate()?;
-    let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
-    workload.finish()?;
+    let (ledger, profile) = tracing.record(workload)?;
     profile::check_complete(&profile)?;
     ledger.check_totals(&profile)?;
 

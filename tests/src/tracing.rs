@@ -10,7 +10,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tracer::profile::Profile;
 
+use crate::ledger::Ledger;
 use crate::process::{Child, Ended};
+use crate::workload::Workload;
 use crate::{binaries, profile};
 
 /// A command that runs the tracer.
@@ -112,6 +114,18 @@ impl Tracing {
     pub fn stop(mut self) -> Result<Profile> {
         self.child.signal(Signal::INT)?;
         self.finish_with(0).map(|(profile, _)| profile)
+    }
+
+    /// Lets a workload at its gate do its work, and ends when it has.
+    ///
+    /// # Errors
+    /// The workload or the tracer failed.
+    pub fn record(self, mut workload: Workload) -> Result<(Ledger, Profile)> {
+        workload.open_gate()?;
+        let ledger = workload.ledger()?;
+        let profile = self.stop()?;
+        workload.finish()?;
+        Ok((ledger, profile))
     }
 
     /// Waits for the tracer to end by itself and reads the profile.
