@@ -139,7 +139,7 @@ fn stacks_of_profile(profile: &Profile) -> Result<Stacks<'_>> {
     let mut stacks = Stacks::new();
     for sample in &profile.samples {
         let frames = sample.locations.iter().map(|&index| {
-            let location = &profile.locations[index];
+            let location = &profile.locations[index.position()];
             let Some(mapping) = location.mapping else {
                 let function = location.lines.first().map(|line| line.function);
                 let function = function.context("a location without a line")?;

@@ -9,7 +9,8 @@ use tests::ledger::{Amount, Ledger};
 use tests::process::Child;
 use tests::{profile, trial};
 use tracer::profile::{
-    CounterClass, CounterValue, Function, Line, Location, Profile, Sample, Values, Verdict,
+    CounterClass, CounterValue, Function, Line, Location, LocationIndex, Profile, Sample, Values,
+    Verdict,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -64,7 +65,7 @@ fn agreeing() -> (Ledger, Profile) {
             ..Default::default()
         }],
         samples: vec![Sample {
-            locations: vec![0],
+            locations: vec![LocationIndex::new(0)],
             values,
             pid: None,
         }],

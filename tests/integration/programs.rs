@@ -12,7 +12,7 @@ use tests::profile;
 use tests::programs::{Load, Nginx, Postgres, Redis, SCRIPTED};
 use tests::tracing::Tracing;
 use tests::trial;
-use tracer::profile::{Profile, Sample};
+use tracer::profile::{LocationIndex, Profile, Sample};
 
 /// Set by `./x programs`: all programs are traced, not only some.
 pub(crate) const ALL: &str = "TRACER_PROGRAMS";
@@ -161,8 +161,8 @@ fn judge(name: &str, profile: &Profile) -> Result<()> {
 /// `None` for a whole stack, one that ends where the process or one of its threads began; this is found
 /// out independently of the tracer. Otherwise what is said of the missing frames, and where they are missed.
 fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
-    let name = |index: &usize| {
-        let line = profile.locations[*index].lines.last();
+    let name = |index: &LocationIndex| {
+        let line = profile.locations[index.position()].lines.last();
         line.map_or("", |line| profile.functions[line.function].name.as_str())
     };
     let (outermost, below) = match sample.locations.as_slice() {
@@ -170,7 +170,7 @@ fn end(profile: &Profile, sample: &Sample) -> Result<Option<(String, String)>> {
         [outermost] => (outermost, None),
         [] => bail!("a stack without frames"),
     };
-    let location = &profile.locations[*outermost];
+    let location = &profile.locations[outermost.position()];
     if let Some(mapping) = location
         .mapping
         .and_then(|index| profile.mappings.get(index))

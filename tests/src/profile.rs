@@ -53,7 +53,7 @@ fn functions<'a>(profile: &'a Profile, sample: &'a Sample) -> impl Iterator<Item
     sample
         .locations
         .iter()
-        .filter_map(|&index| profile.locations.get(index))
+        .filter_map(|&index| profile.location(index))
         .flat_map(|location: &Location| &location.lines)
         .filter_map(|line| profile.functions.get(line.function))
         .map(|function| function.name.as_str())

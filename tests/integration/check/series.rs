@@ -9,7 +9,9 @@ use tempfile::TempDir;
 use tests::process::{self, Ended};
 use tests::tracing::tracer;
 use tracer::export::pprof;
-use tracer::profile::{Function, Line, Location, Mapping, Profile, Sample, Values, Verdict};
+use tracer::profile::{
+    Function, Line, Location, LocationIndex, Mapping, Profile, Sample, Values, Verdict,
+};
 
 /// Snapshots of a folder.
 pub(super) const SNAPSHOTS: i64 = 40;
@@ -46,7 +48,7 @@ pub(super) fn snapshot(course: Course, second: i64) -> Profile {
         Course::Churn => 0,
     };
     let sample = |locations: &[usize], objects: i64, live: i64| Sample {
-        locations: locations.to_vec(),
+        locations: locations.iter().copied().map(LocationIndex::new).collect(),
         values: Values {
             alloc_objects: objects,
             alloc_space: objects * 64,

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tests::process::{self, Ended};
 use tests::tracing::tracer;
 use tracer::export::pprof;
-use tracer::profile::{Function, Line, Location, Mapping, Profile, Sample, ValueKind, Values};
+use tracer::profile::{
+    Function, Line, Location, LocationIndex, Mapping, Profile, Sample, ValueKind, Values,
+};
 
 /// Two builds of one program with some number of stacks each: nine in ten are in both, at other
 /// addresses and lines, and every third of these holds something else.
@@ -65,15 +67,14 @@ pub(super) fn two_builds(stacks: usize) -> [Profile; 2] {
 
 /// Twelve frames that no other stack has, leaf first: the number in base 1000, from the root down,
 /// and what depends on it below.
-fn path(stack: usize) -> Vec<usize> {
+fn path(stack: usize) -> Vec<LocationIndex> {
     let mut path = vec![0, 1 + stack / 1_000, stack % 1_000];
     let mut state = stack;
     while path.len() < 12 {
         state = (state * 75 + 74) % 65_537;
         path.push(state % 1_000);
     }
-    path.reverse();
-    path
+    path.into_iter().rev().map(LocationIndex::new).collect()
 }
 
 pub(super) fn amounts(stack: usize, build: usize) -> Values {

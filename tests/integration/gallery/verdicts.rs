@@ -164,7 +164,7 @@ fn frames(recorded: &Recorded, StackId(id): StackId) -> Result<Vec<Frame>> {
     let lines = sample
         .locations
         .iter()
-        .flat_map(|&location| &profile.locations[location].lines);
+        .flat_map(|&location| &profile.locations[location.position()].lines);
     let frames = lines.map(|line| {
         let function = &profile.functions[line.function];
         Frame {

@@ -70,7 +70,7 @@ pub struct SuppressionFrame<'a> {
 pub fn frames<'a>(profile: &'a Profile, sample: &Sample) -> Vec<SuppressionFrame<'a>> {
     let mut frames = Vec::new();
     for &location in &sample.locations {
-        let Some(location) = profile.locations.get(location) else {
+        let Some(location) = profile.location(location) else {
             continue;
         };
         let mapping = location

@@ -9,8 +9,8 @@ use prost::{DecodeError, Message as _};
 use super::pprof::LABEL_PID;
 use super::{Contents, ReadError, comments, proto};
 use crate::profile::{
-    FrameRules, Function, Line, Location, Mapping, Metadata, Profile, Sample, ValueKind, Values,
-    Verdict, prune,
+    FrameRules, Function, Line, Location, LocationIndex, Mapping, Metadata, Profile, Sample,
+    ValueKind, Values, Verdict, prune,
 };
 
 /// Most top-level records (samples, locations, strings and so on) of a message. A record can be two
@@ -89,7 +89,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
         sample.merge(message_of_sample).map_err(malformed)?;
         let mut locations = Vec::with_capacity(sample.location_id.len());
         for &id in &sample.location_id {
-            locations.push(location_ids.get(id)?);
+            locations.push(LocationIndex::new(location_ids.get(id)?));
         }
         samples.push(Sample {
             locations,

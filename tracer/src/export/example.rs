@@ -1,8 +1,8 @@
 //! A small profile that the tests of exports and reports share.
 
 use crate::profile::{
-    CounterClass, CounterValue, Function, Line, Location, Mapping, Metadata, Profile, Sample,
-    Values, Verdict,
+    CounterClass, CounterValue, Function, Line, Location, LocationIndex, Mapping, Metadata,
+    Profile, Sample, Values, Verdict,
 };
 
 /// A service with a cache, an inlined allocation, a recursion and a frame without a name.
@@ -23,7 +23,7 @@ pub(crate) fn counter_service() -> Profile {
         unknown: None,
     };
     let sample = |locations: &[usize], values: [i64; 4]| Sample {
-        locations: locations.to_vec(),
+        locations: locations.iter().copied().map(LocationIndex::new).collect(),
         values: Values {
             alloc_objects: values[0],
             alloc_space: values[1],

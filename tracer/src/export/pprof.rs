@@ -138,7 +138,10 @@ fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
         });
     }
     proto::Sample {
-        location_id: sample.locations.iter().map(|&index| id(index)).collect(),
+        location_id: {
+            let locations = sample.locations.iter();
+            locations.map(|index| id(index.position())).collect()
+        },
         value: ValueKind::ALL.iter().map(|&k| values.get(k)).collect(),
         label,
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{Format, pprof, read, write};
 use crate::profile::{
-    CounterClass, CounterValue, Filter, Function, Line, Location, Mapping, Metadata, Profile,
-    Sample, ValueKind, Values, Verdict,
+    CounterClass, CounterValue, Filter, Function, Line, Location, LocationIndex, Mapping, Metadata,
+    Profile, Sample, ValueKind, Values, Verdict,
 };
 use crate::report::{PeekOptions, TopOptions, TreeOptions, peek, top, tree};
 
@@ -89,7 +89,7 @@ fn location(mappings: usize, functions: usize) -> impl Strategy<Value = Location
 
 fn sample(locations: usize) -> impl Strategy<Value = Sample> {
     (
-        proptest::collection::vec(0..locations, 0..6),
+        proptest::collection::vec((0..locations).prop_map(LocationIndex::new), 0..6),
         any::<[i64; 4]>(),
         proptest::option::of(any::<u32>()),
     )

@@ -9,8 +9,8 @@ use foldhash::fast::RandomState;
 
 use super::merge::{Merger, add_counters};
 use super::{
-    CounterClass, CounterValue, Fingerprint, Incompatible, Metadata, Profile, Sample, Values,
-    Verdict,
+    CounterClass, CounterValue, Fingerprint, Incompatible, LocationIndex, Metadata, Profile,
+    Sample, Values, Verdict,
 };
 
 /// Two profiles stack by stack.
@@ -94,7 +94,7 @@ impl Stacks {
         &mut self,
         fingerprint: Fingerprint,
         pid: Option<u32>,
-        locations: impl FnOnce() -> Vec<usize>,
+        locations: impl FnOnce() -> Vec<LocationIndex>,
     ) -> &mut StackChange {
         let index = *self.index_of.entry(fingerprint).or_insert_with(|| {
             self.samples.push(Sample {
@@ -174,7 +174,9 @@ mod tests {
 
     use super::diff;
     use crate::export::example::counter_service;
-    use crate::profile::{Incompatible, Profile, Sample, ValueKind, Values, Verdict};
+    use crate::profile::{
+        Incompatible, LocationIndex, Profile, Sample, ValueKind, Values, Verdict,
+    };
 
     fn total(profile: &Profile) -> Values {
         let samples = profile.samples.iter();
@@ -308,7 +310,7 @@ mod tests {
                 .map(
                     |(locations, [alloc_objects, alloc_space, inuse_objects, inuse_space])| {
                         Sample {
-                            locations,
+                            locations: locations.into_iter().map(LocationIndex::new).collect(),
                             values: Values {
                                 alloc_objects,
                                 alloc_space,

@@ -110,7 +110,7 @@ impl Filter {
             let mut says = sample
                 .locations
                 .iter()
-                .filter_map(|&l| *says.get(l)?)
+                .filter_map(|&l| *says.get(l.position())?)
                 .peekable();
             says.peek().is_some() && says.all(|wanted| wanted)
         });
@@ -146,7 +146,7 @@ fn hide(profile: &mut Profile, regex: &Regex) -> bool {
     for sample in &mut profile.samples {
         sample
             .locations
-            .retain(|&location| !gone.get(location).is_some_and(|&gone| gone));
+            .retain(|&location| !gone.get(location.position()).is_some_and(|&gone| gone));
     }
     profile
         .samples
@@ -174,10 +174,11 @@ fn show_from(profile: &mut Profile, regex: &Regex) -> bool {
         })
         .collect();
     profile.samples.retain_mut(|sample| {
-        let outermost = sample
-            .locations
-            .iter()
-            .rposition(|&location| matched.get(location).is_some_and(|&matched| matched));
+        let outermost = sample.locations.iter().rposition(|&location| {
+            matched
+                .get(location.position())
+                .is_some_and(|&matched| matched)
+        });
         if let Some(outermost) = outermost {
             sample.locations.truncate(outermost + 1);
         }

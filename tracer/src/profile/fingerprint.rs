@@ -90,7 +90,9 @@ impl Profile {
             .map(|sample| {
                 let mut hash = StackHash::default();
                 for &location in sample.locations.iter().rev() {
-                    let own = frames.get(location).and_then(|own| all.get(own.clone()));
+                    let own = frames
+                        .get(location.position())
+                        .and_then(|own| all.get(own.clone()));
                     for &frame in own.unwrap_or_default() {
                         hash = hash.push(frame);
                     }
@@ -228,7 +230,7 @@ fn mixed(words: &[u64]) -> u64 {
 mod tests {
     use super::{Fingerprint, stable_file_name, stable_name};
     use crate::export::example::counter_service;
-    use crate::profile::{Function, Location, Mapping, Profile};
+    use crate::profile::{Function, Location, LocationIndex, Mapping, Profile};
 
     fn name(name: &str, file: &str) -> String {
         stable_name(&Function {
@@ -332,8 +334,8 @@ mod tests {
             // handle, which called insert, has it inlined now.
             let inner = profile.locations[2].lines.clone();
             profile.locations[1].lines.splice(0..0, inner);
-            profile.samples[0].locations = vec![1, 0];
-            profile.samples[2].locations = vec![4, 5, 0];
+            profile.samples[0].locations = [1, 0].map(LocationIndex::new).to_vec();
+            profile.samples[2].locations = [4, 5, 0].map(LocationIndex::new).to_vec();
             profile.locations.push(Location {
                 mapping: Some(0),
                 address: 1,

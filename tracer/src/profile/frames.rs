@@ -22,7 +22,7 @@ impl Profile {
             .locations
             .iter()
             .rev()
-            .filter_map(|&location| self.locations.get(location))
+            .filter_map(|&location| self.location(location))
             .flat_map(|location| {
                 let lines = location.lines.iter().rev().enumerate();
                 lines.map(|(depth, line)| Frame {

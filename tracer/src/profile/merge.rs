@@ -224,6 +224,7 @@ impl Merger {
             merger.functions.entry(function.clone()).or_insert(index);
         }
         for (index, location) in profile.locations.iter().enumerate() {
+            let index = LocationIndex::new(index);
             merger.locations.entry(location.clone()).or_insert(index);
         }
         merger
@@ -284,11 +285,11 @@ impl Adoption<'_> {
     }
 
     fn location(&mut self, index: LocationIndex) -> Option<LocationIndex> {
-        if let &known @ Some(_) = self.locations.get(index)? {
+        if let &known @ Some(_) = self.locations.get(index.position())? {
             return known;
         }
         let from = self.from;
-        let location = from.locations.get(index)?;
+        let location = from.location(index)?;
         let mapping = location
             .mapping
             .and_then(|index| Some((from.mappings.get(index)?, *self.mappings.get(index)?)));
@@ -313,15 +314,12 @@ impl Adoption<'_> {
             unknown: location.unknown.clone(),
         };
         let merger = &mut *self.merger;
-        let known = &mut merger.profile.locations;
+        let profile = &mut merger.profile;
         let to = *merger
             .locations
             .entry(adopted)
-            .or_insert_with_key(|location| {
-                known.push(location.clone());
-                known.len() - 1
-            });
-        *self.locations.get_mut(index)? = Some(to);
+            .or_insert_with_key(|location| profile.add_location(location.clone()));
+        *self.locations.get_mut(index.position())? = Some(to);
         Some(to)
     }
 

@@ -1,5 +1,6 @@
 //! The types of a profile.
 
+use std::fmt;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
@@ -45,8 +46,36 @@ pub struct Metadata {
 pub type MappingIndex = usize;
 /// Index into [`Profile::functions`].
 pub type FunctionIndex = usize;
-/// Index into [`Profile::locations`].
-pub type LocationIndex = usize;
+
+/// Index into [`Profile::locations`]. Half as wide as the others, since a profile has one for each frame
+/// of each stack: of a hundred thousand stacks of 20 frames they are most of the memory.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct LocationIndex(u32);
+
+impl LocationIndex {
+    /// The index of the location at this position. A profile of more than 2³² locations would have to be
+    /// larger than 300 GB; positions from there on become the largest index, which stands for none of
+    /// them, and [`Profile::validate`] says so.
+    #[must_use]
+    pub fn new(position: usize) -> Self {
+        Self(u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
+    /// Position in [`Profile::locations`].
+    #[must_use]
+    pub const fn position(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for LocationIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A file mapped executable into the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +133,21 @@ pub struct Line {
     pub function: FunctionIndex,
     /// Source line, or 0.
     pub line: u32,
+}
+
+impl Profile {
+    /// The location of this index, if there is one.
+    #[must_use]
+    pub fn location(&self, index: LocationIndex) -> Option<&Location> {
+        self.locations.get(index.position())
+    }
+
+    /// Adds a location.
+    pub(crate) fn add_location(&mut self, location: Location) -> LocationIndex {
+        let index = LocationIndex::new(self.locations.len());
+        self.locations.push(location);
+        index
+    }
 }
 
 /// The amounts of one call stack.

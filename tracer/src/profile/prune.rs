@@ -153,7 +153,7 @@ pub fn prune<'a>(profile: &'a Profile, rules: &FrameRules) -> Cow<'a, Profile> {
             let place = sample
                 .locations
                 .get(position)
-                .and_then(|&location| visibility.get(location))
+                .and_then(|&location| visibility.get(location.position()))
                 .copied()
                 .unwrap_or(Visibility::Visible);
             match place {
@@ -201,7 +201,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::{FrameRules, prune, without_arguments};
-    use crate::profile::{Function, Line, Location, Profile, Sample};
+    use crate::profile::{Function, Line, Location, LocationIndex, Profile, Sample};
 
     fn hides(name: &str) -> bool {
         FrameRules::allocators().hides(&Function {
@@ -314,7 +314,7 @@ mod tests {
             });
         }
         profile.samples.push(Sample {
-            locations: (0..locations.len()).collect(),
+            locations: (0..locations.len()).map(LocationIndex::new).collect(),
             ..Sample::default()
         });
         profile
@@ -325,7 +325,7 @@ mod tests {
         pruned.samples[0]
             .locations
             .iter()
-            .flat_map(|&location| &pruned.locations[location].lines)
+            .flat_map(|&location| &pruned.locations[location.position()].lines)
             .map(|line| pruned.functions[line.function].name.clone())
             .collect()
     }

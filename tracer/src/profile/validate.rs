@@ -4,7 +4,7 @@
 //! Readers call this on what they were given, so that everything after them may index without
 //! fear. It judges the structure only, never the amounts.
 
-use super::Profile;
+use super::{LocationIndex, Profile};
 
 /// What is wrong with a profile's or a series' structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum Invalid {
         /// Index of the sample.
         sample: usize,
         /// The missing index.
-        location: usize,
+        location: LocationIndex,
     },
     /// A location names a mapping that is not there.
     #[error("location {location} names mapping {mapping}, which is not there")]
@@ -93,7 +93,7 @@ impl Profile {
         }
         for (index, sample) in self.samples.iter().enumerate() {
             for &location in &sample.locations {
-                if location >= self.locations.len() {
+                if self.location(location).is_none() {
                     return Err(Invalid::Location {
                         sample: index,
                         location,
@@ -108,7 +108,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::Invalid;
-    use crate::profile::{Function, Line, Location, Profile, Sample};
+    use crate::profile::{Function, Line, Location, LocationIndex, Profile, Sample};
 
     fn one_frame() -> Profile {
         Profile {
@@ -118,7 +118,7 @@ mod tests {
                 ..Location::default()
             }],
             samples: vec![Sample {
-                locations: vec![0],
+                locations: vec![LocationIndex::new(0)],
                 ..Sample::default()
             }],
             ..Profile::default()
@@ -130,14 +130,22 @@ mod tests {
         assert_eq!(one_frame().validate(), Ok(()));
 
         let mut profile = one_frame();
-        profile.samples[0].locations.push(1);
+        profile.samples[0].locations.push(LocationIndex::new(1));
         assert_eq!(
             profile.validate(),
             Err(Invalid::Location {
                 sample: 0,
-                location: 1
+                location: LocationIndex::new(1)
             })
         );
+
+        // A position that is too large for an index stands for no location, never for another one.
+        let mut profile = one_frame();
+        profile.samples[0].locations = vec![LocationIndex::new(1 << 32)];
+        assert!(matches!(
+            profile.validate(),
+            Err(Invalid::Location { sample: 0, .. })
+        ));
 
         let mut profile = one_frame();
         profile.locations[0].mapping = Some(0);

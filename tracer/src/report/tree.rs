@@ -288,7 +288,9 @@ impl fmt::Display for Tree {
 mod tests {
     use super::{TreeOptions, tree};
     use crate::export::example::counter_service;
-    use crate::profile::{Function, Line, Location, Profile, Sample, ValueKind, Values};
+    use crate::profile::{
+        Function, Line, Location, LocationIndex, Profile, Sample, ValueKind, Values,
+    };
 
     #[test]
     fn branches_indent_and_thin_ones_fold() {
@@ -351,7 +353,9 @@ mod tests {
                 })
                 .collect(),
             samples: vec![Sample {
-                locations: (0..depth).map(|frame| frame % 2).collect(),
+                locations: (0..depth)
+                    .map(|frame| LocationIndex::new(frame % 2))
+                    .collect(),
                 values: Values {
                     inuse_space: 1,
                     ..Values::default()

@@ -321,7 +321,7 @@ impl Snapshots {
 
     /// The function that a location belongs to, not one inlined there; `None` where it has no name.
     fn outermost(&self, index: LocationIndex) -> Option<&str> {
-        let location = &self.profile.locations[index];
+        let location = &self.profile.locations[index.position()];
         let line = location
             .lines
             .last()
@@ -382,13 +382,12 @@ impl Snapshots {
                 (vec![Line { function, line: 0 }], Some(reason.to_string()))
             }
         };
-        self.profile.locations.push(Location {
+        self.profile.add_location(Location {
             mapping: known.map(|known| known.mapping),
             address,
             lines,
             unknown,
-        });
-        self.profile.locations.len() - 1
+        })
     }
 
     /// A frame that stands for something else than code.
@@ -405,15 +404,15 @@ impl Snapshots {
             .locations
             .iter()
             .position(|location| location.address == 0 && location.lines == lines);
-        found.unwrap_or_else(|| {
-            self.profile.locations.push(Location {
+        match found {
+            Some(position) => LocationIndex::new(position),
+            None => self.profile.add_location(Location {
                 mapping: None,
                 address: 0,
                 lines,
                 unknown: None,
-            });
-            self.profile.locations.len() - 1
-        })
+            }),
+        }
     }
 
     fn function(&mut self, function: Function) -> FunctionIndex {

@@ -3,7 +3,7 @@
 use crate::check::leaks::MemoryLimit;
 use crate::check::{Judgement, Outcome, Policy, Recorded, RuleId, SavedSeries, What, judge};
 use crate::export::example::counter_service;
-use crate::profile::{Profile, ValueKind, Values, Verdict};
+use crate::profile::{LocationIndex, Profile, ValueKind, Values, Verdict};
 
 type Checked<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -105,7 +105,7 @@ fn stacks_that_leak_at_one_place_are_one_leak() -> Checked<()> {
         let mut profile = profile(second, leaking);
         // The same function, called in another way.
         let mut other = profile.samples[1].clone();
-        other.locations = vec![3, 1, 0];
+        other.locations = [3, 1, 0].map(LocationIndex::new).to_vec();
         profile.samples.push(other);
         series.push(profile, &ValueKind::ALL)?;
     }
