@@ -147,7 +147,8 @@ impl<'a> Judge<'a> {
         }
         self.suppressible = true;
         let rate = self.policy.growth.and_then(|g| g.operations_per_second);
-        let (mut undecided, mut undecided_bytes) = (0_usize, 0_u64);
+        // Stacks that nobody can judge, and what they grew by.
+        let (mut few, mut slower) = ((0_usize, 0_u64), (0_usize, 0_u64));
         for assessment in report.assessments {
             let stack = assessment.stack;
             let what = match assessment.class {
@@ -158,7 +159,7 @@ impl<'a> Judge<'a> {
                     What::Leak(leak)
                 }
                 Class::TooLittleData {
-                    lack: lack @ Lack::Events { .. },
+                    lack: lack @ (Lack::Events { .. } | Lack::Load { .. }),
                 } => What::Undecided(lack),
                 _ => continue,
             };
@@ -173,19 +174,38 @@ impl<'a> Judge<'a> {
             } else if accused {
                 add(&mut self.findings, finding);
             } else {
-                if let What::Undecided(Lack::Events { bytes, .. }) = finding.what {
-                    undecided += 1;
-                    undecided_bytes = undecided_bytes.saturating_add(bytes);
+                let undecided = match finding.what {
+                    What::Undecided(Lack::Events { bytes, .. }) => Some((&mut few, bytes)),
+                    What::Undecided(Lack::Load { bytes }) => Some((&mut slower, bytes)),
+                    _ => None,
+                };
+                if let Some(((count, sum), bytes)) = undecided {
+                    *count += 1;
+                    *sum = sum.saturating_add(bytes);
                 }
                 self.warnings.push(finding);
             }
         }
-        if undecided > 0 && !self.policy.allow_undecided {
-            self.reasons.push(format!(
-                "{undecided} stack(s) grew, by {} in all, too few times to tell whether they leak: \
-                 record longer or under more load, or allow it with allow-undecided",
-                bytes(undecided_bytes as f64)
-            ));
+        if self.policy.allow_undecided {
+            return;
+        }
+        for ((count, sum), how) in [
+            (
+                few,
+                "too few times to tell whether they leak: record longer or under more load",
+            ),
+            (
+                slower,
+                "ever more slowly while the load fell, so that leaks can't be told from caches that \
+                 fill: record under an even load",
+            ),
+        ] {
+            if count > 0 {
+                self.reasons.push(format!(
+                    "{count} stack(s) grew, by {} in all, {how}, or allow it with allow-undecided",
+                    bytes(sum as f64)
+                ));
+            }
         }
     }
 

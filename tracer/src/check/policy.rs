@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! no-leaks = true                # the default, but of one profile alone with other rules
-//! allow-undecided = false        # stacks that grew too few times to tell are no obstacle
+//! allow-undecided = false        # stacks nobody can judge yet are no obstacle
 //! warm-up = "10s"                # what grows before does not count; default: the first fifth
 //!
 //! [growth]                       # of live memory after the warm-up
@@ -60,7 +60,8 @@ pub struct Policy {
     /// A leak is a breach. Where nobody says, it is, except that of one profile alone, which can't
     /// tell, only the other rules are asked.
     pub no_leaks: Option<bool>,
-    /// Stacks that grew too few times to tell whether they leak do not make the result inconclusive.
+    /// Stacks that grew too few times, or while the load fell, to tell whether they leak do not make the
+    /// result inconclusive.
     pub allow_undecided: bool,
     /// Time from the beginning of a recording after which growth counts; the first fifth of it
     /// where nobody says.

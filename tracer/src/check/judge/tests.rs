@@ -1,7 +1,9 @@
 //! What a recording is judged to be, rule by rule. Recordings are made here: no kernel, no files.
 
-use crate::check::leaks::MemoryLimit;
-use crate::check::{Judgement, Outcome, Policy, Recorded, RuleId, SavedSeries, What, judge};
+use crate::check::leaks::{Lack, MemoryLimit};
+use crate::check::{
+    Finding, Judgement, Outcome, Policy, Recorded, RuleId, SavedSeries, What, judge,
+};
 use crate::export::example::counter_service;
 use crate::profile::{LocationIndex, Profile, ValueKind, Values, Verdict};
 
@@ -55,6 +57,17 @@ fn now_and_then(second: i64) -> Values {
     Values {
         alloc_objects: objects,
         alloc_space: objects * 64,
+        inuse_objects: objects,
+        inuse_space: objects * 64,
+    }
+}
+
+/// Ten objects a second of which one is lost, and from the twentieth second on a fifth of that.
+fn slower(second: i64) -> Values {
+    let objects = second.min(20) + (second - 20).max(0) / 5;
+    Values {
+        alloc_objects: objects * 10,
+        alloc_space: objects * 640,
         inuse_objects: objects,
         inuse_space: objects * 64,
     }
@@ -165,6 +178,44 @@ fn a_stack_that_grew_a_few_times_is_undecided() -> Checked<()> {
         (allowed.outcome, allowed.warnings.len()),
         (Outcome::NothingFound, 1)
     );
+    Ok(())
+}
+
+/// It was once taken for a cache that fills, and passed.
+#[test]
+fn a_stack_that_grew_more_slowly_with_the_load_is_undecided() -> Checked<()> {
+    let mut series = SavedSeries::default();
+    for second in 0..60 {
+        let mut profile = profile(second, slower);
+        let slowed = slower(second).alloc_objects;
+        let passing = &mut profile.samples[0].values;
+        passing.alloc_objects += slowed * 10 - second * 100;
+        series.push(profile, &ValueKind::ALL)?;
+    }
+    let slowed = series.finish().ok_or("no profiles")?;
+    let undecided = judged(&slowed, "")?;
+    assert_eq!(undecided.outcome, Outcome::Inconclusive);
+    assert!(
+        matches!(
+            undecided.warnings[..],
+            [Finding {
+                what: What::Undecided(Lack::Load { .. }),
+                ..
+            }]
+        ),
+        "{:#?}",
+        undecided.warnings
+    );
+    assert!(
+        undecided.reasons[0].contains("while the load fell"),
+        "{:?}",
+        undecided.reasons
+    );
+    let allowed = judged(&slowed, "allow-undecided = true")?;
+    assert_eq!(allowed.outcome, Outcome::NothingFound);
+    // With something else that does not slow down, it is a stack that fills.
+    let filling = judged(&recorded(60, slower)?, "")?;
+    assert_eq!(filling.outcome, Outcome::NothingFound);
     Ok(())
 }
 

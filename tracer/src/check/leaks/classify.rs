@@ -1,7 +1,8 @@
 //! What one stack is: the rules, on top of the tests of [`super::trend`].
 
 use super::history::Levels;
-use super::trend::{Axis, Course, MIN_BLOCKS, Trend};
+use super::load::{Explained, Load};
+use super::trend::{Axis, CERTAIN_ALONE, Course, MIN_BLOCKS, Trend};
 use super::verdict::{Caveat, Class, Confidence, Filling, Lack, Leak, Options};
 
 /// Blocks with growth from which on it is no longer a one-off.
@@ -12,9 +13,6 @@ const FEW_RISES: u32 = 12;
 
 /// Standard errors between a growth and one that comes to its end, for the growth to go on.
 const CERTAIN: f64 = 2.5;
-
-/// The same where nothing else tells it from a filling.
-const CERTAIN_ALONE: f64 = 3.3;
 
 /// Objects that came of age from which on a stack counts as tested.
 const TESTED_EVENTS: f64 = 6.0;
@@ -44,6 +42,8 @@ pub(super) struct Judge<'a> {
     pub(super) live_course: &'a Axis,
     /// Blocks for the course of what is old.
     pub(super) old_course: &'a Axis,
+    /// How the load went, where operations are not counted.
+    pub(super) load: &'a Load,
     /// Operations in the blocks.
     pub(super) operations: Option<f64>,
     /// Frees of memory from before the recording, in the blocks.
@@ -101,6 +101,8 @@ impl Draft {
 struct Growth<'a> {
     trend: Trend,
     course: Course,
+    /// Whether the load explains where it does not go on.
+    explained: Explained,
     axis: &'a Axis,
     objects: f64,
     bytes: f64,
@@ -112,12 +114,19 @@ impl Judge<'_> {
         let aged = self.over(self.old, &levels.aged_objects);
         let allocated = self.over(self.live, &levels.alloc_objects);
         let relevant = if self.age.is_some() { aged } else { allocated };
+        let growth = self
+            .growth_of_old(levels)
+            .or_else(|| self.growth_of_live(levels));
+        let outcome = match growth {
+            Some(Outcome::Settled(Class::BoundedFilling { .. })) if self.load.carries(levels) => {
+                Outcome::Settled(load_fell(self.over(self.live, &levels.live_bytes)))
+            }
+            Some(outcome) => outcome,
+            None => Outcome::Settled(self.without_growth(levels)),
+        };
         Draft {
             tested: relevant >= TESTED_EVENTS,
-            outcome: self
-                .growth_of_old(levels)
-                .or_else(|| self.growth_of_live(levels))
-                .unwrap_or_else(|| Outcome::Settled(self.without_growth(levels))),
+            outcome,
         }
     }
 
@@ -132,13 +141,28 @@ impl Judge<'_> {
         self.age?;
         let trend = Trend::of(&levels.old_objects, self.old)?;
         let bytes = self.over(self.old, &levels.old_bytes);
-        if !is_growth(&trend) || bytes <= 0.0 {
+        if !trend.is_growth() || bytes <= 0.0 {
             return None;
         }
         let course = Trend::of(&levels.old_objects, self.old_course)?.course;
+        let live = Trend::of(&levels.live_objects, self.live_course)?;
+        // What is old knows an end of the growth only later than what is live, where that is not
+        // drowned by what comes and goes.
+        let ending = |live: &Trend| match live.course {
+            Course::Slowing | Course::Stopped if live.is_growth() => Some(live.course),
+            _ => None,
+        };
+        let final_course = ending(&live).unwrap_or(course);
+        let explained = self.explained(final_course, &levels.old_objects, self.old, |live, old| {
+            let old = Trend::of(&levels.old_objects, old)?;
+            let live = Trend::of(&levels.live_objects, live)?;
+            let course = ending(&live).unwrap_or(old.course);
+            Some(Trend { course, ..old })
+        });
         let growth = Growth {
             trend,
             course,
+            explained,
             axis: self.old,
             objects: trend.net,
             bytes,
@@ -147,13 +171,7 @@ impl Judge<'_> {
         if let Some(class) = self.turnover(levels, &growth, &mut caveats) {
             return Some(Outcome::Settled(class));
         }
-        // What is old knows an end of the growth only later than what is live, where that is not
-        // drowned by what comes and goes.
-        let live = Trend::of(&levels.live_objects, self.live_course)?;
-        let course = match live.course {
-            Course::Slowing | Course::Stopped if is_growth(&live) => live.course,
-            _ => growth.course,
-        };
+        let course = final_course;
         Some(self.leak_or_filling(levels, &Growth { course, ..growth }, caveats))
     }
 
@@ -177,11 +195,19 @@ impl Judge<'_> {
             stock.iter().sum::<f64>() / stock.len().max(1) as f64
         };
         let stock_growth = average(middle, last) / average(first, middle).max(1.0);
-        if share > 0.5 && matches!(growth.course, Course::Slowing | Course::Stopped) {
+        if share > 0.5
+            && matches!(growth.course, Course::Slowing | Course::Stopped)
+            && growth.explained == Explained::No
+        {
             return filling(Filling::Evicting);
         }
         if share <= RETAINED {
             return None;
+        }
+        // Where less is done, what comes and goes also lives longer: more of the same is old.
+        let live = self.over(self.old, &levels.live_objects);
+        if self.load.fell() && live < 0.5 * growth.objects {
+            return Some(load_fell(growth.bytes));
         }
         if stock_growth < COMPARABLE_GROWTH {
             caveats.push(Caveat::OldOnesTurnOver);
@@ -208,7 +234,7 @@ impl Judge<'_> {
     /// are always young, and saved profiles know no generations.
     fn growth_of_live(&self, levels: &Levels) -> Option<Outcome> {
         let bytes = Trend::of(&levels.live_bytes, self.live)?;
-        if !is_growth(&bytes) {
+        if !bytes.is_growth() {
             return None;
         }
         let objects = self.over(self.live, &levels.live_objects);
@@ -222,14 +248,29 @@ impl Judge<'_> {
         if self.age.is_none() {
             caveats.push(Caveat::GenerationsUnknown);
         }
+        let course = Trend::of(&levels.live_bytes, self.live_course)?.course;
         let growth = Growth {
             trend: bytes,
-            course: Trend::of(&levels.live_bytes, self.live_course)?.course,
+            course,
+            explained: self.explained(course, &levels.live_bytes, self.live, |live, _| {
+                Trend::of(&levels.live_bytes, live)
+            }),
             axis: self.live,
             objects,
             bytes: bytes.net,
         };
         Some(self.leak_or_filling(levels, &growth, caveats))
+    }
+
+    fn explained(
+        &self,
+        course: Course,
+        levels: &[f64],
+        axis: &Axis,
+        against: impl FnOnce(&Axis, &Axis) -> Option<Trend>,
+    ) -> Explained {
+        self.load
+            .explains(course, levels, axis, &self.seconds, against)
     }
 
     fn leak_or_filling(
@@ -239,10 +280,17 @@ impl Judge<'_> {
         mut caveats: Vec<Caveat>,
     ) -> Outcome {
         let filling = |why| Outcome::Settled(Class::BoundedFilling { why });
-        let certainty = match growth.course {
-            Course::On { certainty } => certainty,
-            Course::Slowing => return filling(Filling::Slowing),
-            Course::Stopped => return filling(Filling::Stopped),
+        let certainty = match (growth.course, growth.explained) {
+            (_, Explained::Yes) => {
+                caveats.push(Caveat::LoadFell);
+                f64::INFINITY
+            }
+            (Course::On { certainty }, _) => certainty,
+            (_, Explained::Perhaps) => {
+                return Outcome::Settled(load_fell(growth.bytes));
+            }
+            (Course::Slowing, _) => return filling(Filling::Slowing),
+            (Course::Stopped, _) => return filling(Filling::Stopped),
         };
         let allocated = self.over(self.live, &levels.alloc_objects);
         let kept = self.over(self.live, &levels.live_objects);
@@ -347,7 +395,11 @@ impl Judge<'_> {
     }
 }
 
-/// Whether chance is unlikely to have made this growth, for one stack by itself.
-fn is_growth(trend: &Trend) -> bool {
-    trend.net > 0.0 && trend.chance <= 0.01
+/// Growth by so many bytes that can't be told from a load that fell.
+const fn load_fell(bytes: f64) -> Class {
+    Class::TooLittleData {
+        lack: Lack::Load {
+            bytes: bytes as u64,
+        },
+    }
 }

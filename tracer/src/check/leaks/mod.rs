@@ -5,6 +5,7 @@
 
 mod classify;
 mod history;
+mod load;
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "tests")]
 mod tests;
@@ -17,6 +18,7 @@ pub use verdict::{
 
 use classify::{Draft, Judge};
 use history::Levels;
+use load::Load;
 use trend::{Axis, MIN_BLOCKS};
 
 use crate::profile::series::Series;
@@ -81,6 +83,8 @@ struct Plan {
     old_by_operation: Option<Axis>,
     /// The one before, likewise.
     live_by_operation: Option<Axis>,
+    /// How the load went where operations are not counted.
+    load: Load,
 }
 
 impl Plan {
@@ -100,18 +104,32 @@ impl Plan {
             .map(|mark| mark.operations.map(|operations| operations as f64))
             .collect();
         // What gets old now was allocated earlier, by the operations of that time.
-        let by_operation = |from: usize, delay: usize| {
-            let at = operations.as_ref()?;
+        let delayed = |at: &[f64], delay: usize| {
             let mut delayed = vec![0.0; delay.min(at.len())];
             delayed.extend_from_slice(&at[..at.len() - delayed.len()]);
-            Some(Axis::new(&delayed, from)).filter(Axis::is_usable)
+            delayed
+        };
+        let by_operation = |from: usize, delay: usize| {
+            let at = delayed(operations.as_ref()?, delay);
+            Some(Axis::new(&at, from)).filter(Axis::is_usable)
+        };
+        let old_by_operation = by_operation(from_old, age.unwrap_or(0));
+        let load = match &old_by_operation {
+            None => Load::after(warm_up, series, |done| {
+                [
+                    Axis::even(done, from_live),
+                    Axis::even(&delayed(done, age.unwrap_or(0)), from_old),
+                ]
+            }),
+            Some(_) => Load::Held,
         };
         Self {
             warm_up,
             age,
             live: Axis::new(&seconds, from_live),
             old: Axis::new(&seconds, from_old),
-            old_by_operation: by_operation(from_old, age.unwrap_or(0)),
+            old_by_operation,
+            load,
             live_by_operation: by_operation(from_live, 0),
         }
     }
@@ -135,6 +153,7 @@ impl Plan {
             old: &self.old,
             live_course: self.live_by_operation.as_ref().unwrap_or(&self.live),
             old_course: self.old_by_operation.as_ref().unwrap_or(&self.old),
+            load: &self.load,
             operations: self.old_by_operation.as_ref().map(Axis::width),
             older_frees,
             seconds: marks.iter().map(|mark| mark.seconds).collect(),

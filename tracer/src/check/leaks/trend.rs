@@ -32,6 +32,9 @@ const STOPPED_SHARE: f64 = 0.25;
 /// Standard errors that the last blocks must lie below the others to have stopped.
 const STOPPED_ERRORS: f64 = 4.5;
 
+/// Standard errors between a growth and one that comes to its end, where nothing else tells the two apart.
+pub(super) const CERTAIN_ALONE: f64 = 3.3;
+
 /// Where the steps are: the same for all stacks of a series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Axis {
@@ -61,6 +64,34 @@ impl Axis {
         }
     }
 
+    /// Blocks of about the same width, however unevenly `at` grows: a window that adds little is taken
+    /// together with those that follow.
+    pub(super) fn even(at: &[f64], from: usize) -> Self {
+        let (Some(&start), Some(&end)) = (at.get(from), at.last()) else {
+            return Self::default();
+        };
+        let least = (end - start) / MAX_BLOCKS as f64;
+        let mut axis = Self {
+            bounds: vec![from],
+            widths: Vec::new(),
+        };
+        let mut last = start;
+        for (window, &now) in at.iter().enumerate().skip(from + 1) {
+            // With the sum of rounded widths a little below the whole, so many blocks at most.
+            if now - last >= least && now > last && axis.widths.len() < MAX_BLOCKS {
+                axis.bounds.push(window);
+                axis.widths.push(now - last);
+                last = now;
+            }
+        }
+        // What is left over belongs to the last block.
+        if let (Some(bound), Some(width)) = (axis.bounds.last_mut(), axis.widths.last_mut()) {
+            *bound = at.len() - 1;
+            *width += end - last;
+        }
+        axis
+    }
+
     /// Number of blocks.
     pub(super) const fn blocks(&self) -> usize {
         self.widths.len()
@@ -74,6 +105,26 @@ impl Axis {
     /// Width of all blocks.
     pub(super) fn width(&self) -> f64 {
         self.widths.iter().sum()
+    }
+
+    /// The growth of `levels` in the last third of the blocks, as a share of that in the first third; less
+    /// one and a quarter standard errors of the former.
+    pub(super) fn late_share(&self, levels: &[f64]) -> f64 {
+        let blocks = self.blocks();
+        let third = (blocks / 3).max(1);
+        let rate = |block: usize| {
+            let step = levels[self.bounds[block + 1]] - levels[self.bounds[block]];
+            step / self.widths[block]
+        };
+        let mean = |from: usize| (from..from + third).map(rate).sum::<f64>() / third as f64;
+        if blocks < MIN_BLOCKS {
+            return 0.0;
+        }
+        let (early, late) = (mean(0), mean(blocks - third));
+        let squares = (blocks - third..blocks).map(|block| (rate(block) - late).powi(2));
+        let variance = squares.sum::<f64>() / (third as f64 - 1.0).max(1.0);
+        let least = late - 1.25 * (variance / third as f64).sqrt();
+        if early > 0.0 { least / early } else { 0.0 }
     }
 
     /// The window at whose end the first block begins, and those halfway and at the end.
@@ -101,6 +152,13 @@ pub(super) enum Course {
     Stopped,
 }
 
+impl Course {
+    /// Whether it goes on, and that by itself is certain.
+    pub(super) fn is_certain(self) -> bool {
+        matches!(self, Self::On { certainty } if certainty >= CERTAIN_ALONE)
+    }
+}
+
 /// The steps of one level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Trend {
@@ -116,9 +174,21 @@ pub(super) struct Trend {
     pub(super) chance: f64,
     /// How it went on.
     pub(super) course: Course,
+    /// Its rate rose.
+    pub(super) rising: bool,
 }
 
 impl Trend {
+    /// Whether chance is unlikely to have made this growth, for one stack by itself.
+    pub(super) fn is_growth(&self) -> bool {
+        self.net > 0.0 && self.chance <= 0.01
+    }
+
+    /// As for its course.
+    pub(super) fn goes_on(&self) -> bool {
+        self.course.is_certain()
+    }
+
     /// The trend of `levels`, one for each window, over the blocks of `axis`. `None` with fewer
     /// than [`MIN_BLOCKS`].
     pub(super) fn of(levels: &[f64], axis: &Axis) -> Option<Self> {
@@ -150,6 +220,7 @@ impl Trend {
             largest_share: if net > 0.0 { largest / net } else { 0.0 },
             chance: chance(&moments, rises, falls),
             course: course(&moments, rates),
+            rising: moments.changed(-moments.decline),
         })
     }
 }
@@ -195,6 +266,13 @@ impl Moments {
     }
 }
 
+impl Moments {
+    /// Whether the rate changed by this share of its mean from start to end, and noise does not explain it.
+    fn changed(&self, by: f64) -> bool {
+        by > SLOWING_ANYWAY || (by > SLOWING && by > SLOWING_ERRORS * self.decline_error)
+    }
+}
+
 /// Probability, at most, of the steps in a level without a trend, by the better of two tests.
 fn chance(moments: &Moments, rises: u32, falls: u32) -> f64 {
     if moments.mean <= 0.0 {
@@ -232,7 +310,7 @@ fn course(moments: &Moments, rates: &[f64]) -> Course {
         decline_error,
         ..
     } = *moments;
-    if decline > SLOWING_ANYWAY || (decline > SLOWING && decline > SLOWING_ERRORS * decline_error) {
+    if moments.changed(decline) {
         Course::Slowing
     } else {
         Course::On {
@@ -319,6 +397,34 @@ mod tests {
     fn a_tooth_that_drops_is_no_growth() {
         let trend = trend((0..48).map(|i| if i % 20 == 19 { -19.0 } else { 1.0 }));
         assert!(trend.chance > 0.05, "{trend:?}");
+    }
+
+    #[test]
+    fn even_blocks_are_as_wide_as_a_48th_or_wider() {
+        // A second, and from the thirtieth on half as much each; then nothing more.
+        let mut at = vec![0.0];
+        for second in 0..60 {
+            let more = if second < 30 {
+                1.0
+            } else if second < 50 {
+                0.5
+            } else {
+                0.0
+            };
+            at.push(at[second] + more);
+        }
+        let axis = Axis::even(&at, 4);
+        assert!(axis.is_usable() && axis.blocks() <= MAX_BLOCKS);
+        let least = axis.width() / MAX_BLOCKS as f64;
+        assert!(
+            axis.widths.iter().all(|&width| width >= least - 1e-9),
+            "{axis:?}"
+        );
+        assert!((axis.width() - 36.0).abs() < 1e-9);
+        assert_eq!((axis.bounds[0], axis.bounds.last()), (4, Some(&60)));
+        for nothing in [&[][..], &[1.0], &[1.0; 20]] {
+            assert_eq!(Axis::even(nothing, 0).blocks(), 0);
+        }
     }
 
     #[test]

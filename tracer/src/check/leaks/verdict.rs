@@ -162,6 +162,8 @@ pub enum Caveat {
     OnlyYoung,
     /// Whether the growth slows down can't be told yet.
     MaySlowDown,
+    /// It grew more and more slowly, as the whole program did less and less.
+    LoadFell,
     /// Among so many stacks, chance may do this.
     ChanceNotExcluded,
 }
@@ -175,6 +177,7 @@ impl Caveat {
             | Self::FewEvents
             | Self::Backlog
             | Self::GrowingBlock
+            | Self::LoadFell
             | Self::GenerationsUnknown => Confidence::Medium,
             Self::OlderMemoryFreed
             | Self::OldOnesTurnOver
@@ -205,6 +208,9 @@ impl Caveat {
             Self::OldOnesTurnOver => "Many old objects are freed, and only a small share stays.",
             Self::OnlyYoung => {
                 "More is live all the time, but none of it is old: the load may be rising."
+            }
+            Self::LoadFell => {
+                "It grew more slowly towards the end, but so did all that the program does: the load fell."
             }
             Self::MaySlowDown => "Whether the growth slows down can't be told yet.",
             Self::ChanceNotExcluded => "Among so many stacks, chance may do this.",
@@ -239,6 +245,12 @@ pub enum Lack {
     Events {
         /// Blocks of time with growth.
         have: u32,
+        /// Bytes it grew by.
+        bytes: u64,
+    },
+    /// The stack grew more and more slowly or no longer, and so did what the program does: a leak under a
+    /// load that fell, or something that fills.
+    Load {
         /// Bytes it grew by.
         bytes: u64,
     },

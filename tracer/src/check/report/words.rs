@@ -71,6 +71,11 @@ pub(super) fn headline(finding: &Finding) -> String {
             count(*have as usize, "time"),
             bytes(*grown as f64)
         ),
+        What::Undecided(Lack::Load { bytes: grown }) => format!(
+            "undecided: it grew by {}, and ever more slowly as the load fell, which can't be told from a \
+             cache that fills",
+            bytes(*grown as f64)
+        ),
         What::Undecided(Lack::Windows { have, need }) => {
             format!("undecided: {have} steps of {need}")
         }

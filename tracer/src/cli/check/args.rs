@@ -62,7 +62,8 @@ pub(super) struct RuleArgs {
     /// Do not look for leaks
     #[arg(long)]
     pub(super) allow_leaks: bool,
-    /// Stacks that grew too few times to tell whether they leak do not make it inconclusive
+    /// Stacks that grew too few times, or while the load fell, to tell whether they leak do not make it
+    /// inconclusive
     #[arg(long)]
     pub(super) allow_undecided: bool,
     /// Time at the beginning in which growth does not count [default: the first fifth]

@@ -1,5 +1,7 @@
 //! The detector on stacks of a known nature, one by one; [`populations`] has them by the thousand.
 
+mod demand;
+mod loads;
 mod populations;
 mod simulation;
 

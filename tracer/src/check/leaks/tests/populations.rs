@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::simulation::{Nature, Random, SECONDS, simulate};
 
-fn healthy(random: &mut Random, kind: usize) -> Nature {
+pub(super) fn healthy(random: &mut Random, kind: usize) -> Nature {
     match kind {
         0 => Nature::Churn {
             rate: random.scale(1.0, 20_000.0),
@@ -66,9 +66,9 @@ fn healthy(random: &mut Random, kind: usize) -> Nature {
         },
     }
 }
-const HEALTHY: usize = 13;
+pub(super) const HEALTHY: usize = 13;
 
-fn leaking(random: &mut Random, kind: usize) -> Nature {
+pub(super) fn leaking(random: &mut Random, kind: usize) -> Nature {
     match kind {
         0 => Nature::KeepAll {
             rate: random.scale(5.0, 2_000.0),
@@ -105,7 +105,7 @@ fn leaking(random: &mut Random, kind: usize) -> Nature {
         },
     }
 }
-const LEAKING: usize = 8;
+pub(super) const LEAKING: usize = 8;
 
 /// Judges stacks of each kind in turn, and lists those for which `wrong` is true.
 fn wrong(

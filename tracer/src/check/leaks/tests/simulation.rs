@@ -3,6 +3,7 @@
 //! Lifetimes are drawn object by object, in numbers, so that survivors by generation come out as a
 //! real recording would have them. Everything follows from a seed.
 
+use super::demand::Demand;
 use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Survivors, Window};
 
 /// Seconds that are simulated, unless a test says otherwise; one window each.
@@ -22,6 +23,10 @@ pub(super) enum Nature {
     HitCache { rate: f64, bound: u64 },
     /// Never freed, at a rate that dies away.
     WarmUp { rate: f64, time: f64 },
+    /// Never freed, as long as it is new: the rarer words come later and later.
+    Interning { rate: f64 },
+    /// What a cache's misses allocate and free; they get rarer with time, down to a share.
+    Misses { rate: f64, time: f64, left: f64 },
     /// Collected, and all freed every so many seconds.
     Sawtooth { rate: f64, period: usize },
     /// Many at once every so many seconds, freed within two.
@@ -60,6 +65,37 @@ pub(super) enum Nature {
     Backlog { rate: f64, emptied: f64 },
     /// A share is kept, at a rate that goes up and down.
     KeepInWaves { rate: f64, period: f64 },
+}
+
+impl Nature {
+    /// The same with so much less to do.
+    fn under(mut self, load: f64) -> Self {
+        match &mut self {
+            Self::Churn { rate }
+            | Self::Sessions { rate, .. }
+            | Self::Cache { rate, .. }
+            | Self::HitCache { rate, .. }
+            | Self::WarmUp { rate, .. }
+            | Self::Interning { rate, .. }
+            | Self::Misses { rate, .. }
+            | Self::Sawtooth { rate, .. }
+            | Self::Bursts { size: rate, .. }
+            | Self::Waves { rate, .. }
+            | Self::Threads { rate }
+            | Self::Queue { rate }
+            | Self::KeepAll { rate }
+            | Self::KeepSome { rate, .. }
+            | Self::KeepRarely { rate, .. }
+            | Self::KeepBursts { size: rate }
+            | Self::LostSessions { rate, .. }
+            | Self::Creeping { rate }
+            | Self::Backlog { rate, .. }
+            | Self::KeepInWaves { rate, .. } => *rate *= load,
+            // By the work done so far, or not by work.
+            Self::Doubling { .. } | Self::OneOff { .. } | Self::LazySetUp { .. } => {}
+        }
+        self
+    }
 }
 
 /// splitmix64.
@@ -128,6 +164,8 @@ struct Stack {
     counters: Counters,
     /// Objects that live and bytes, by generation.
     live: Vec<(u64, u64)>,
+    /// Objects that will never be freed, by generation, where that is known beforehand.
+    lost: Vec<f64>,
 }
 
 impl Stack {
@@ -196,11 +234,13 @@ impl Stack {
         self.allocate(1);
     }
 
-    fn second(&mut self, nature: Nature, second: usize) {
+    /// One more second. `done` is the work done until now, `load` the work of this second: both in
+    /// seconds of full load.
+    fn second(&mut self, nature: Nature, second: usize, done: f64, load: f64) {
         self.live.push((0, 0));
         let now = second as f64;
         let wave = |period: f64| 1.0 + (std::f64::consts::TAU * now / period).sin();
-        match nature {
+        match nature.under(load) {
             Nature::Churn { rate } => {
                 let mut objects = self.random.poisson(rate);
                 if let Some(before) = second.checked_sub(1) {
@@ -232,8 +272,17 @@ impl Stack {
                 self.free_at_random(self.live_objects().saturating_sub(bound));
             }
             Nature::WarmUp { rate, time } => {
-                let objects = self.random.poisson(rate * (-now / time).exp());
+                let objects = self.random.poisson(rate * (-done / time).exp());
                 self.allocate(objects);
+            }
+            Nature::Interning { rate } => {
+                let objects = self.random.poisson(rate * (1.0 + done).powf(-0.5));
+                self.allocate(objects);
+            }
+            Nature::Misses { rate, time, left } => {
+                let share = left + (1.0 - left) * (-done / time).exp();
+                let objects = self.random.poisson(rate * share);
+                self.pass_through(objects);
             }
             Nature::Sawtooth { rate, period } => {
                 if second % period == period - 1 {
@@ -286,7 +335,7 @@ impl Stack {
                 self.free_oldest(served.min(self.live_objects()));
             }
             Nature::Doubling { rate, until } => {
-                let content = rate * (now + 1.0).min(until);
+                let content = rate * (done + 1.0).min(until);
                 let capacity = (content.max(4.0) as u64).next_power_of_two() * 16;
                 if capacity != self.size {
                     self.reallocate(capacity);
@@ -305,7 +354,7 @@ impl Stack {
             Nature::KeepRarely { rate, every } => {
                 let objects = self.random.poisson(rate);
                 self.pass_through(objects);
-                let kept = ((now + 1.0) / every) as u64 - (now / every) as u64;
+                let kept = ((done + load) / every) as u64 - (done / every) as u64;
                 self.allocate(kept);
             }
             Nature::KeepBursts { size } => {
@@ -324,13 +373,14 @@ impl Stack {
             } => {
                 let dies = 1.0 - (-1.0 / lifetime).exp();
                 for generation in 0..second {
-                    let expected = rate * share;
-                    let closing = (self.live[generation].0 as f64 - expected).max(0.0);
+                    let open = self.live[generation].0 as f64;
+                    let closing = (open - self.lost[generation]).max(0.0);
                     let dead = self.random.poisson(closing * dies);
                     self.free(generation, dead.min(self.live[generation].0));
                 }
                 let objects = self.random.poisson(rate);
                 self.allocate(objects);
+                self.lost.push(rate * share);
             }
             Nature::Creeping { rate } => {
                 let more = self.random.poisson(rate);
@@ -378,6 +428,17 @@ impl Stack {
 
 /// A series of these stacks, which get the ids 0, 1, 2 and so on.
 pub(super) fn simulate(natures: &[Nature], seed: u64, seconds: usize, exact: u32) -> Series {
+    simulate_under(natures, |_| Demand::Even, seed, seconds, exact)
+}
+
+/// The same under a demand, which need not be that of all stacks.
+pub(super) fn simulate_under(
+    natures: &[Nature],
+    demand: impl Fn(usize) -> Demand,
+    seed: u64,
+    seconds: usize,
+    exact: u32,
+) -> Series {
     let mut series = Series::new(exact);
     let mut stacks: Vec<_> = natures
         .iter()
@@ -389,21 +450,25 @@ pub(super) fn simulate(natures: &[Nature], seed: u64, seconds: usize, exact: u32
                 random,
                 counters: Counters::default(),
                 live: Vec::new(),
+                lost: Vec::new(),
             }
         })
         .collect();
+    let mut done = vec![0.0; stacks.len()];
     for second in 0..seconds {
-        let windows = stacks.iter_mut().zip(natures).zip(0..);
-        let windows = windows.map(|((stack, &nature), id)| {
-            stack.second(nature, second);
+        let windows = stacks.iter_mut().zip(natures).enumerate();
+        let windows = windows.zip(0..).map(|((index, (stack, &nature)), id)| {
+            let load = demand(index).at(second, seconds);
+            stack.second(nature, second, done[index], load);
+            done[index] += load;
             stack.window(StackId(id), exact as usize)
         });
         let window = Window {
+            stacks: windows.collect(),
             mark: Mark {
                 seconds: second as f64 + 1.0,
                 ..Mark::default()
             },
-            stacks: windows.collect(),
         };
         series.push(window).expect("time goes on");
     }
