@@ -10,7 +10,7 @@ use tests::gallery::{GALLERY, Language, Place, Twin};
 use tests::{binaries, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial::plain(
             "gallery::programs_do_what_they_claim",
             programs_do_what_they_claim,
@@ -23,8 +23,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             "gallery::runs_until_its_input_ends",
             runs_until_its_input_ends,
         ),
-        verdicts::trial(),
-    ]
+    ];
+    trials.extend(verdicts::trials());
+    trials
 }
 
 /// By their own count, the leaky ones grow and their twins do not.

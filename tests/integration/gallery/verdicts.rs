@@ -3,13 +3,16 @@
 
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 use tests::gallery::{GALLERY, Pattern, Twin};
+use tests::process::Child;
 use tests::series::{Recorded, SeriesTracing};
 use tests::trial;
-use tracer::check::leaks::{Confidence, Options, leaks};
+use tracer::check::leaks::{Class, Confidence, Lack, Options, leaks};
 use tracer::profile::series::StackId;
 
 /// Set by `./x gallery`: all programs are traced, not only some.
@@ -42,6 +45,26 @@ const SOME: &[(&str, Twin)] = &[
     ("rust/waves", Twin::Healthy),
 ];
 
+/// Those that are slowed down while they are traced.
+const SLOWED: &[(&str, Twin)] = &[
+    ("c/bursts", Twin::Healthy),
+    ("c/cache", Twin::Healthy),
+    ("c/forgotten", Twin::Leaky),
+    ("c/library", Twin::Leaky),
+    ("c/queue", Twin::Leaky),
+    ("cpp/cache", Twin::Healthy),
+    ("cpp/map", Twin::Leaky),
+    ("cpp/warm_up", Twin::Healthy),
+];
+
+/// How a program works while it is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Even,
+    /// It is stopped now and then in the second half: a leak is found, or said to be undecided.
+    Falling,
+}
+
 /// In the path of every source file of the gallery.
 const SOURCES: &str = "tests/workloads/leaks/";
 
@@ -53,18 +76,35 @@ struct Frame {
     line: u32,
 }
 
-pub(super) fn trial() -> Trial {
-    if std::env::var_os(ALL).is_some() {
-        trial::heavy("gallery::all", || judge(|_, _| true))
+pub(super) fn trials() -> Vec<Trial> {
+    let slowed = trial::heavy(
+        "gallery::leaks_under_a_falling_load_are_not_passed_over",
+        || {
+            judge(
+                SLOWED.len(),
+                |pattern, twin| SLOWED.contains(&(pattern, twin)),
+                Pace::Falling,
+            )
+        },
+    );
+    let steady = if std::env::var_os(ALL).is_some() {
+        trial::heavy("gallery::all", || {
+            judge(SOME.len(), |_, _| true, Pace::Even)
+        })
     } else {
         trial::heavy("gallery::leaks_are_found", || {
-            judge(|pattern, twin| SOME.contains(&(pattern, twin)))
+            judge(
+                SOME.len(),
+                |pattern, twin| SOME.contains(&(pattern, twin)),
+                Pace::Even,
+            )
         })
-    }
+    };
+    vec![steady, slowed]
 }
 
 /// Traces the programs that are wanted, and judges each.
-fn judge(wanted: impl Fn(&str, Twin) -> bool) -> Result<()> {
+fn judge(least: usize, wanted: impl Fn(&str, Twin) -> bool, pace: Pace) -> Result<()> {
     let mut programs = Vec::new();
     for pattern in GALLERY {
         pattern.program()?;
@@ -75,7 +115,7 @@ fn judge(wanted: impl Fn(&str, Twin) -> bool) -> Result<()> {
         }
     }
     let count = programs.len();
-    ensure!(count >= SOME.len(), "only {count} programs are there");
+    ensure!(count >= least, "only {count} programs are there");
     let queue = Mutex::new(programs.into_iter());
     let wrong = Mutex::new(Vec::new());
     let next = || queue.lock().ok()?.next();
@@ -83,7 +123,7 @@ fn judge(wanted: impl Fn(&str, Twin) -> bool) -> Result<()> {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some((pattern, twin)) = next() {
-                    if let Err(error) = judge_one(pattern, twin)
+                    if let Err(error) = judge_one(pattern, twin, pace)
                         && let Ok(mut wrong) = wrong.lock()
                     {
                         wrong.push(format!("{pattern} {twin:?}: {error:#}"));
@@ -102,9 +142,12 @@ fn judge(wanted: impl Fn(&str, Twin) -> bool) -> Result<()> {
     Ok(())
 }
 
-fn judge_one(pattern: &Pattern, twin: Twin) -> Result<()> {
+fn judge_one(pattern: &Pattern, twin: Twin, pace: Pace) -> Result<()> {
     let mut program = pattern.start(twin)?;
     let tracing = SeriesTracing::attach(program.pid(), "1s", &["--duration", DURATION])?;
+    if pace == Pace::Falling {
+        slow_down(&mut program)?;
+    }
     let recorded = tracing.finish()?;
     program.close_stdin();
     program.wait()?.expect_code(0)?;
@@ -127,8 +170,14 @@ fn judge_one(pattern: &Pattern, twin: Twin) -> Result<()> {
             places.position(|place| place.is(&frame.function, &frame.file, frame.line))
         });
         let is_accused = assessment.leak(Confidence::Medium).is_some();
+        let is_undecided = matches!(
+            assessment.class,
+            Class::TooLittleData {
+                lack: Lack::Load { .. }
+            }
+        );
         if let Some(place) = place {
-            found[place] |= is_accused;
+            found[place] |= is_accused || (is_undecided && pace == Pace::Falling);
             said[place].push(format!("{:?}, {:?}", assessment.class, assessment.counters));
         } else if is_accused && !(twin == Twin::Leaky && own.is_none_or(Frame::is_of_the_pattern)) {
             accused.push(format!("{:?} in {own:?}", assessment.class));
@@ -137,6 +186,23 @@ fn judge_one(pattern: &Pattern, twin: Twin) -> Result<()> {
     ensure!(accused.is_empty(), "accused: {}", accused.join("\n"));
     for ((place, found), said) in places.iter().zip(found).zip(said) {
         ensure!(found, "no leak is found at {place:?}: {said:#?}");
+    }
+    Ok(())
+}
+
+/// Lets a program work all the time for half of the recording, and two fifths of the time from then on.
+fn slow_down(program: &mut Child) -> Result<()> {
+    const FULL: Duration = Duration::from_secs(30);
+    const SLOW: Duration = Duration::from_secs(29);
+    const ON: Duration = Duration::from_millis(40);
+    const OFF: Duration = Duration::from_millis(60);
+    thread::sleep(FULL);
+    let start = Instant::now();
+    while start.elapsed() < SLOW {
+        program.signal(Signal::STOP)?;
+        thread::sleep(OFF);
+        program.signal(Signal::CONT)?;
+        thread::sleep(ON);
     }
     Ok(())
 }
