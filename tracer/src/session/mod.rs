@@ -7,6 +7,7 @@ mod allocator;
 mod cost;
 mod doctor;
 mod error;
+mod frames;
 mod placing;
 mod plan;
 mod privilege;

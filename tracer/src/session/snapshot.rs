@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracer_common::{Counter, StackEnd, StackKey};
 
+use super::frames::Frames;
 use super::processes::{Processes, Traced};
 use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
@@ -23,7 +24,7 @@ pub(super) struct Seen {
     /// When, `CLOCK_MONOTONIC` in nanoseconds.
     pub(super) time_ns: u64,
     /// Return addresses, leaf first.
-    pub(super) frames: Vec<u64>,
+    pub(super) frames: Frames,
     /// Why there are no more.
     pub(super) end: StackEnd,
 }
@@ -260,7 +261,7 @@ impl Snapshots {
         let mut places: Vec<_> = seen
             .frames
             .iter()
-            .map(|&return_address| return_address.saturating_sub(1))
+            .map(|return_address| return_address.saturating_sub(1))
             .map(|address| (address, traced.space.place(address, seen.time_ns)))
             .collect();
         let all = places.iter().all(|(_, place)| place.is_some());

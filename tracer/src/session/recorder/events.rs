@@ -9,6 +9,7 @@ use tracer_common::StackKey;
 use super::{Allocator, Session, SessionError};
 use crate::bpf::{KernelEvent, ProcessChange, StackCopy};
 use crate::process::{MappedFile, MappingEvent};
+use crate::session::frames::Frames;
 use crate::session::snapshot::Seen;
 use crate::session::unwinding::compile_all;
 
@@ -50,7 +51,7 @@ impl Session {
                 self.stacks.entry(key).or_insert_with(|| {
                     Some(Box::new(Seen {
                         time_ns: stack.time_ns,
-                        frames: stack.frames,
+                        frames: Frames::pack(&stack.frames),
                         end: stack.end,
                     }))
                 });
@@ -133,7 +134,7 @@ impl Session {
         };
         let seen = Seen {
             time_ns: copy.time_ns,
-            frames,
+            frames: Frames::pack(&frames),
             end,
         };
         self.stacks.insert(key, Some(Box::new(seen)));
