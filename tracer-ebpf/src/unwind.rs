@@ -223,36 +223,40 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
     }
-    if id == rule_ids::RETURN_PROBE {
-        // It lay below where the stack now ends.
-        let ip = replaced::return_address(scratch, sp - 8);
-        if ip == 0 {
-            return Some(END_NO_RULE);
-        }
-        // That was no frame: once more from the true address.
-        scratch.unwind.ip = ip;
-        scratch.unwind.hash = before;
-        scratch.unwind.len = len;
-        return None;
-    }
-    let mut fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
+    let mut fallback = false;
     let mut otherwise = END_NO_RULE;
-    if fallback && bp == 0 {
-        // What the ABI asks of the first frame; in a gap of a table it says nothing.
-        return Some(if id == rule_ids::FRAME_POINTER {
-            END_ROOT
-        } else {
-            END_NO_RULE
-        });
-    }
-    if id == rule_ids::UNMAPPED {
-        otherwise = END_UNMAPPED;
-        if CONFIG.load().unwinding != Unwinding::Auto as u32 || scratch.unwind.guesses == 0 {
-            return Some(otherwise);
+    // One comparison for nearly all frames.
+    if id < rule_ids::FIRST_FREE {
+        if id == rule_ids::RETURN_PROBE {
+            // It lay below where the stack now ends.
+            let ip = replaced::return_address(scratch, sp - 8);
+            if ip == 0 {
+                return Some(END_NO_RULE);
+            }
+            // That was no frame: once more from the true address.
+            scratch.unwind.ip = ip;
+            scratch.unwind.hash = before;
+            scratch.unwind.len = len;
+            return None;
         }
-        // Not remembered as such: it may become known.
-        fallback = true;
-        id = rule_ids::FRAME_POINTER;
+        fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
+        if fallback && bp == 0 {
+            // What the ABI asks of the first frame; in a gap of a table it says nothing.
+            return Some(if id == rule_ids::FRAME_POINTER {
+                END_ROOT
+            } else {
+                END_NO_RULE
+            });
+        }
+        if id == rule_ids::UNMAPPED {
+            otherwise = END_UNMAPPED;
+            if CONFIG.load().unwinding != Unwinding::Auto as u32 || scratch.unwind.guesses == 0 {
+                return Some(otherwise);
+            }
+            // Not remembered as such: it may become known.
+            fallback = true;
+            id = rule_ids::FRAME_POINTER;
+        }
     }
     let rule = RULES.get(u32::from(id))?;
     let registers = Registers { ip, sp, bp };
