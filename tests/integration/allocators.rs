@@ -1,5 +1,6 @@
 //! Allocators in place of the C library's: what they serve is exact, too, or it is said what is missing.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 use tests::ledger::JEMALLOC as JEMALLOC_CASES;
 use tests::rung::{self, Rung};
+use tests::tracing::Tracing;
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
 use tracer::profile::Verdict;
@@ -36,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             move || exact("ledger_rust", library, rung::ALL[0]),
         ));
     }
+    trials.push(trial::root("allocators::late", late));
     trials
 }
 
@@ -86,6 +89,34 @@ fn exceptions(library: &str, rung: Rung) -> Result<()> {
         matches!(profile.verdict, Verdict::Inconclusive { .. }),
         "{:?}",
         profile.verdict
+    );
+    Ok(())
+}
+
+/// An allocator that nothing foretold is probed when it is there, and what it served before is said to be
+/// missing.
+fn late() -> Result<()> {
+    let program = binaries::workload("ledger_c")?;
+    let script = format!("LD_PRELOAD={JEMALLOC} exec \"$0\" 1000");
+    let arguments = ["sh", "-c", &script].map(AsRef::<OsStr>::as_ref);
+    let mut tracing = Tracing::run(arguments.into_iter().chain([program.as_os_str()]))?;
+    let child = tracing.child();
+    child.wait_line(|child| &child.stdout, "`ready`", |line| line == "ready")?;
+    child.write(b"\n")?;
+    child.close_stdin();
+    let (profile, ended) = tracing.finish_with(0)?;
+    ensure!(profile::counter(&profile, "modules_probed_late")? == 1);
+    ensure!(
+        matches!(profile.verdict, Verdict::Degraded { .. }),
+        "{:?}",
+        profile.verdict
+    );
+    ensure!(
+        ended
+            .stderr
+            .contains("libjemalloc.so.2 was mapped a moment before"),
+        "{}",
+        ended.printed()
     );
     Ok(())
 }

@@ -105,7 +105,7 @@ pub(super) struct RecordingArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(super) value: ValueArg,
     /// Count the processes that the target forks, too. While it runs, every process on the machine
-    /// that uses the same C library pays for each of its allocations
+    /// that uses the same allocator pays for each of its allocations
     #[arg(long)]
     pub(super) follow_forks: bool,
     /// Live allocations there is room for. Room is made as it is needed, about 50 bytes for each; by

@@ -135,6 +135,8 @@ pub struct Session {
     children: u64,
     /// Why C libraries that were mapped later could not be probed.
     not_probed: Vec<String>,
+    /// Allocators that were mapped before they were probed.
+    probed_late: Vec<PathBuf>,
     follow_forks: bool,
     started: Instant,
     attach_time: Duration,
@@ -245,6 +247,7 @@ impl Session {
             mapping_records_lost: 0,
             children: 0,
             not_probed: Vec::new(),
+            probed_late: Vec::new(),
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),

@@ -36,6 +36,8 @@ pub(super) struct Findings {
     pub(super) mapping_records_lost: u64,
     /// Allocators that were mapped later and could not be probed.
     pub(super) modules_not_probed: u64,
+    /// Allocators that were mapped later, and probed when the news of that had arrived.
+    pub(super) modules_probed_late: u64,
     /// Processes that the target started and that were not counted.
     pub(super) children_not_followed: u64,
     /// Bytes that earlier images of the process held when exec replaced them.
@@ -129,6 +131,12 @@ pub(super) fn counter_values(
             "Allocators mapped during the recording that could not be probed: what they served is missing.",
         ),
         (
+            "modules_probed_late",
+            findings.modules_probed_late,
+            AmountLoss,
+            "Allocators mapped during the recording that were probed a moment later: what they served until then is missing.",
+        ),
+        (
             "children_not_followed",
             findings.children_not_followed,
             Note,
@@ -216,8 +224,14 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
     }
     if findings.modules_not_probed > 0 {
         reasons.push(format!(
-            "{} C libraries mapped during the recording could not be probed: what they served is missing",
+            "{} allocators mapped during the recording could not be probed: what they served is missing",
             findings.modules_not_probed
+        ));
+    }
+    if findings.modules_probed_late > 0 {
+        reasons.push(format!(
+            "{} allocators were mapped during the recording and probed a moment later: what they served until then is missing",
+            findings.modules_probed_late
         ));
     }
     if reasons.is_empty() {
@@ -296,6 +310,17 @@ mod tests {
         let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
         assert_eq!(verdict.name(), "inconclusive");
         assert!(verdict.reasons()[0].contains("could not be probed"));
+    }
+
+    #[test]
+    fn a_library_that_was_probed_late_degrades() {
+        let findings = Findings {
+            modules_probed_late: 1,
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
+        assert_eq!(verdict.name(), "degraded");
+        assert!(verdict.reasons()[0].contains("a moment later"));
     }
 
     #[test]

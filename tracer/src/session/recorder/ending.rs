@@ -98,6 +98,7 @@ impl Session {
                 mapping_records_lost: self.mapping_records_lost,
                 children_not_followed: self.children,
                 modules_not_probed: self.not_probed.len() as u64,
+                modules_probed_late: self.probed_late.len() as u64,
                 modules_without_table: self.unwinder.modules_without_table(),
                 mappings_not_published: self.unwinder.unpublished().len() as u64,
                 unwind_tables: self.unwinder.tables(),
@@ -138,6 +139,13 @@ impl Session {
             })
             .collect();
         notes.extend(self.not_probed.iter().cloned());
+        notes.extend(self.probed_late.iter().map(|path| {
+            format!(
+                "{} was mapped a moment before it was probed: start the program itself, not by a script, \
+                 or attach when it runs",
+                path.display()
+            )
+        }));
         notes.extend(self.unwinder.unpublished().iter().cloned());
         let counter = |name: &str| {
             let counters = profile.counters.iter();

@@ -157,8 +157,9 @@ impl Session {
                 });
             // The process may have ended meanwhile. What was recorded so far is not thrown
             // away for it; the verdict says what is missing.
-            if let Err(error) = probed {
-                self.not_probed.push(error.to_string());
+            match probed {
+                Ok(()) => self.probed_late.push(allocator.path.clone()),
+                Err(error) => self.not_probed.push(error.to_string()),
             }
         }
     }
