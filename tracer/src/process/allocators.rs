@@ -152,6 +152,11 @@ impl Marks {
         found
     }
 
+    /// Whether the module defines a `malloc` that is none of theirs.
+    pub(super) fn malloc_is_unknown(&self) -> bool {
+        self.malloc && self.malloc().is_none()
+    }
+
     /// Whether functions with such names are those of the known allocators.
     pub(super) fn explain(&self, naming: Naming) -> bool {
         match naming {
@@ -273,6 +278,7 @@ mod tests {
         let jemalloc = marks(&["malloc", "mallctl"]);
         assert!(!own.explain(Naming::C));
         assert!(rust.explain(Naming::Prefixed) && !rust.explain(Naming::C));
+        assert!(rust.malloc_is_unknown() && !jemalloc.malloc_is_unknown());
         assert!(jemalloc.explain(Naming::Jemalloc) && jemalloc.explain(Naming::Operator));
         assert!(!jemalloc.explain(Naming::Prefixed));
     }

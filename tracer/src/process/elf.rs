@@ -77,6 +77,8 @@ pub struct ModuleSymbols {
     pub functions: Vec<FunctionCode>,
     /// The known allocators that it holds, those that it is statically linked with included.
     pub allocators: Vec<AllocatorKind>,
+    /// It defines a `malloc` that is none of theirs.
+    pub has_unknown_malloc: bool,
     /// It has a symbol table beyond the dynamic one.
     pub has_symtab: bool,
 }
@@ -134,6 +136,7 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         }
     }
     found.allocators = marks.allocators();
+    found.has_unknown_malloc = marks.malloc_is_unknown();
     found.functions = functions
         .into_iter()
         .filter(|&(_, naming)| {

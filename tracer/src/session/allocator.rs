@@ -99,7 +99,8 @@ impl Found {
                 kinds: symbols.allocators.clone(),
                 plan: AttachPlan::new(&symbols.functions),
             });
-        } else if symbols.defines_malloc() && !is_loader(path) {
+        }
+        if symbols.has_unknown_malloc && !is_loader(path) {
             self.others.push(path.to_owned());
         }
     }
