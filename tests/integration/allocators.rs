@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
+use tests::binaries::Build;
 use tests::ledger::JEMALLOC as JEMALLOC_CASES;
 use tests::rung::{self, Rung};
 use tests::tracing::Tracing;
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ));
     }
     trials.push(trial::root("allocators::late", late));
+    trials.push(trial::root("allocators::only_counted", only_counted));
     trials
 }
 
@@ -118,5 +120,22 @@ fn late() -> Result<()> {
         "{}",
         ended.printed()
     );
+    Ok(())
+}
+
+/// A program of which nothing can be followed is not taken for one whose allocator is elsewhere.
+fn only_counted() -> Result<()> {
+    let program = Build::new("new_only", "plain", &[]).program()?;
+    let mut workload = Workload::start_command(Command::new(program).env("LD_PRELOAD", JEMALLOC))?;
+    let mut tracing = Tracing::attach(workload.pid())?;
+    workload.open_gate()?;
+    workload
+        .child()
+        .wait_line(|child| &child.stdout, "`done`", |line| line == "done")?;
+    tracing.child().signal(Signal::INT)?;
+    let (profile, ended) = tracing.finish_with(3)?;
+    workload.finish()?;
+    let counted = profile::counter(&profile, "throwing_calls")?;
+    ensure!(counted == 10_000, "{counted}: {}", ended.printed());
     Ok(())
 }

@@ -6,7 +6,7 @@ use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, ReturnProbes, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, Unwinding,
 };
 
 use super::btf::KernelTypes;
@@ -114,11 +114,15 @@ impl Kernel {
         };
         let live = LiveSizes::new(limits.live, limits.heap_bytes);
         let (pidns_dev, pidns_ino) = pidns.unwrap_or((0, 0));
-        let types = if follow_forks || has_return_probes {
+        let types = if follow_forks {
             Some(KernelTypes::read()?)
+        } else if has_return_probes {
+            // Without them a stack ends at a replaced return address, and says so.
+            KernelTypes::read().ok()
         } else {
             None
         };
+        let return_probes = types.as_ref().and_then(|types| types.return_probes().ok());
         let config = Config {
             pidns_dev,
             pidns_ino,
@@ -131,11 +135,7 @@ impl Kernel {
             unwinding: unwinding as u32,
             generations: u32::from(limits.generations),
             reserved: 0,
-            return_probes: match &types {
-                // Without them a stack ends there, and says so.
-                Some(types) => types.return_probes().unwrap_or_default(),
-                None => ReturnProbes::default(),
-            },
+            return_probes: return_probes.unwrap_or_default(),
         };
         let ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)

@@ -1,8 +1,9 @@
-//! Which functions of a module are probed, and on which instruction: symbols and code in,
-//! [`AttachPlan`] out.
+//! Whose allocator a module holds, which of its functions are probed, and on which instruction: symbols and
+//! code in, [`AttachPlan`] out.
 //!
 //! Pure: no I/O and no aya.
 
+mod allocators;
 mod code;
 mod placement;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use serde::Serialize;
 use tracer_common::AllocatorFn;
 
 use crate::address::FileOffset;
+pub use allocators::AllocatorKind;
+pub(crate) use allocators::{Marks, Naming, named_function};
 use code::{Bodies, enters_another};
 
 /// A function of the allocator, as its module has it.

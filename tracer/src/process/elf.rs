@@ -10,10 +10,9 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 use tracer_common::AllocatorFn;
 
-use super::allocators::{self, AllocatorKind, Marks, Naming};
 use super::{ProcessError, read_elf};
 use crate::address::FileOffset;
-use crate::probe::FunctionCode;
+use crate::probe::{AllocatorKind, FunctionCode, Marks, Naming, named_function};
 
 /// The kind of an executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +116,7 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         }
         let Ok(name) = symbol.name() else { continue };
         marks.note(name, symbol.is_weak());
-        let Some((function, naming)) = allocators::function(name) else {
+        let Some((function, naming)) = named_function(name) else {
             continue;
         };
         let Some(entry) = file_offset(&elf, symbol.address()) else {

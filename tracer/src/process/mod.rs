@@ -3,7 +3,6 @@
 //! Reads /proc, ELF files and perf's side-band; knows nothing of eBPF.
 
 mod address_space;
-mod allocators;
 mod elf;
 mod error;
 mod files;
@@ -16,7 +15,6 @@ mod sideband;
 mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, MappedFile, Place};
-pub use allocators::AllocatorKind;
 pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::ProcessError;
 pub use files::Root;

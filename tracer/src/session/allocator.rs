@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionError;
-use crate::probe::AttachPlan;
+use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
-    AddressSpace, AllocatorKind, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError,
-    elf_kind, has_shadow_stack, interpreter, module_symbols, script_interpreter,
+    AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
+    has_shadow_stack, interpreter, module_symbols, script_interpreter,
 };
 
 /// Why no allocator is found where no file names one.

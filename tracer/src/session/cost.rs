@@ -63,7 +63,7 @@ impl EventCosts {
     }
 }
 
-/// How often the target was stopped by a probe on an allocation, and by one on a free.
+/// How often the target was stopped by the probes on an allocation, and by one that lies on an entry only.
 pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
     let sum = |wanted: &[Counter]| {
         let events = counters.iter();
@@ -83,6 +83,7 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
             Counter::UnknownFrees,
             Counter::AllocatorFrees,
             Counter::NullFrees,
+            Counter::ThrowingCalls,
         ]),
     )
 }

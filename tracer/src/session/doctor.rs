@@ -8,9 +8,10 @@ use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
 use crate::bpf::{Kernel, Limits, LoadOptions};
+use crate::probe::AllocatorKind;
 use crate::process::{
-    AddressSpace, AllocatorKind, Root, Sideband, bpf_disabled, check_traceable,
-    missing_capabilities, pid_namespace,
+    AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
+    pid_namespace,
 };
 
 /// How a line of the diagnosis turned out.

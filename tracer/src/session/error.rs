@@ -18,7 +18,7 @@ pub enum SessionError {
     Privilege(String),
     /// The target's heap moved and no probe fired: it uses another allocator.
     #[error(
-        "attached to the C library's allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}"
+        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}"
     )]
     NeverFired {
         /// Length of the recording.

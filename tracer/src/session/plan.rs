@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::allocator::{NAMELESS, Searched};
-use crate::probe::{AttachPlan, Cost, Probe, ProbeKind};
+use crate::probe::{AllocatorKind, AttachPlan, Cost, Probe, ProbeKind};
 use crate::process::{
-    AddressSpace, AllocatorKind, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable,
-    module_symbols,
+    AddressSpace, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
 };
 
 /// The plans for some modules.

@@ -2,6 +2,7 @@
 
 use tracer_common::{Counter, CounterKind};
 
+use super::cost::events;
 use crate::profile::{CounterClass, CounterValue, Verdict};
 
 /// Share of the allocations that may be missing, or in no stack, before nothing can be concluded.
@@ -175,19 +176,7 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             .find_map(|&(counter, value)| (counter == wanted).then_some(value))
             .unwrap_or(0)
     };
-    let events: u64 = [
-        Counter::AllocObjects,
-        Counter::FreeObjects,
-        Counter::FailedAllocs,
-        Counter::NullFrees,
-        Counter::UnknownFrees,
-        Counter::AllocatorFrees,
-        Counter::NestedCalls,
-    ]
-    .into_iter()
-    .map(value)
-    .sum();
-    if events == 0 {
+    if events(counters) == (0, 0) {
         return Verdict::Inconclusive {
             reasons: vec!["attached, but the allocator was never called".to_owned()],
         };
@@ -271,6 +260,14 @@ mod tests {
     fn silence_is_inconclusive() {
         let verdict = verdict(&[(Counter::AllocObjects, 0)], &Findings::default());
         assert_eq!(verdict.name(), "inconclusive");
+    }
+
+    #[test]
+    fn calls_that_are_only_counted_are_no_silence() {
+        let counters = [(Counter::AllocObjects, 0), (Counter::ThrowingCalls, 7)];
+        let verdict = verdict(&counters, &Findings::default());
+        assert_eq!(verdict.name(), "inconclusive");
+        assert!(verdict.reasons()[0].contains("7 throwing_calls"));
     }
 
     #[test]

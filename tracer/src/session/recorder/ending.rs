@@ -7,7 +7,8 @@ use tracer_common::Counter;
 use super::{Ended, Recording, Session, SessionError};
 use crate::bpf::StackAmounts;
 use crate::process::HeapUse;
-use crate::profile::{Profile, Verdict};
+use crate::profile::Profile;
+use crate::session::cost::events;
 use crate::session::snapshot::Parts;
 use crate::session::verdict::Findings;
 
@@ -58,7 +59,7 @@ impl Session {
         let elapsed = stopped.elapsed;
         let counters = self.update_profile(elapsed, amounts)?;
         let mut profile = std::mem::take(&mut self.snapshots).into_profile();
-        if profile.samples.is_empty() && matches!(profile.verdict, Verdict::Inconclusive { .. }) {
+        if events(&counters) == (0, 0) {
             let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;

@@ -44,7 +44,7 @@ impl fmt::Display for AllocatorKind {
 
 /// The kinds of names that allocator functions have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Naming {
+pub(crate) enum Naming {
     /// C's: `malloc`.
     C,
     /// jemalloc's beside C's: `mallocx`.
@@ -78,7 +78,7 @@ const ALIGNED_OPERATORS: [&str; 4] = [
 ];
 
 /// The function that a symbol names, if the name is one of an allocator's functions.
-pub(super) fn function(symbol: &str) -> Option<(AllocatorFn, Naming)> {
+pub(crate) fn named_function(symbol: &str) -> Option<(AllocatorFn, Naming)> {
     if OPERATORS.contains(&symbol) {
         return Some((AllocatorFn::OperatorNew, Naming::Operator));
     }
@@ -109,7 +109,7 @@ pub(super) fn function(symbol: &str) -> Option<(AllocatorFn, Naming)> {
 /// That a program is linked with a C library does not make its `malloc` that library's: it may
 /// bring one of its own.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     start_main: bool,
     libc_malloc: bool,
     musl_loader: bool,
@@ -124,7 +124,7 @@ pub(super) struct Marks {
 
 impl Marks {
     /// Notes a symbol that is defined.
-    pub(super) fn note(&mut self, name: &str, is_weak: bool) {
+    pub(crate) fn note(&mut self, name: &str, is_weak: bool) {
         let mark = match name {
             "__libc_start_main" => &mut self.start_main,
             "__libc_malloc" => &mut self.libc_malloc,
@@ -144,7 +144,7 @@ impl Marks {
     }
 
     /// The known allocators that the module holds.
-    pub(super) fn allocators(&self) -> Vec<AllocatorKind> {
+    pub(crate) fn allocators(&self) -> Vec<AllocatorKind> {
         let mut found: Vec<_> = self.malloc().into_iter().collect();
         if self.prefixed_mallctl && !found.contains(&AllocatorKind::Jemalloc) {
             found.push(AllocatorKind::Jemalloc);
@@ -153,12 +153,12 @@ impl Marks {
     }
 
     /// Whether the module defines a `malloc` that is none of theirs.
-    pub(super) fn malloc_is_unknown(&self) -> bool {
+    pub(crate) fn malloc_is_unknown(&self) -> bool {
         self.malloc && self.malloc().is_none()
     }
 
     /// Whether functions with such names are those of the known allocators.
-    pub(super) fn explain(&self, naming: Naming) -> bool {
+    pub(crate) fn explain(&self, naming: Naming) -> bool {
         match naming {
             Naming::C => self.malloc().is_some(),
             Naming::Jemalloc => self.malloc() == Some(AllocatorKind::Jemalloc),
@@ -236,7 +236,7 @@ mod tests {
             ("je_", None),
         ];
         for (symbol, expected) in cases {
-            assert_eq!(function(symbol), expected, "{symbol}");
+            assert_eq!(named_function(symbol), expected, "{symbol}");
         }
     }
 
