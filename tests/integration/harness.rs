@@ -117,11 +117,24 @@ fn ledger_finds_every_difference() -> Result<()> {
             "a wrong {name} went by"
         );
     }
+    ledger.check_parts_or_cut(&profile)?;
     let mut elsewhere = profile.clone();
     elsewhere.functions[0].name = "rework".to_owned();
     ensure!(
-        ledger.check_parts(&elsewhere).is_err(),
+        ledger.check_parts(&elsewhere).is_err() && ledger.check_parts_or_cut(&elsewhere).is_err(),
         "another function's amounts went by"
+    );
+    let mut cut = profile.clone();
+    cut.functions[0].name = "[stack cut: code in no known mapping]".to_owned();
+    ensure!(
+        ledger.check_parts(&cut).is_err(),
+        "a cut stack's amounts went by"
+    );
+    ledger.check_parts_or_cut(&cut)?;
+    cut.samples[0].values.alloc_space -= 1;
+    ensure!(
+        ledger.check_parts_or_cut(&cut).is_err(),
+        "a byte is nowhere"
     );
     let idle = Ledger {
         cases: [("never".to_owned(), 0)].into(),

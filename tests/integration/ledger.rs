@@ -91,7 +91,7 @@ pub(crate) fn run(program: &Path, calls: &str) -> Result<()> {
     let ledger = Ledger::parse(&line)?;
     let (profile, _) = tracing.finish_with(0)?;
     profile::check_complete(&profile)?;
-    ledger.check_parts(&profile)
+    ledger.check_parts_or_cut(&profile)
 }
 
 /// Nothing was counted that should not happen, in an allocator whose functions enter each other in ways of

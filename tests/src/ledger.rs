@@ -140,6 +140,31 @@ impl Ledger {
         }
         report(&differences, profile)
     }
+
+    /// As [`Self::check_parts`], where a stack may come before the tracer knows what is mapped: right
+    /// after an exec. What a part lacks must be among the stacks that say that callers are missing.
+    ///
+    /// # Errors
+    /// Lists what a part has too much, and what is nowhere.
+    pub fn check_parts_or_cut(&self, profile: &Profile) -> Result<()> {
+        let mut differences = Vec::new();
+        let mut missing = Values::default();
+        for (function, amount) in &self.parts {
+            let expected = amount.values()?;
+            let found = profile::through(profile, function);
+            if !profile::contains(expected, found) {
+                differences.push(format!(
+                    "{function}: ledger {expected:?}, profile {found:?}"
+                ));
+            }
+            missing = missing.plus(expected.minus(found));
+        }
+        let cut = profile::cut(profile);
+        if !profile::contains(cut, missing) {
+            differences.push(format!("missing {missing:?}, cut {cut:?}"));
+        }
+        report(&differences, profile)
+    }
 }
 
 fn report(differences: &[String], profile: &Profile) -> Result<()> {

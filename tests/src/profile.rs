@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tracer::profile::{CounterClass, Location, Profile, Sample, Values, Verdict};
+use tracer::profile::{CounterClass, Location, Profile, Sample, ValueKind, Values, Verdict};
+use tracer_common::StackEnd;
 
 /// Reads a profile the tracer wrote with `--format json`: by the documented form of the file, not
 /// by the tracer's own reader.
@@ -38,6 +39,23 @@ pub fn through(profile: &Profile, function: &str) -> Values {
     sum(profile.samples.iter().filter(|sample| {
         functions(profile, sample).any(|name| name == function || bare(name) == function)
     }))
+}
+
+/// Sum over the samples whose stack says that callers are missing.
+#[must_use]
+pub fn cut(profile: &Profile) -> Values {
+    sum(profile.samples.iter().filter(|sample| {
+        functions(profile, sample)
+            .any(|name| StackEnd::ALL.iter().any(|end| end.frame() == Some(name)))
+    }))
+}
+
+/// Whether none of a part's values is above the whole's.
+#[must_use]
+pub fn contains(whole: Values, part: Values) -> bool {
+    ValueKind::ALL
+        .iter()
+        .all(|&kind| part.get(kind) <= whole.get(kind))
 }
 
 fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Values {

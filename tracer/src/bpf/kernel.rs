@@ -24,6 +24,9 @@ use crate::profile::series::Survivors;
 /// The object that `build.rs` embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.o"));
 
+/// Events taken out of the ring at once. A copied stack is up to 64 KiB, and takes 10 us.
+const MAX_DRAINED: usize = 64;
+
 /// Capacities of the kernel tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -272,9 +275,13 @@ impl Kernel {
         self.ring.as_fd()
     }
 
-    /// Takes the events that are there.
-    pub fn drain(&mut self, mut each: impl FnMut(KernelEvent)) {
-        while let Some(item) = self.ring.next() {
+    /// Takes events out of the ring, some of them at most: a target can fill it as fast as it is emptied.
+    /// Returns whether there may be more.
+    pub fn drain(&mut self, mut each: impl FnMut(KernelEvent)) -> bool {
+        for _ in 0..MAX_DRAINED {
+            let Some(item) = self.ring.next() else {
+                return false;
+            };
             match events::decode(&item) {
                 Some(Received::Session(event)) => each(event),
                 // Where there is no memory, the counter for a full table says what that costs.
@@ -282,6 +289,7 @@ impl Kernel {
                 None => {}
             }
         }
+        true
     }
 
     /// Every stack's amounts, in the order in which the stacks were first seen.

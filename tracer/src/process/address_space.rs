@@ -91,7 +91,7 @@ impl AddressSpace {
                     let name = path.display().to_string();
                     (name, Some(open(root, start, end, path)))
                 }
-                MMapPath::Vdso => (vdso::NAME.to_owned(), Some(vdso::file())),
+                MMapPath::Vdso => (vdso::NAME.to_owned(), Some(vdso())),
                 MMapPath::Vsyscall => ("[vsyscall]".to_owned(), None),
                 MMapPath::Other(name) => (format!("[{name}]"), None),
                 _ => ("[anonymous]".to_owned(), None),
@@ -121,7 +121,7 @@ impl AddressSpace {
             } => {
                 let is_file = path.is_absolute() && !path.starts_with("//anon");
                 let file = match root {
-                    _ if path.as_os_str() == vdso::NAME => Some(vdso::file()),
+                    _ if path.as_os_str() == vdso::NAME => Some(vdso()),
                     _ if !is_file => None,
                     Some(root) => Some(open(root, *start, *end, path.clone())),
                     None => Some(Arc::new(MappedFile {

@@ -24,3 +24,4 @@ pub use memory::{HeapUse, MemoryUse, available_memory};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};
+pub(crate) use vdso::vdso;

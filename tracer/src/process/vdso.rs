@@ -15,7 +15,7 @@ use super::MappedFile;
 pub(super) const NAME: &str = "[vdso]";
 
 /// The vDSO as a mapped file. All 64-bit processes of a kernel have the same one, so it is the tracer's own.
-pub(super) fn file() -> Arc<MappedFile> {
+pub(crate) fn vdso() -> Arc<MappedFile> {
     static FILE: LazyLock<Arc<MappedFile>> = LazyLock::new(|| {
         Arc::new(MappedFile {
             path: PathBuf::from(NAME),
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn it_has_unwind_rules() -> Result<(), Box<dyn std::error::Error>> {
-        let vdso = file();
+        let vdso = vdso();
         let file = vdso.file.clone()?;
         let table = UnwindTable::from_elf(&read_elf(&file))?;
         assert!(table.rows().len() > 10, "{table:?}");

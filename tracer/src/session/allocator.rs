@@ -12,7 +12,7 @@ use super::SessionError;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
     AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
-    has_shadow_stack, interpreter, module_symbols, script_interpreter,
+    has_shadow_stack, interpreter, module_symbols, script_interpreter, vdso,
 };
 
 /// Why no allocator is found where no file names one.
@@ -161,7 +161,7 @@ impl Found {
 /// What a program will have, told before it runs.
 #[derive(Debug, Default)]
 pub struct Foreseen {
-    /// The files that it is loaded from.
+    /// The files that it is loaded from, and the vDSO.
     pub(super) files: Vec<Arc<File>>,
     /// What they have to offer. An allocator that appears later is probed when it is mapped.
     pub(super) found: Found,
@@ -196,7 +196,10 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
             ));
         }
     }
-    let mut foreseen = Foreseen::default();
+    let mut foreseen = Foreseen {
+        files: vdso().file.iter().cloned().collect(),
+        ..Foreseen::default()
+    };
     foreseen.add(binary.clone());
     let Some(loader) = interpreter(&file, &binary)? else {
         return if foreseen.found.allocators.is_empty() {
@@ -297,8 +300,8 @@ mod tests {
         let foreseen = foresee(&script)?;
         let allocator = foreseen.found.allocators.first().ok_or("no allocator")?;
         assert!(!allocator.plan.is_empty());
-        // The shell, its loader, the C library.
-        assert!(foreseen.files.len() >= 3);
+        // The shell, its loader, the C library, the vDSO.
+        assert!(foreseen.files.len() >= 4);
         std::fs::write(&script, "echo no interpreter\n")?;
         assert!(foresee(&script).is_err());
         Ok(())

@@ -24,7 +24,7 @@ use super::placing::place;
 use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
-use super::wake::{pidfd, watch};
+use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
 use crate::bpf::{Kernel, LoadOptions, ProbeKind, Scope, StackCopy};
 use crate::process::{HeapUse, Identity, MappedFile, ProcessError, Sideband, pid_namespace};
@@ -226,6 +226,9 @@ impl Session {
             }
         })?;
         let wake = watch(&kernel, &sideband)?;
+        // Before the next, which its thread would inherit.
+        let costs = cost::calibrate(options);
+        ask_for_short_slices();
         kernel.start()?;
         Ok(Self {
             heap_at_start,
@@ -251,7 +254,7 @@ impl Session {
             follow_forks: options.follow_forks,
             started: Instant::now(),
             attach_time: begun.elapsed(),
-            costs: cost::calibrate(options),
+            costs,
             unwinder,
         })
     }

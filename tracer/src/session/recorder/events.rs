@@ -19,11 +19,22 @@ const MAX_WAITING_BYTES: usize = 128 << 20;
 const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Session {
-    /// Takes what the side-band and the ring have. Mappings first: their files must be opened
-    /// while they are there.
+    /// Takes what the side-band and the ring have.
     pub(super) fn take_events(&mut self) {
+        // Mappings are published after each part of the ring: until then every stack may come as a copy,
+        // as fast as they are taken.
+        while self.take_some() {}
+        // Last, as it takes its time: stacks are copied until the mappings are published.
+        for module in std::mem::take(&mut self.new_modules) {
+            self.probe(&module);
+        }
+    }
+
+    /// Takes what the side-band has and a part of what the ring has. Mappings first: their files must be
+    /// opened while they are there. Returns whether there may be more.
+    fn take_some(&mut self) -> bool {
         self.take_mappings();
-        self.drain();
+        let is_more = self.drain();
         if !self.copies.is_empty() {
             // What lies on the copied stacks was mapped before, if only just.
             self.take_mappings();
@@ -33,15 +44,13 @@ impl Session {
             self.walk(&copy);
         }
         self.unwinder.allow_copies(self.kernel.unwind_maps());
-        // Last, as it takes its time: stacks are copied until the mappings are published.
-        for module in std::mem::take(&mut self.new_modules) {
-            self.probe(&module);
-        }
+        is_more
     }
 
-    fn drain(&mut self) {
+    /// Takes a part of what the ring has. Returns whether there may be more.
+    fn drain(&mut self) -> bool {
         let mut changes = Vec::new();
-        self.kernel.drain(|event| match event {
+        let is_more = self.kernel.drain(|event| match event {
             KernelEvent::Stack(stack) => {
                 let key = StackKey {
                     stack: stack.stack,
@@ -65,6 +74,7 @@ impl Session {
                 self.kernel.forget_heap(old_heap);
             }
         }
+        is_more
     }
 
     /// Tells the kernel side what is mapped, with the tables of files that were not there before. To
@@ -78,12 +88,14 @@ impl Session {
             thread::scope(|threads| {
                 let compiling = threads.spawn(|| compile_all(files));
                 while !compiling.is_finished() {
-                    self.drain();
+                    let is_more = self.drain();
                     let words = self.copies.iter().map(|copy| copy.words.len());
                     if words.sum::<usize>() < MAX_WAITING_BYTES / size_of::<u64>() {
                         self.kernel.unwind_maps().allow_copies();
                     }
-                    thread::sleep(DRAIN_INTERVAL);
+                    if !is_more {
+                        thread::sleep(DRAIN_INTERVAL);
+                    }
                 }
                 let tables = compiling
                     .join()
