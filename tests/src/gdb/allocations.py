@@ -69,8 +69,10 @@ class Allocation(gdb.Breakpoint):
         frames = []
         names = []
         while frame is not None:
-            frames.append(frame.pc())
-            names.append(frame.name())
+            # With debug information gdb tells what is inlined as frames, too.
+            if frame.type() != gdb.INLINE_FRAME:
+                frames.append(frame.pc())
+                names.append(frame.name())
             outermost = frame
             frame = frame.older()
         caller = names[1] if len(names) > 1 else None
