@@ -69,8 +69,8 @@ class Allocation(gdb.Breakpoint):
         frames = []
         names = []
         while frame is not None:
-            # With debug information gdb tells what is inlined as frames, too.
-            if frame.type() != gdb.INLINE_FRAME:
+            # With debug information gdb tells of calls that have no frame: inlined ones, and jumps.
+            if frame.type() not in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME):
                 frames.append(frame.pc())
                 names.append(frame.name())
             outermost = frame
