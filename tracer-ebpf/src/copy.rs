@@ -11,12 +11,17 @@ use tracer_common::limits::{COPY_SLOTS, COPY_WORDS, RING_BYTES};
 use tracer_common::{Counter, EventHeader, EventKind, StackCopyEvent, StackEnd, StackHash};
 
 use crate::count::{atomic_swap, bump, take_number};
-use crate::maps::{COPIED, COPIES, EVENTS};
+use crate::maps::{COPIED, COPIES, EVENTS, STACK_STARTS};
 use crate::scratch::PAGE_BYTES;
 use crate::task::Task;
+use crate::unwind::space_of;
 
 /// Bytes of a copy, at most.
 const COPY_BYTES: u64 = COPY_WORDS as u64 * 8;
+
+/// Bytes that are copied beyond where the first thread's stack begins. What is above are the arguments and
+/// the environment.
+const BEYOND: u64 = 64;
 
 /// A place to copy a stack to.
 #[repr(C)]
@@ -25,6 +30,8 @@ pub(crate) struct StackCopy {
     busy: u64,
     /// Bytes copied so far.
     len: u64,
+    /// Bytes that are wanted.
+    wanted: u64,
     event: StackCopyEvent,
 }
 
@@ -41,15 +48,23 @@ pub(crate) fn is_allowed() -> bool {
 #[inline(always)]
 pub(crate) fn send(task: &Task, ip: u64, sp: u64, bp: u64) -> u64 {
     let owner = u64::from(task.life) << 32 | u64::from(task.tgid);
-    send_words(owner, ip, sp, bp)
+    // SAFETY: a valid map value, which user space replaces whole.
+    let start = STACK_STARTS
+        .get_ptr(space_of(task))
+        .map_or(0, |start| unsafe { core::ptr::read_volatile(start) });
+    send_words(owner, ip, sp, bp, start)
 }
 
 /// As [`send`], with life and process in one word.
 #[inline(never)]
-fn send_words(owner: u64, ip: u64, sp: u64, bp: u64) -> u64 {
+fn send_words(owner: u64, ip: u64, sp: u64, bp: u64, start: u64) -> u64 {
     let Some(slot) = acquire() else {
         return 0;
     };
+    // Of another thread's stack, wherever it lies, no more than fits.
+    let wanted = start.wrapping_sub(sp).wrapping_add(BEYOND).min(COPY_BYTES);
+    // SAFETY: the slot was taken by this program.
+    unsafe { core::ptr::write_volatile(&raw mut (*slot).wanted, wanted) };
     let stack = fill_and_send(slot, owner, ip, sp, bp);
     // SAFETY: the slot was taken by this program.
     unsafe { core::ptr::write_volatile(&raw mut (*slot).busy, 0) };
@@ -85,7 +100,7 @@ fn fill_and_send(slot: *mut StackCopy, owner: u64, ip: u64, sp: u64, bp: u64) ->
     }
     // SAFETY: as above.
     let copy = unsafe { &mut *slot };
-    let len = copy.len & (COPY_BYTES - 1);
+    let len = copy.len.min(copy.wanted) & (COPY_BYTES - 1);
     copy.event.ip = ip;
     copy.event.bp = bp;
     copy.event.header = EventHeader {
@@ -129,7 +144,7 @@ extern "C" fn copy_page(_index: u64, context: *mut c_void) -> u64 {
     // SAFETY: `fill_and_send` passes a pointer to its slot, which nothing else uses meanwhile.
     let copy = unsafe { &mut **context.cast::<*mut StackCopy>() };
     let len = copy.len & (COPY_BYTES - 1);
-    if len >= COPY_BYTES - PAGE_BYTES {
+    if len >= COPY_BYTES - PAGE_BYTES || len >= copy.wanted {
         return 1;
     }
     let address = copy.event.sp + len;

@@ -155,6 +155,12 @@ pub(crate) static SPACES: maps::Array<SpaceEntry> =
 pub(crate) static SPACE_HEADS: maps::Array<u64> =
     maps::Array::with_max_entries(MAX_HEAPS as u32 + 1, MMAPABLE);
 
+/// Where the stack of a process's first thread begins, by the number of its address space; 0 where that is
+/// not known.
+#[map]
+pub(crate) static STACK_STARTS: maps::Array<u64> =
+    maps::Array::with_max_entries(MAX_HEAPS as u32 + 1, MMAPABLE);
+
 /// Places to copy a stack to. Not per CPU: such a value may not be larger than 32 KiB.
 #[map]
 pub(crate) static COPIES: maps::Array<StackCopy> = maps::Array::with_max_entries(COPY_SLOTS, 0);

@@ -182,6 +182,7 @@ impl Kernel {
                 take_array(&mut probes, "RULE_CACHE")?,
                 take_array(&mut probes, "SPACES")?,
                 take_array(&mut probes, "SPACE_HEADS")?,
+                take_array(&mut probes, "STACK_STARTS")?,
                 take_array(&mut probes, "COPIED")?,
                 take(&mut probes, "TABLES")?,
             )?,

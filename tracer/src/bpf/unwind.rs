@@ -33,15 +33,19 @@ pub struct LoadedTable {
 /// Rows of an array, at least: tables found later are written behind the first ones. A change of a map of
 /// maps makes the kernel wait for running programs, about 9 ms, and stacks can't be walked meanwhile.
 const MIN_ARRAY_ROWS: usize = 128 << 10;
+/// And where a program is awaited that may be another than foreseen: 8 MB. A server with 40 libraries has
+/// 600,000 rows.
+const MIN_ARRAY_ROWS_AWAITING: usize = 1 << 20;
 
 /// The tables of a session.
 pub struct UnwindMaps {
     /// Hold the arrays that are mapped.
-    _arrays: [MapData; 5],
+    _arrays: [MapData; 6],
     rules: View<Rule>,
     cache: View<u64>,
     spaces: View<SpaceEntry>,
     heads: View<u64>,
+    stack_starts: View<u64>,
     /// Stacks copied, and how many may be.
     copied: View<[u64; 2]>,
     tables: ArrayOfMaps<MapData, MapData>,
@@ -52,6 +56,8 @@ pub struct UnwindMaps {
     array: u32,
     /// Rows in it.
     used: usize,
+    /// Rows that an array has room for, at least.
+    least_rows: usize,
     table_bytes: usize,
     /// Which entries of `spaces` are in use: the first of each address space, its number of entries and
     /// its heap.
@@ -66,6 +72,7 @@ impl UnwindMaps {
         cache: MapData,
         spaces: MapData,
         heads: MapData,
+        stack_starts: MapData,
         copied: MapData,
         tables: ArrayOfMaps<MapData, MapData>,
     ) -> Result<Self, BpfError> {
@@ -79,13 +86,15 @@ impl UnwindMaps {
             )?,
             spaces: View::new("SPACES", spaces.fd().as_fd(), SPACE_ENTRIES as usize)?,
             heads: View::new("SPACE_HEADS", heads.fd().as_fd(), heap_heads)?,
+            stack_starts: View::new("STACK_STARTS", stack_starts.fd().as_fd(), heap_heads)?,
             copied: View::new("COPIED", copied.fd().as_fd(), 1)?,
-            _arrays: [rules, cache, spaces, heads, copied],
+            _arrays: [rules, cache, spaces, heads, stack_starts, copied],
             tables,
             numbers: HashMap::new(),
             rows: None,
             array: 0,
             used: 0,
+            least_rows: MIN_ARRAY_ROWS,
             table_bytes: 0,
             regions: BTreeMap::new(),
             version: 0,
@@ -109,6 +118,11 @@ impl UnwindMaps {
             }
         }
         Ok(unwinding)
+    }
+
+    /// Makes room for the tables of a program that is still to come.
+    pub const fn await_program(&mut self) {
+        self.least_rows = MIN_ARRAY_ROWS_AWAITING;
     }
 
     /// Loads modules' tables, each given by its rows and their rules; `None` where there is nothing in
@@ -141,7 +155,7 @@ impl UnwindMaps {
         let room = self.rows.as_ref().map_or(0, View::len) - self.used;
         if rows > room {
             let left = (MAX_TABLE_BYTES - self.table_bytes) / size_of::<Row>();
-            let wanted = to_come.max(MIN_ARRAY_ROWS).min(left);
+            let wanted = to_come.max(self.least_rows).min(left);
             if wanted < rows || self.array + 1 >= MAX_TABLES {
                 return Ok(None);
             }
@@ -226,6 +240,14 @@ impl UnwindMaps {
         self.regions.insert(first, (len, heap));
         self.allow_copies();
         Ok(())
+    }
+
+    /// Says where the stack of a process's first thread begins, so that copies of it end there.
+    pub fn set_stack_start(&self, heap: u32, address: u64) {
+        if let Some(start) = self.stack_starts.get(heap as usize) {
+            // SAFETY: the view's pointers are valid and aligned.
+            unsafe { AtomicU64::from_ptr(start) }.store(address, Ordering::Relaxed);
+        }
     }
 
     /// Forgets what a heap's process had mapped: it is gone.

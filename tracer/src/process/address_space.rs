@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{MappingEvent, ProcessError, Root, vdso};
+
+/// What tells files apart: device, inode, size and time of the last change.
+pub type FileKey = (u64, u64, u64, i64, i64);
 
 /// A mapped file.
 #[derive(Debug)]
@@ -17,6 +21,29 @@ pub struct MappedFile {
     pub path: PathBuf,
     /// The open file, or why it could not be opened.
     pub file: Result<Arc<File>, String>,
+    /// Which file it is; `None` where that is not known.
+    pub key: Option<FileKey>,
+}
+
+impl MappedFile {
+    /// A file that was opened, or could not be.
+    #[must_use]
+    pub fn new(path: PathBuf, file: Result<File, String>) -> Self {
+        let metadata = file.as_ref().ok().and_then(|file| file.metadata().ok());
+        Self {
+            path,
+            file: file.map(Arc::new),
+            key: metadata.map(|metadata| {
+                (
+                    metadata.dev(),
+                    metadata.ino(),
+                    metadata.size(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                )
+            }),
+        }
+    }
 }
 
 /// An executable mapping.
@@ -124,10 +151,10 @@ impl AddressSpace {
                     _ if path.as_os_str() == vdso::NAME => Some(vdso()),
                     _ if !is_file => None,
                     Some(root) => Some(open(root, *start, *end, path.clone())),
-                    None => Some(Arc::new(MappedFile {
-                        path: path.clone(),
-                        file: Err("the process ended before its files could be opened".to_owned()),
-                    })),
+                    None => Some(Arc::new(MappedFile::new(
+                        path.clone(),
+                        Err("the process ended before its files could be opened".to_owned()),
+                    ))),
                 };
                 self.add(Mapped {
                     start: *start,
@@ -267,9 +294,8 @@ fn open(root: &Root, start: u64, end: u64, path: PathBuf) -> Arc<MappedFile> {
     let file = root
         .open_mapping(start, end)
         .or_else(|_| root.open(&path))
-        .map(Arc::new)
         .map_err(|error| error.to_string());
-    Arc::new(MappedFile { path, file })
+    Arc::new(MappedFile::new(path, file))
 }
 
 #[cfg(test)]

@@ -17,6 +17,14 @@ pub fn available_memory() -> procfs::ProcResult<u64> {
     Ok(info.mem_available.unwrap_or(info.mem_free))
 }
 
+/// Where the stack of a process's first thread begins: its arguments and its environment are above
+/// (`startstack` of /proc/PID/stat). `None` where the process is gone.
+#[must_use]
+pub fn stack_start(pid: u32) -> Option<u64> {
+    let process = procfs::process::Process::new(pid.try_into().ok()?).ok()?;
+    Some(process.stat().ok()?.startstack)
+}
+
 /// Anonymous memory of a process, from /proc.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapUse {

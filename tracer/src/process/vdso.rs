@@ -17,10 +17,8 @@ pub(super) const NAME: &str = "[vdso]";
 /// The vDSO as a mapped file. All 64-bit processes of a kernel have the same one, so it is the tracer's own.
 pub(crate) fn vdso() -> Arc<MappedFile> {
     static FILE: LazyLock<Arc<MappedFile>> = LazyLock::new(|| {
-        Arc::new(MappedFile {
-            path: PathBuf::from(NAME),
-            file: copy().map(Arc::new).map_err(|error| error.to_string()),
-        })
+        let file = copy().map_err(|error| error.to_string());
+        Arc::new(MappedFile::new(PathBuf::from(NAME), file))
     });
     Arc::clone(&FILE)
 }

@@ -162,7 +162,7 @@ impl Found {
 #[derive(Debug, Default)]
 pub struct Foreseen {
     /// The files that it is loaded from, and the vDSO.
-    pub(super) files: Vec<Arc<File>>,
+    pub(super) files: Vec<Arc<MappedFile>>,
     /// What they have to offer. An allocator that appears later is probed when it is mapped.
     pub(super) found: Found,
     /// They need not be looked at again.
@@ -197,7 +197,7 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
         }
     }
     let mut foreseen = Foreseen {
-        files: vdso().file.iter().cloned().collect(),
+        files: vec![vdso()],
         ..Foreseen::default()
     };
     foreseen.add(binary.clone());
@@ -225,13 +225,9 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
 impl Foreseen {
     fn add(&mut self, path: PathBuf) {
         let Ok(file) = File::open(&path) else { return };
-        let file = Arc::new(file);
-        self.files.push(Arc::clone(&file));
-        let module = MappedFile {
-            path,
-            file: Ok(file),
-        };
+        let module = MappedFile::new(path, Ok(file));
         self.found.add(&module, &mut self.searched);
+        self.files.push(Arc::new(module));
     }
 }
 

@@ -106,7 +106,7 @@ impl PlanReport {
         let mut modules = Vec::new();
         for mapped in space.mappings() {
             let module = mapped.file.as_deref();
-            let Some(MappedFile { path, file }) = module else {
+            let Some(MappedFile { path, file, .. }) = module else {
                 continue;
             };
             let Ok(file) = file else { continue };

@@ -6,7 +6,7 @@ mod series;
 
 pub use series::{Pace, Progress};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -26,8 +26,10 @@ use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
-use crate::bpf::{Kernel, LoadOptions, ProbeKind, Scope, StackCopy};
-use crate::process::{HeapUse, Identity, MappedFile, ProcessError, Sideband, pid_namespace};
+use crate::bpf::{FIRST_HEAP, Kernel, LoadOptions, ProbeKind, Scope, StackCopy};
+use crate::process::{
+    HeapUse, Identity, MappedFile, ProcessError, Sideband, pid_namespace, stack_start,
+};
 use crate::profile::Profile;
 
 /// How to record.
@@ -128,7 +130,9 @@ pub struct Session {
     /// Files mapped since they were last looked through for allocators.
     new_modules: Vec<Arc<MappedFile>>,
     /// Stacks to be walked when the mappings are published.
-    copies: Vec<StackCopy>,
+    copies: VecDeque<StackCopy>,
+    /// Words of memory in them.
+    waiting_words: usize,
     /// Stacks cut while they were walked in user space.
     cut_here: HashMap<Counter, u64>,
     mapping_records_lost: u64,
@@ -219,7 +223,11 @@ impl Session {
         }
         place(&mut kernel, &found.allocators, scope, |maps| {
             if let Some(Foreseen { files, .. }) = waiting {
-                unwinder.foresee(files);
+                maps.await_program();
+                unwinder.foresee(&files);
+            }
+            if let Some(address) = stack_start(who.pid) {
+                maps.set_stack_start(FIRST_HEAP, address);
             }
             for traced in processes.take_unpublished() {
                 unwinder.publish(maps, traced.heap, &traced.space);
@@ -245,7 +253,8 @@ impl Session {
             stacks: Arrived::new(),
             snapshots: Snapshots::default(),
             new_modules: Vec::new(),
-            copies: Vec::new(),
+            copies: VecDeque::new(),
+            waiting_words: 0,
             cut_here: HashMap::new(),
             mapping_records_lost: 0,
             children: 0,

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
@@ -13,12 +12,9 @@ use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
 
 use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
-use crate::process::{AddressSpace, Mapped, read_elf};
+use crate::process::{AddressSpace, FileKey, Mapped, MappedFile, read_elf};
 use crate::unwind::UnwindTable;
 use crate::unwind::walk::{Frame, Lookup, walk};
-
-/// What tells files apart: device, inode, size and time of the last change.
-type FileKey = (u64, u64, u64, i64, i64);
 
 /// Files whose tables are to be compiled.
 pub(super) type FilesToCompile = HashMap<FileKey, Arc<File>>;
@@ -151,18 +147,21 @@ impl Unwinder {
 
     fn without_table(&self, space: &AddressSpace) -> FilesToCompile {
         let now = space.now();
-        let files = now.iter().filter_map(|(_, _, mapped)| file_of(mapped));
-        self.to_compile(files.cloned())
+        self.to_compile(now.iter().filter_map(|(_, _, mapped)| mapped.file.as_ref()))
     }
 
-    fn to_compile(&self, files: impl IntoIterator<Item = Arc<File>>) -> FilesToCompile {
+    fn to_compile<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a Arc<MappedFile>>,
+    ) -> FilesToCompile {
         if self.mode == Unwinding::FramePointers {
             return FilesToCompile::new();
         }
         files
             .into_iter()
-            .filter_map(|file| Some((key_of(&file)?, file)))
+            .filter_map(|mapped| Some((mapped.key?, mapped.file.as_ref().ok()?)))
             .filter(|(key, _)| !self.modules.contains_key(key) && !self.compiled.contains_key(key))
+            .map(|(key, file)| (key, Arc::clone(file)))
             .collect()
     }
 
@@ -172,7 +171,7 @@ impl Unwinder {
     }
 
     /// Compiles the tables of files that will be mapped.
-    pub(super) fn foresee(&mut self, files: Vec<Arc<File>>) {
+    pub(super) fn foresee(&mut self, files: &[Arc<MappedFile>]) {
         let tables = compile_all(self.to_compile(files));
         self.add_compiled(tables);
     }
@@ -241,7 +240,7 @@ impl Unwinder {
     }
 
     fn module_of(&self, mapped: &Mapped) -> Option<&Module> {
-        let key = key_of(file_of(mapped)?)?;
+        let key = mapped.file.as_ref()?.key?;
         self.modules.get(&key)?.as_ref()
     }
 
@@ -269,21 +268,4 @@ impl Unwinder {
             ..plain
         })
     }
-}
-
-/// The mapped file.
-fn file_of(mapped: &Mapped) -> Option<&Arc<File>> {
-    mapped.file.as_ref()?.file.as_ref().ok()
-}
-
-/// What tells a file from others.
-fn key_of(file: &File) -> Option<FileKey> {
-    let metadata = file.metadata().ok()?;
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-    ))
 }

@@ -8,13 +8,15 @@ use tracer_common::StackKey;
 
 use super::{Allocator, Session, SessionError};
 use crate::bpf::{KernelEvent, ProcessChange, StackCopy};
-use crate::process::{MappedFile, MappingEvent};
+use crate::process::{MappedFile, MappingEvent, stack_start};
 use crate::session::frames::Frames;
 use crate::session::snapshot::Seen;
 use crate::session::unwinding::compile_all;
 
 /// Bytes of copied stacks that may wait to be walked. A copy is some kilobytes, at most 64 KiB.
 const MAX_WAITING_BYTES: usize = 128 << 20;
+/// Copied stacks that are walked before the next look at what has come. Each takes about 10 us.
+const MAX_WALKED: usize = 64;
 /// How often they are taken out of the ring while unwind tables are compiled.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -40,11 +42,16 @@ impl Session {
             self.take_mappings();
         }
         self.publish_mappings();
-        for copy in std::mem::take(&mut self.copies) {
+        // Not all of them: that may take longer than the ring has room for.
+        for _ in 0..MAX_WALKED {
+            let Some(copy) = self.copies.pop_front() else {
+                break;
+            };
+            self.waiting_words -= copy.words.len();
             self.walk(&copy);
         }
         self.unwinder.allow_copies(self.kernel.unwind_maps());
-        is_more
+        is_more || !self.copies.is_empty()
     }
 
     /// Takes a part of what the ring has. Returns whether there may be more.
@@ -65,13 +72,26 @@ impl Session {
                     }))
                 });
             }
-            KernelEvent::Copy(copy) => self.copies.push(copy),
+            KernelEvent::Copy(copy) => {
+                self.waiting_words += copy.words.len();
+                self.copies.push_back(copy);
+            }
             KernelEvent::Process(change) => changes.push(change),
         });
         for change in changes {
             self.processes.change(change);
-            if let ProcessChange::Exec { old_heap, .. } = change {
+            if let ProcessChange::Exec {
+                tgid,
+                old_heap,
+                heap,
+                ..
+            } = change
+            {
                 self.kernel.forget_heap(old_heap);
+                // At once: copies are what comes before all else is known.
+                if let Some(address) = stack_start(tgid) {
+                    self.kernel.unwind_maps().set_stack_start(heap, address);
+                }
             }
         }
         is_more
@@ -89,8 +109,7 @@ impl Session {
                 let compiling = threads.spawn(|| compile_all(files));
                 while !compiling.is_finished() {
                     let is_more = self.drain();
-                    let words = self.copies.iter().map(|copy| copy.words.len());
-                    if words.sum::<usize>() < MAX_WAITING_BYTES / size_of::<u64>() {
+                    if self.waiting_words < MAX_WAITING_BYTES / size_of::<u64>() {
                         self.kernel.unwind_maps().allow_copies();
                     }
                     if !is_more {
