@@ -16,6 +16,7 @@ use tests::tracing::tracer;
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
 use tracer::profile::series::Survivors;
+use tracer_common::EXACT_GENERATIONS;
 
 /// As in `workloads/c/steps.c`.
 const LEAKED: u64 = 10;
@@ -167,8 +168,8 @@ fn threads(rung: Rung) -> Result<()> {
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     let now = tracing.windows()?;
-    // Until the target has rested for a whole window.
-    tracing.wait_windows(now + 3)?;
+    // Until the target has rested for a whole window, and generations have been merged.
+    tracing.wait_windows((now + 3).max(2 * EXACT_GENERATIONS as usize + 1))?;
     let recorded = tracing.stop()?;
     workload.finish()?;
     profile::check_complete(&recorded.profile)?;
