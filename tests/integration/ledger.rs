@@ -91,7 +91,14 @@ pub(crate) fn run(program: &Path, calls: &str) -> Result<()> {
     let ledger = Ledger::parse(&line)?;
     let (profile, _) = tracing.finish_with(0)?;
     profile::check_complete(&profile)?;
-    ledger.check_parts_or_cut(&profile)
+    ledger.check_parts_or_cut(&profile)?;
+    // When the tracer gets its turn is not its own: some may be cut, most never are.
+    let (cut, total) = (profile::cut(&profile), ledger.total.values()?);
+    ensure!(
+        cut.alloc_objects < total.alloc_objects / 2,
+        "of {total:?} were cut {cut:?}"
+    );
+    Ok(())
 }
 
 /// Nothing was counted that should not happen, in an allocator whose functions enter each other in ways of
