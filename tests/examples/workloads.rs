@@ -26,7 +26,12 @@ fn main() -> Result<()> {
     for program in PROGRAMS {
         binaries::workload(program)?;
     }
-    let others = [unwind::CPP, unwind::PLUGIN, unwind::GAP];
+    let others = [
+        unwind::CPP,
+        unwind::PLUGIN,
+        unwind::GAP,
+        unwind::RETURN_PROBE,
+    ];
     for build in unwind::BUILDS.iter().chain(&others) {
         build.program()?;
     }

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tests::binaries::{self, Build};
 use tests::process::Child;
 use tests::tracing::Tracing;
-use tests::unwind::{BUILDS, CPP, GAP, PLUGIN};
+use tests::unwind::{BUILDS, CPP, GAP, PLUGIN, RETURN_PROBE};
 use tests::workload::Workload;
 use tests::{profile, trial, wait};
 use tracer::profile::Profile;
@@ -175,7 +175,7 @@ fn vdso() -> Result<()> {
 /// A return probe further up has replaced a return address: the stack goes on behind it, where the process
 /// had return probes when the tracer came. Otherwise it ends there, and says so.
 fn return_probes() -> Result<()> {
-    let program = Build::new("return_probe", "plain", &[]).program()?;
+    let program = RETURN_PROBE.program()?;
     let mut workload = Workload::start_command(Command::new(&program).arg("20"))?;
     for (line, is_known) in [("once", false), ("done", true)] {
         let tracing = Tracing::attach(workload.pid())?;
