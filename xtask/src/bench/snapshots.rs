@@ -26,11 +26,12 @@ const ARRIVED: Duration = Duration::from_millis(1_500);
 /// A window that does not come.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Each round one series of four windows.
+/// Each round one series of six windows.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     const FIRST: &str = "snapshot with 100,000 new stacks, CPU time";
     const NEXT: &str = "each that follows, CPU time";
     const MEMORY: &str = "memory more than before, at most";
+    const NAMES: &str = "before: debug information of the program and its libraries, memory";
     let binary = subject::build(bench, "stacks", FRAME_POINTERS)?;
     let mut table = Table::new("Snapshots of 100,000 stacks of 20 frames");
     let column = Side::Tracer.name();
@@ -39,6 +40,14 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
         let every = format!("{}s", WINDOW.as_secs());
         let tracing = Tracing::series(bench, program.pid(), &every, &[])?;
         let windows = wait_window(bench, 0)?;
+        // What one stack needs in order to be named, all need: its size is that of the files that are
+        // installed, a C library's for one.
+        let without_names = memory(tracing.pid(), "VmRSS")?;
+        program.ask("1")?;
+        // It may have been late for the next.
+        let windows = wait_window(bench, windows)?;
+        let windows = wait_window(bench, windows)?;
+        let names = memory(tracing.pid(), "VmRSS")? - without_names;
         // The peak from now on.
         let status = format!("/proc/{}/clear_refs", tracing.pid());
         fs::write(&status, "5").with_context(|| format!("cannot write {status}"))?;
@@ -64,6 +73,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
         table.record(FIRST, "s", column, first - arrived);
         table.record(NEXT, "s", column, next - first);
         table.record(MEMORY, "MB", column, most - before);
+        table.record(NAMES, "MB", column, names);
         Ok(())
     })?;
     table.limit(FIRST, (FIRST, column), 1.0);
