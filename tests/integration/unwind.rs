@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::vdso", vdso),
         trial::root("unwind::return_probes", return_probes),
         trial::root("unwind::copies", copies),
+        trial::root("unwind::recognised", recognised),
         trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
@@ -232,6 +233,31 @@ fn copies() -> Result<()> {
     let cut = profile::counter(&profile, "cut_unreadable")?;
     ensure!(cut == BLOCKS as u64, "{cut}: {}", stacks(&profile));
     check_recursion(&profile, 20, "handler")
+}
+
+/// Stacks that were walked before are recognised, and for none that is another's.
+fn recognised() -> Result<()> {
+    let program = BUILDS[0].program()?;
+    for kind in KINDS {
+        let counts = |options: &[&str]| -> Result<_> {
+            let profile = record(Command::new(&program).args([kind, "20"]), options)?;
+            // Complete: no stack was mistaken for another.
+            check_whole(&profile).context(kind)?;
+            let counter = |name| profile::counter(&profile, name);
+            Ok((counter("alloc_objects")?, counter("unwound_stacks")?))
+        };
+        let (all, walked) = counts(&[])?;
+        // What the kernel put on the stack for a signal is not gone by, and so the handler's stack not
+        // remembered.
+        let is_remembered = !matches!(kind, "signal" | "altstack");
+        ensure!(
+            is_remembered == (walked < all / 2),
+            "{kind}: {walked} of {all} stacks walked"
+        );
+        let (all, walked) = counts(&["--audit-stacks"])?;
+        ensure!(all == walked, "{kind}: {walked} of {all} stacks walked");
+    }
+    Ok(())
 }
 
 /// However many processes map the same files, their tables are loaded once.

@@ -123,4 +123,8 @@ counters! {
     ThrowingCalls = 35, "throwing_calls", AmountLoss;
     /// Bytes asked for by the calls of an allocator's own operator new.
     ThrowingCallsBytes = 36, "throwing_calls_bytes", AmountLoss;
+    /// Stacks walked by unwind tables; the others had been walked before and were recognised.
+    UnwoundStacks = 37, "unwound_stacks", Traffic;
+    /// Stacks taken for others, as was found by walking them as well.
+    StacksMistaken = 38, "stacks_mistaken", AttributionLoss;
 }

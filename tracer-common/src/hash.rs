@@ -9,6 +9,13 @@
 pub struct StackHash(u64);
 
 impl StackHash {
+    /// Of no frames.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
     /// Takes in the next frame.
     #[inline(always)]
     #[must_use]

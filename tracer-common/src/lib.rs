@@ -11,6 +11,7 @@ mod counters;
 mod events;
 mod generations;
 mod hash;
+mod known;
 pub mod limits;
 mod live;
 mod records;
@@ -24,6 +25,10 @@ pub use generations::{
     EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
 };
 pub use hash::StackHash;
+pub use known::{
+    KNOWN_STACKS, KnownStack, Owner, Recognition, SHAPE_SLOTS, SHAPES, SLOTS_AT_ONCE, Shape, Trail,
+    shape_index, slot,
+};
 pub use live::{
     LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,
     segment_buckets,

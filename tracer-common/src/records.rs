@@ -20,8 +20,9 @@ pub struct Config {
     pub task_tgid_offset: u32,
     /// Buckets of the live table's first segment, see [`segment_buckets`](crate::segment_buckets).
     pub live_buckets: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// Not 0 where stacks that are recognised are walked as well, see
+    /// [`Counter::StacksMistaken`](crate::Counter::StacksMistaken).
+    pub audit: u32,
     /// Where return addresses are that return probes have replaced.
     pub return_probes: ReturnProbes,
 }
@@ -157,7 +158,7 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     use super::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
-    use crate::{GenerationCell, LiveBucket, SpaceEntry};
+    use crate::{GenerationCell, KnownStack, LiveBucket, SpaceEntry};
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -169,6 +170,7 @@ mod pod {
     pod!(
         Config,
         GenerationCell,
+        KnownStack,
         LiveBucket,
         SpaceEntry,
         LiveRecord,

@@ -229,7 +229,10 @@ pub enum Step {
         bp_at: u64,
     },
     /// There is no caller: the first frame of a thread.
-    Root,
+    Root {
+        /// The address where a return address of 0 was read; 0 where the rule says that it is the first.
+        ip_at: u64,
+    },
     /// There may be one, but it was not found.
     Failed(StepFailure),
 }
@@ -276,7 +279,7 @@ pub fn step(rule: &Rule, registers: Registers, read: &mut impl FnMut(u64) -> Opt
                     cfa = cfa.wrapping_add(8);
                 }
             }
-            STOP => return Step::Root,
+            STOP => return Step::Root { ip_at: 0 },
             NONE => return Step::Failed(StepFailure::NoRule),
             _ => return Step::Failed(StepFailure::UnsupportedRule),
         }
@@ -300,7 +303,7 @@ pub fn step(rule: &Rule, registers: Registers, read: &mut impl FnMut(u64) -> Opt
     };
     // The first frame of a stack that somebody made by hand, of a coroutine for one.
     if caller == 0 && !is_signal {
-        return Step::Root;
+        return Step::Root { ip_at };
     }
 
     let mut caller_bp = bp;

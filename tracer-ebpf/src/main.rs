@@ -14,6 +14,7 @@ mod context;
 mod copy;
 mod count;
 mod generation;
+mod known;
 mod live;
 mod maps;
 mod process;

@@ -9,9 +9,9 @@ use tracer_common::limits::{
     MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
-    Config, Counter, GenerationCell, LiveBucket, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES,
-    PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES, SpaceEntry,
-    StackCounters, StackKey, TargetInfo,
+    Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket, MAX_LIVE_SEGMENTS,
+    MAX_RULES, MAX_TABLES, PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES,
+    Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
 };
 
 use crate::copy::StackCopy;
@@ -30,7 +30,7 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     main_tgid: 0,
     unwinding: 0,
     generations: 0,
-    reserved: 0,
+    audit: 0,
     return_probes: ReturnProbes {
         utask: 0,
         instances: 0,
@@ -131,6 +131,16 @@ pub(crate) static RULES: maps::Array<Rule> = maps::Array::with_max_entries(MAX_R
 #[map]
 pub(crate) static RULE_CACHE: maps::Array<u64> =
     maps::Array::with_max_entries(RULE_CACHE_ENTRIES, MMAPABLE);
+
+/// Where the words lie that a walk goes by, by [`tracer_common::shape_index`].
+#[map]
+pub(crate) static SHAPES: maps::Array<Shape> =
+    maps::Array::with_max_entries(tracer_common::SHAPES, 0);
+
+/// Stacks that were walked, by [`KnownStack::place`].
+#[map]
+pub(crate) static KNOWN: maps::Array<KnownStack> =
+    maps::Array::with_max_entries(KNOWN_STACKS, MMAPABLE);
 
 /// Unwind tables by their number.
 #[btf_map]

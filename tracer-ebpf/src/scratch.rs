@@ -1,10 +1,11 @@
 //! Scratch slots: where a stack is collected, and the window through which it is read.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_common::StackEvent;
 use tracer_common::limits::{SCRATCH_SLOTS, WINDOW_WORDS};
+use tracer_common::{StackEvent, Trail};
 
 use crate::count::atomic_swap;
+use crate::known::Known;
 use crate::maps::SCRATCH;
 use crate::unwind::Unwind;
 use crate::walk::Walk;
@@ -23,6 +24,10 @@ pub(crate) struct Scratch {
     pub(crate) walk: Walk,
     /// The walk under way, by tables.
     pub(crate) unwind: Unwind,
+    /// The recognition under way.
+    pub(crate) known: Known,
+    /// What the walk by tables goes by.
+    pub(crate) trail: Trail,
     /// The part of the stack that is being walked.
     pub(crate) window: [u64; WINDOW_WORDS],
     /// The event under construction.

@@ -4,14 +4,17 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::programs::RetProbeContext;
 use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{Counter, EventHeader, EventKind, StackCounters, StackKey, Unwinding};
+use tracer_common::{
+    Counter, EventHeader, EventKind, Registers, StackCounters, StackKey, Unwinding,
+};
 
 use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
+use crate::known;
 use crate::maps::{CONFIG, EVENTS, STACK_COUNTERS, STACKS, STACKS_USED};
 use crate::scratch::{self, Scratch};
 use crate::task::Task;
-use crate::unwind::unwind;
+use crate::unwind::{self, unwind};
 use crate::walk::{Walked, walk};
 
 /// Credits an allocation to the stack it came from, and returns the index of the stack's counters.
@@ -41,15 +44,29 @@ fn credit_with(
         ctx.frame_pointer(),
     );
     // A constant to the verifier, which drops the other walk.
+    let by_tables = CONFIG.load().unwinding != Unwinding::FramePointers as u32;
+    let first = Registers { ip, sp, bp };
+    if by_tables {
+        known::recognise(slot, unwind::owner_of(task), first);
+        let index = slot.known.index;
+        if let Some(counters) = STACK_COUNTERS.get_ptr_mut(index)
+            // SAFETY: a valid map value. Until the frames have been sent, they have to be found again.
+            && unsafe { (*counters).sent } != 0
+            && CONFIG.load().audit == 0
+        {
+            add_allocation(counters, size);
+            return Some(index);
+        }
+    }
     let Walked {
         len,
         stack,
         end,
         copied,
-    } = if CONFIG.load().unwinding == Unwinding::FramePointers as u32 {
-        walk(slot, ip, bp)
+    } = if by_tables {
+        unwind(slot, task, first)
     } else {
-        unwind(slot, task, ip, sp, bp)
+        walk(slot, ip, bp)
     };
     let key = stack_key(task, if copied == 0 { stack } else { copied });
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
@@ -62,6 +79,9 @@ fn credit_with(
         // SAFETY: a valid map value.
         unsafe { (*counters).sent = 1 };
         return Some(index);
+    }
+    if by_tables {
+        known::remember(slot, index);
     }
     // SAFETY: a valid map value. Two CPUs may both find 0 and both send: user space keeps one.
     if unsafe { (*counters).sent } == 0 {

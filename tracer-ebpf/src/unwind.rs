@@ -10,20 +10,19 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{
-    Counter, PUBLICATIONS, Registers, SpaceEntry, SpaceHead, StackEnd, StackHash, Step, Unwinding,
-    may_be_overwritten, rule_cache_key, rule_ids, step,
+    Counter, Owner, PUBLICATIONS, Registers, Shape, SpaceEntry, SpaceHead, StackEnd, StackHash,
+    Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
 };
 
 use crate::copy;
 use crate::count::{add, bump};
+use crate::known::{self, Context};
 use crate::maps::{self, CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES};
 use crate::replaced;
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::Walked;
 
-/// Frames that one call of the callback takes: the verifier follows each anew, 6,000 instructions.
-const FRAMES_PER_CALL: usize = 2;
 /// A window begins this much below the word that is asked for: a saved `rbp` lies below its return
 /// address.
 const BELOW: u64 = 64;
@@ -36,10 +35,10 @@ const SEARCH_STEPS: u32 = 32;
 pub(crate) struct Unwind {
     // In an order that keeps what begins as 0 apart, see `Walk`.
     /// What the window holds: from here…
-    base: u64,
+    pub(crate) base: u64,
     ip: u64,
     /// … up to here.
-    limit: u64,
+    pub(crate) limit: u64,
     sp: u64,
     hash: StackHash,
     bp: u64,
@@ -70,21 +69,39 @@ pub(crate) struct Unwind {
     first: u64,
 }
 
+/// Whose stack it is that a task is on.
+#[inline(always)]
+pub(crate) fn owner_of(task: &Task) -> Owner {
+    owner(task, SpaceHead::from_word(head(space_of(task))))
+}
+
+#[inline(always)]
+fn owner(task: &Task, space: SpaceHead) -> Owner {
+    Owner {
+        version: u64::from(space.version),
+        tgid: task.tgid,
+        life: task.life,
+    }
+}
+
 /// Walks from a function's return.
 #[inline(always)]
-pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u64) -> Walked {
+pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, first: Registers) -> Walked {
     let before = head(PUBLICATIONS);
-    let known = SpaceHead::from_word(head(space_of(task)));
-    let mut end = run(scratch, known, ip, sp, bp);
+    let space = SpaceHead::from_word(head(space_of(task)));
+    let mut end = run(scratch, owner(task, space), space, first);
     if may_be_overwritten(before, head(PUBLICATIONS)) {
         end = END_UNMAPPED;
     }
     let mut copied = 0;
     if end == END_UNMAPPED {
-        copied = copy::send(task, ip, sp, bp);
+        copied = copy::send(task, first.ip, first.sp, first.bp);
     }
-    if copied == 0 {
-        count_end(end);
+    if end != END_ROOT {
+        scratch.known.check = 0;
+        if copied == 0 {
+            count_end(end);
+        }
     }
     // By way of the map, so that both look alike to the verifier: it would follow the rest twice.
     scratch.unwind.copied = copied;
@@ -99,33 +116,42 @@ pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, ip: u64, sp: u64, bp: u
     }
 }
 
-/// The walk by the mappings of an address space. Returns a [`StackEnd`].
+/// The walk by the mappings of an address space, which leaves the check that it is known by. Returns a
+/// [`StackEnd`].
 #[inline(always)]
-fn run(scratch: &mut Scratch, space: SpaceHead, ip: u64, sp: u64, bp: u64) -> u32 {
+fn run(scratch: &mut Scratch, owner: Owner, space: SpaceHead, first: Registers) -> u32 {
+    // There is one at each index.
+    let Some(shape) = known::shape_of(owner, first) else {
+        return END_NO_RULE;
+    };
     scratch.unwind.base = 0;
-    scratch.unwind.ip = ip;
+    scratch.unwind.ip = first.ip;
     scratch.unwind.limit = 0;
-    scratch.unwind.sp = sp;
+    scratch.unwind.sp = first.sp;
     scratch.unwind.hash = StackHash::default();
-    scratch.unwind.bp = bp;
+    scratch.unwind.bp = first.bp;
     scratch.unwind.len = 0;
     scratch.unwind.space = u64::from(space.first);
     scratch.unwind.is_return_address = 1;
-    scratch.unwind.version = u64::from(space.version);
+    scratch.unwind.version = owner.version;
     scratch.unwind.searches = 0;
     scratch.unwind.entries = u64::from(space.entries);
     scratch.unwind.end = StackEnd::TooDeep as u64;
     scratch.unwind.guesses = u64::from(!copy::is_allowed());
-    let mut context: *mut Scratch = scratch;
+    scratch.trail = Trail::new(owner, first);
+    let mut context = Context { scratch, shape };
     // SAFETY: the callback has the helper's signature, and its context outlives the call.
     unsafe {
         bpf_loop(
-            (MAX_FRAMES / FRAMES_PER_CALL) as u32,
-            steps as *mut c_void,
+            MAX_FRAMES as u32,
+            climb as *mut c_void,
             (&raw mut context).cast(),
             0,
         );
     }
+    // SAFETY: a valid map value. Other CPUs may write it, too: it is a hint.
+    scratch.known.check = scratch.trail.finish(unsafe { &mut *shape });
+    bump(Counter::UnwoundStacks);
     add(Counter::UnwoundFrames, scratch.unwind.len);
     if scratch.unwind.searches != 0 {
         add(Counter::RuleSearches, scratch.unwind.searches);
@@ -177,24 +203,25 @@ const END_UNREADABLE: u32 = StackEnd::Unreadable as u32;
 const END_NOT_RISING: u32 = StackEnd::NotRising as u32;
 const END_UNMAPPED: u32 = StackEnd::Unmapped as u32;
 
-/// Some frames of the walk, as a callback of `bpf_loop`; 1 ends it.
-extern "C" fn steps(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: `unwind` passes a pointer to its scratch slot, which nothing else uses meanwhile.
-    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
-    let mut frames = 0;
-    while frames < FRAMES_PER_CALL {
-        if let Some(end) = take_frame(scratch) {
+/// A frame of the walk, as a callback of `bpf_loop`; 1 ends it. Not more than one: the verifier follows each
+/// anew, 10,000 instructions.
+extern "C" fn climb(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `run` passes its context, whose scratch slot nothing else uses meanwhile.
+    let context = unsafe { &mut *context.cast::<Context>() };
+    // SAFETY: as above; other CPUs may write the shape, which is a hint.
+    let (scratch, shape) = unsafe { (&mut *context.scratch, &mut *context.shape) };
+    match take_frame(scratch, shape) {
+        Some(end) => {
             scratch.unwind.end = u64::from(end);
-            return 1;
+            1
         }
-        frames += 1;
+        None => 0,
     }
-    0
 }
 
 /// Takes a frame and looks for the next; the walk's end where there is none.
 #[inline(always)]
-fn take_frame(scratch: &mut Scratch) -> Option<u32> {
+fn take_frame(scratch: &mut Scratch, shape: &mut Shape) -> Option<u32> {
     let Unwind {
         ip,
         sp,
@@ -237,12 +264,14 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
             scratch.unwind.ip = ip;
             scratch.unwind.hash = before;
             scratch.unwind.len = len;
+            scratch.trail.give_up();
             return None;
         }
         fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
         if fallback && bp == 0 {
             // What the ABI asks of the first frame; in a gap of a table it says nothing.
             return Some(if id == rule_ids::FRAME_POINTER {
+                scratch.trail.end_by_bp(shape);
                 END_ROOT
             } else {
                 END_NO_RULE
@@ -256,23 +285,35 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
             // Not remembered as such: it may become known.
             fallback = true;
             id = rule_ids::FRAME_POINTER;
+            scratch.trail.give_up();
         }
     }
     let rule = RULES.get(u32::from(id))?;
-    let registers = Registers { ip, sp, bp };
-    match step(rule, registers, &mut |address| read(scratch, address)) {
+    let from = Registers { ip, sp, bp };
+    match step(rule, from, &mut |address| read(scratch, address)) {
         Step::Caller {
-            registers,
+            registers: to,
             is_return_address,
-            ..
+            ip_at,
+            bp_at,
         } => {
-            scratch.unwind.ip = registers.ip;
-            scratch.unwind.sp = registers.sp;
-            scratch.unwind.bp = registers.bp;
+            scratch.unwind.ip = to.ip;
+            scratch.unwind.sp = to.sp;
+            scratch.unwind.bp = to.bp;
             scratch.unwind.is_return_address = u64::from(is_return_address);
+            if is_return_address {
+                scratch.trail.climb(shape, rule, (from, to), (ip_at, bp_at));
+            } else {
+                scratch.trail.give_up();
+            }
             None
         }
-        Step::Root => Some(END_ROOT),
+        Step::Root { ip_at } => {
+            if ip_at != 0 {
+                scratch.trail.end_at_zero(shape, rule, from, ip_at);
+            }
+            Some(END_ROOT)
+        }
         // What was no frame pointer after all leads nowhere.
         Step::Failed(_) if fallback => Some(otherwise),
         Step::Failed(failure) => Some(StackEnd::of_failure(failure) as u32),
@@ -281,7 +322,7 @@ fn take_frame(scratch: &mut Scratch) -> Option<u32> {
 
 /// A word of the stack.
 #[inline(always)]
-fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
+pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
     let mut at = address.wrapping_sub(scratch.unwind.base);
     if at > scratch.unwind.limit {
         if !refill(scratch, address) {
@@ -298,7 +339,7 @@ fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
 
 /// Fills the window so that it holds the word at an address.
 #[inline(never)]
-fn refill(scratch: &mut Scratch, address: u64) -> bool {
+pub(crate) fn refill(scratch: &mut Scratch, address: u64) -> bool {
     let base = address.wrapping_sub(BELOW);
     let page_rest = PAGE_BYTES - address % PAGE_BYTES;
     if page_rest < 8 {
@@ -421,7 +462,7 @@ fn narrow(scratch: &mut Scratch, middle: u64, is_after: bool) {
 }
 
 extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: as in `steps`.
+    // SAFETY: as in `climb`.
     let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
     let Some(middle) = middle(scratch) else {
         return 1;
@@ -434,7 +475,7 @@ extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
 }
 
 extern "C" fn search_table(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: as in `steps`.
+    // SAFETY: as in `climb`.
     let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
     let Some(middle) = middle(scratch) else {
         return 1;

@@ -165,12 +165,12 @@ fn a_return_address_belongs_to_the_instruction_before() {
 #[test]
 fn stacks_end_where_the_rule_says_so_or_at_a_null_return_address() {
     let stop = Rule::new(RuleKind::Stop);
-    assert_eq!(step_over(stop, START, &[]), Step::Root);
+    assert_eq!(step_over(stop, START, &[]), Step::Root { ip_at: 0 });
     let call = Rule {
         cfa_offset: 8,
         ..Rule::new(RuleKind::CfaSp)
     };
-    assert_eq!(step_over(call, START, &[(SP, 0)]), Step::Root);
+    assert_eq!(step_over(call, START, &[(SP, 0)]), Step::Root { ip_at: SP });
 }
 
 #[test]

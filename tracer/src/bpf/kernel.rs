@@ -67,6 +67,8 @@ pub struct LoadOptions {
     pub kind: Option<ProbeKind>,
     /// How stacks are walked.
     pub unwinding: Unwinding,
+    /// Whether stacks that are recognised are walked as well.
+    pub audit: bool,
     /// Whether return probes have been in the process before, and some may be still.
     pub has_return_probes: bool,
 }
@@ -104,6 +106,7 @@ impl Kernel {
             pidns,
             kind,
             unwinding,
+            audit,
             has_return_probes,
         } = options;
         if OBJECT.is_empty() {
@@ -137,7 +140,7 @@ impl Kernel {
             main_tgid: tgid,
             unwinding: unwinding as u32,
             generations: u32::from(limits.generations),
-            reserved: 0,
+            audit: u32::from(audit),
             return_probes: return_probes.unwrap_or_default(),
         };
         let ebpf = EbpfLoader::new()
@@ -151,6 +154,7 @@ impl Kernel {
 
         let kind = kind.unwrap_or_else(ProbeKind::best);
         let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks)?;
+        let tables = take(&mut probes, "TABLES")?;
         Ok(Self {
             main: take(&mut probes, "MAIN_TARGET")?,
             targets: take(&mut probes, "TARGETS")?,
@@ -177,15 +181,7 @@ impl Kernel {
             heaps: take(&mut probes, "HEAPS")?,
             counters: take(&mut probes, "COUNTERS")?,
             ring: take(&mut probes, "EVENTS")?,
-            unwind: UnwindMaps::new(
-                take_array(&mut probes, "RULES")?,
-                take_array(&mut probes, "RULE_CACHE")?,
-                take_array(&mut probes, "SPACES")?,
-                take_array(&mut probes, "SPACE_HEADS")?,
-                take_array(&mut probes, "STACK_STARTS")?,
-                take_array(&mut probes, "COPIED")?,
-                take(&mut probes, "TABLES")?,
-            )?,
+            unwind: UnwindMaps::new(|name| take_array(&mut probes, name), tables)?,
             tgid,
             probes,
         })

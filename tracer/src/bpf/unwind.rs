@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aya::Pod;
 use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::{INNER_MAPPABLE, MAX_COPIES, MAX_HEAPS};
 use tracer_common::{
-    MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, Row, Rule, SPACE_ENTRIES, SpaceEntry,
-    SpaceHead, rule_ids,
+    KNOWN_STACKS, KnownStack, MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, Row, Rule,
+    SPACE_ENTRIES, SpaceEntry, SpaceHead, rule_ids,
 };
 
 use super::BpfError;
@@ -40,9 +41,10 @@ const MIN_ARRAY_ROWS_AWAITING: usize = 1 << 20;
 /// The tables of a session.
 pub struct UnwindMaps {
     /// Hold the arrays that are mapped.
-    _arrays: [MapData; 6],
+    _arrays: Vec<MapData>,
     rules: View<Rule>,
     cache: View<u64>,
+    known: View<KnownStack>,
     spaces: View<SpaceEntry>,
     heads: View<u64>,
     stack_starts: View<u64>,
@@ -65,30 +67,41 @@ pub struct UnwindMaps {
     version: u16,
 }
 
+/// Arrays that are mapped one after the other, and held.
+struct Arrays<'a> {
+    take: &'a mut dyn FnMut(&'static str) -> Result<MapData, BpfError>,
+    taken: Vec<MapData>,
+}
+
+impl Arrays<'_> {
+    fn map<T: Pod>(&mut self, name: &'static str, len: usize) -> Result<View<T>, BpfError> {
+        let array = (self.take)(name)?;
+        let view = View::new(name, array.fd().as_fd(), len)?;
+        self.taken.push(array);
+        Ok(view)
+    }
+}
+
 impl UnwindMaps {
-    /// The maps that the loader has made.
+    /// The maps that the loader has made: `take` hands out an array by its name.
     pub(super) fn new(
-        rules: MapData,
-        cache: MapData,
-        spaces: MapData,
-        heads: MapData,
-        stack_starts: MapData,
-        copied: MapData,
+        mut take: impl FnMut(&'static str) -> Result<MapData, BpfError>,
         tables: ArrayOfMaps<MapData, MapData>,
     ) -> Result<Self, BpfError> {
         let heap_heads = MAX_HEAPS as usize + 1;
+        let mut arrays = Arrays {
+            take: &mut take,
+            taken: Vec::new(),
+        };
         let mut unwinding = Self {
-            rules: View::new("RULES", rules.fd().as_fd(), MAX_RULES as usize)?,
-            cache: View::new(
-                "RULE_CACHE",
-                cache.fd().as_fd(),
-                RULE_CACHE_ENTRIES as usize,
-            )?,
-            spaces: View::new("SPACES", spaces.fd().as_fd(), SPACE_ENTRIES as usize)?,
-            heads: View::new("SPACE_HEADS", heads.fd().as_fd(), heap_heads)?,
-            stack_starts: View::new("STACK_STARTS", stack_starts.fd().as_fd(), heap_heads)?,
-            copied: View::new("COPIED", copied.fd().as_fd(), 1)?,
-            _arrays: [rules, cache, spaces, heads, stack_starts, copied],
+            rules: arrays.map("RULES", MAX_RULES as usize)?,
+            cache: arrays.map("RULE_CACHE", RULE_CACHE_ENTRIES as usize)?,
+            known: arrays.map("KNOWN", KNOWN_STACKS as usize)?,
+            spaces: arrays.map("SPACES", SPACE_ENTRIES as usize)?,
+            heads: arrays.map("SPACE_HEADS", heap_heads)?,
+            stack_starts: arrays.map("STACK_STARTS", heap_heads)?,
+            copied: arrays.map("COPIED", 1)?,
+            _arrays: arrays.taken,
             tables,
             numbers: HashMap::new(),
             rows: None,
@@ -287,6 +300,10 @@ impl UnwindMaps {
             for entry in self.cache.iter() {
                 // SAFETY: the view's pointers are valid and aligned.
                 unsafe { AtomicU64::from_ptr(entry) }.store(0, Ordering::Relaxed);
+            }
+            for entry in self.known.iter() {
+                // SAFETY: as above; without its check it is nobody's.
+                unsafe { AtomicU64::from_ptr(&raw mut (*entry).check) }.store(0, Ordering::Relaxed);
             }
             1
         });

@@ -122,6 +122,9 @@ pub(super) struct RecordingArgs {
     /// Copy every stack and walk it in user space; for tests
     #[arg(long, hide = true)]
     pub(super) copy_stacks: bool,
+    /// Walk also the stacks that are recognised, and count those taken for others; for tests
+    #[arg(long, hide = true)]
+    pub(super) audit_stacks: bool,
     /// How to place the probes, where not as the kernel does best; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(super) probes: Option<ProbesArg>,

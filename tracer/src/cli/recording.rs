@@ -24,6 +24,7 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         probes: args.probes.map(ProbeKind::from),
         unwinding: args.unwind.into(),
         copy_stacks: args.copy_stacks,
+        audit_stacks: args.audit_stacks,
     }
 }
 

@@ -128,6 +128,7 @@ fn measure(
         pidns: pid_namespace()?,
         kind,
         unwinding,
+        audit: false,
         has_return_probes: false,
     })?;
     let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);

@@ -193,6 +193,7 @@ fn programs() -> Check {
         pidns: None,
         kind: None,
         unwinding: Unwinding::default(),
+        audit: false,
         // All that there is to verify.
         has_return_probes: true,
     };

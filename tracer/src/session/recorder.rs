@@ -50,6 +50,8 @@ pub struct Options {
     /// Walk every stack in user space, from a copy. For tests: what is done for stacks that come before
     /// the news of a mapping.
     pub copy_stacks: bool,
+    /// Walk also the stacks that are recognised, and count those taken for others. For tests.
+    pub audit_stacks: bool,
 }
 
 /// What to record.
@@ -204,6 +206,7 @@ impl Session {
             pidns: namespace,
             kind: options.probes,
             unwinding: options.unwinding,
+            audit: options.audit_stacks,
             has_return_probes: processes
                 .get(who.pid)
                 .is_some_and(|traced| traced.space.has_return_probes()),

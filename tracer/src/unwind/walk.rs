@@ -71,7 +71,7 @@ pub fn walk(
                 registers,
                 is_return_address,
             },
-            Step::Root => break StackEnd::Root,
+            Step::Root { .. } => break StackEnd::Root,
             // There was no frame pointer after all.
             Step::Failed(_) if guess => break without,
             Step::Failed(failure) => break StackEnd::of_failure(failure),

@@ -84,6 +84,7 @@ fn options(args: &CheckArgs) -> Options {
         probes: None,
         unwinding: Unwinding::default(),
         copy_stacks: false,
+        audit_stacks: false,
     }
 }
 

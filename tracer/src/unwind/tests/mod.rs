@@ -6,6 +6,7 @@ mod corpus;
 mod evaluation;
 mod framehop;
 mod hostile;
+mod known;
 mod programs;
 mod sections;
 mod stepped;
