@@ -33,15 +33,18 @@ pub(crate) fn trials() -> Vec<Trial> {
         return vec![
             trial::heavy("programs::all", all),
             trial::heavy("programs::run", run),
+            trial::heavy("programs::audited", || {
+                scripted(|_| true, &["--audit-stacks"])
+            }),
         ];
     }
     vec![trial::heavy("programs::stacks_are_whole", || {
-        scripted(|name| SOME.contains(&name))
+        scripted(|name| SOME.contains(&name), &[])
     })]
 }
 
 fn all() -> Result<()> {
-    let scripted = scripted(|_| true);
+    let scripted = scripted(|_| true, &[]);
     let servers = [
         ("nginx", nginx()),
         ("postgres", postgres()),
@@ -51,11 +54,11 @@ fn all() -> Result<()> {
     scripted.and(servers.into_iter().collect())
 }
 
-fn scripted(wanted: impl Fn(&str) -> bool) -> Result<()> {
+fn scripted(wanted: impl Fn(&str) -> bool, options: &[&str]) -> Result<()> {
     let mut result = Ok(());
     for program in SCRIPTED.iter().filter(|program| wanted(program.name)) {
         let waiting = program.start(Load::Many)?;
-        let mut tracing = Tracing::attach(waiting.pid())?;
+        let mut tracing = Tracing::attach_with(waiting.pid(), options)?;
         waiting.finish().context(program.name)?;
         let (profile, _) = tracing.finish_with(0)?;
         // All are measured, also behind one that fails.
@@ -121,9 +124,12 @@ fn judge(name: &str, profile: &Profile) -> Result<()> {
     }
     let all = profile::total(profile).alloc_objects;
     let share = ends.whole.0 as f64 / all as f64;
+    let walked = profile::counter(profile, "unwound_stacks")?;
     println!(
-        "{name:17} {all:>9} allocations, {:>6.2} % in whole stacks; {:>6} stacks, {:>6.2} % whole",
+        "{name:17} {all:>9} allocations, {:>6.2} % in whole stacks, {:>6.2} % recognised; {:>6} stacks, {:>6.2} % \
+         whole",
         100.0 * share,
+        100.0 * (1.0 - walked as f64 / all as f64),
         profile.samples.len(),
         100.0 * ends.whole.1 as f64 / profile.samples.len() as f64,
     );

@@ -12,9 +12,13 @@ use crate::workspace::step;
 const ALL_VARIABLE: &str = "TRACER_PROGRAMS";
 
 /// What is asked of the programs.
-const TRIALS: [(&str, &str); 3] = [
+const TRIALS: [(&str, &str); 4] = [
     ("programs::all", "how many stacks are whole, attached"),
     ("programs::run", "the same from the first instruction on"),
+    (
+        "programs::audited",
+        "the same, attached, with every recognised stack walked as well",
+    ),
     ("gdb::all", "stacks that gdb and the tracer agree on"),
 ];
 
