@@ -1,9 +1,11 @@
 //! `xtask/bench/pair.c` at work, and the cost of one malloc+free pair by the depth of the stack.
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use serde_json::Value;
 
 use super::Bench;
 use super::side::Side;
@@ -52,6 +54,10 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
                     table.record(&row(frames, kind), "ns", side.name(), nanoseconds);
                 }
                 attached.detach()?;
+                if matches!(side, Side::Tracer) {
+                    let row = format!("{kind}: stacks recognised without a walk");
+                    table.record(&row, "%", side.name(), recognised(bench)?);
+                }
             }
         }
         Ok(())
@@ -78,6 +84,16 @@ fn compare(table: &mut Table, row: &str, usual: bool) {
         (row, Side::Tracer.name()),
         None,
     );
+    table.added_ratio(
+        &format!(
+            "{row}: added by {} / by {}",
+            Side::Tracer.name(),
+            Side::TracerFramePointers.name()
+        ),
+        (row, Side::Tracer.name()),
+        (row, Side::TracerFramePointers.name()),
+        has_goal.then_some(1.3),
+    );
     for side in [Side::Tracer, Side::TracerFramePointers] {
         for (other, most) in [(Side::Floor, 1.5), (Side::Peer, 0.2)] {
             table.added_ratio(
@@ -88,6 +104,23 @@ fn compare(table: &mut Table, row: &str, usual: bool) {
             );
         }
     }
+}
+
+/// How many stacks were recognised, of a hundred, by the counters of [`Side::Tracer`]'s profile.
+fn recognised(bench: &Bench<'_>) -> Result<f64> {
+    let path = bench.profile();
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let profile: Value = serde_json::from_str(&text)?;
+    let counters = profile["profile"]["counters"].as_array();
+    let counter = |name: &str| {
+        let counters = counters.context("no counters in the profile")?;
+        let found = counters.iter().find(|counter| counter["name"] == name);
+        let value = found.and_then(|counter| counter["value"].as_f64());
+        value.with_context(|| format!("no {name} in the profile"))
+    };
+    let walked = counter("unwound_stacks")? / counter("alloc_objects")?;
+    Ok(100.0 * (1.0 - walked))
 }
 
 /// Builds the program.

@@ -61,7 +61,10 @@ impl Side {
         match self {
             Self::Untraced => Ok(Attached::Nothing),
             Self::Floor => Ok(Attached::Floor(Floor::attach(bench, pid)?)),
-            Self::Tracer => Tracing::tracer(bench, pid, &[]).map(Attached::Process),
+            // Whose counters can be read then.
+            Self::Tracer => {
+                Tracing::tracer(bench, pid, &["--format", "json"]).map(Attached::Process)
+            }
             Self::TracerFramePointers => {
                 Tracing::tracer(bench, pid, &["--unwind", "fp"]).map(Attached::Process)
             }
