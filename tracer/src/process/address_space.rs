@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct AddressSpace {
     /// Indices of `mapped` by start address; used while no two mappings overlap.
     by_start: Vec<usize>,
     overlapping: bool,
+    /// Ranges that were unmapped, each with the time.
+    unmapped: Vec<(Range<u64>, u64)>,
 }
 
 impl Mapped {
@@ -165,6 +168,16 @@ impl AddressSpace {
                     since_ns: *time_ns,
                 });
             }
+            MappingEvent::Unmap {
+                start,
+                end,
+                time_ns,
+                ..
+            } => {
+                self.unmapped.push((*start..*end, *time_ns));
+                // What is there later may sit where something was before.
+                self.overlapping = true;
+            }
             MappingEvent::Exec { time_ns, .. } => {
                 let at = self.execs.partition_point(|exec| exec <= time_ns);
                 self.execs.insert(at, *time_ns);
@@ -219,6 +232,9 @@ impl AddressSpace {
 
     /// The mapping that covered an address last before a time, in the image of that time.
     fn latest(&self, address: u64, time_ns: u64) -> Option<usize> {
+        let unmapped = self.unmapped.iter();
+        let unmapped = unmapped.filter(|(range, at)| range.contains(&address) && *at <= time_ns);
+        let unmapped = unmapped.map(|&(_, at)| at).max().unwrap_or(0);
         let image = self
             .execs
             .partition_point(|&exec| exec <= time_ns)
@@ -230,7 +246,7 @@ impl AddressSpace {
                 mapped.start <= address
                     && address < mapped.end
                     && mapped.since_ns <= time_ns
-                    && (mapped.since_ns >= image)
+                    && mapped.since_ns >= image.max(unmapped)
             })
             .max_by_key(|&index| (self.mapped[index].since_ns, index))
     }
@@ -253,8 +269,14 @@ impl AddressSpace {
     pub fn now(&self) -> Vec<(u64, u64, &Mapped)> {
         let image = self.execs.last().copied().unwrap_or(0);
         let mut pieces: BTreeMap<u64, (u64, &Mapped)> = BTreeMap::new();
-        for mapped in self.mapped.iter().filter(|m| m.since_ns >= image) {
-            let (start, end) = (mapped.start, mapped.end);
+        let mapped = self.mapped.iter().filter(|m| m.since_ns >= image);
+        let mapped = mapped.map(|m| (m.since_ns, m.start, m.end, Some(m)));
+        let unmapped = self.unmapped.iter();
+        let unmapped = unmapped.map(|(range, at)| (*at, range.start, range.end, None));
+        let mut changes: Vec<_> = unmapped.chain(mapped).collect();
+        // Of the same time, what was mapped comes last: the kernel unmaps what was there first.
+        changes.sort_by_key(|&(at, ..)| at);
+        for (_, start, end, mapped) in changes {
             // Those that begin before its end, as far as they reach past its start.
             let below: Vec<u64> = pieces
                 .range(..end)
@@ -273,7 +295,9 @@ impl AddressSpace {
                     pieces.insert(end, (piece_end, older));
                 }
             }
-            pieces.insert(start, (end, mapped));
+            if let Some(mapped) = mapped {
+                pieces.insert(start, (end, mapped));
+            }
         }
         pieces
             .into_iter()
@@ -366,6 +390,47 @@ mod tests {
         assert_eq!(name_at(&space, 0x1900, 15), Some("/old"));
         assert_eq!(name_at(&space, 0x1900, 25), Some("/new"));
         assert_eq!(name_at(&space, 0x1100, 25), Some("/old"));
+    }
+
+    fn unmap(start: u64, end: u64, time_ns: u64) -> MappingEvent {
+        MappingEvent::Unmap {
+            pid: 1,
+            start,
+            end,
+            time_ns,
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_something_was_unmapped_until_it_is_mapped_again() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x4000, "/old", 10), None);
+        space.apply(&unmap(0x2000, 0x3000, 20), None);
+        assert_eq!(name_at(&space, 0x2800, 19), Some("/old"));
+        assert_eq!(name_at(&space, 0x2800, 20), None);
+        assert_eq!(name_at(&space, 0x1800, 20), Some("/old"));
+        assert_eq!(name_at(&space, 0x3000, 20), Some("/old"));
+        let now: Vec<_> = space.now().iter().map(|piece| (piece.0, piece.1)).collect();
+        assert_eq!(now, [(0x1000, 0x2000), (0x3000, 0x4000)]);
+        space.apply(&map(0x2000, 0x2800, "/new", 30), None);
+        assert_eq!(name_at(&space, 0x2400, 25), None);
+        assert_eq!(name_at(&space, 0x2400, 30), Some("/new"));
+        assert_eq!(name_at(&space, 0x2800, 30), None);
+        assert_eq!(space.now().len(), 3);
+    }
+
+    #[test]
+    fn an_unmapping_may_be_heard_of_after_what_took_its_place() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x2000, "/old", 10), None);
+        space.apply(&map(0x1000, 0x2000, "/new", 30), None);
+        space.apply(&unmap(0x1000, 0x2000, 30), None);
+        assert_eq!(name_at(&space, 0x1800, 29), Some("/old"));
+        assert_eq!(name_at(&space, 0x1800, 30), Some("/new"));
+        assert_eq!(space.now().len(), 1);
+        space.apply(&unmap(0x1000, 0x2000, 20), None);
+        assert_eq!(name_at(&space, 0x1800, 25), None);
+        assert_eq!(name_at(&space, 0x1800, 30), Some("/new"));
     }
 
     #[test]

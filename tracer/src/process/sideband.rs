@@ -44,6 +44,18 @@ pub enum MappingEvent {
         /// `CLOCK_MONOTONIC`, nanoseconds.
         time_ns: u64,
     },
+    /// A process has unmapped a range, or mapped something there that is not executable. Not a record of
+    /// the side-band, which has none for that.
+    Unmap {
+        /// Process.
+        pid: u32,
+        /// First address.
+        start: u64,
+        /// First address past the end.
+        end: u64,
+        /// `CLOCK_MONOTONIC`, nanoseconds.
+        time_ns: u64,
+    },
     /// A process is about to replace its image; its new mappings follow.
     Exec {
         /// Process.

@@ -123,7 +123,10 @@ impl Processes {
 
     /// Takes in a new mapping. Returns the process where it is a traced one.
     pub(super) fn map(&mut self, event: MappingEvent) -> Option<&Traced> {
-        let (MappingEvent::Map { pid, .. } | MappingEvent::Exec { pid, .. }) = event else {
+        let (MappingEvent::Map { pid, .. }
+        | MappingEvent::Unmap { pid, .. }
+        | MappingEvent::Exec { pid, .. }) = event
+        else {
             return None;
         };
         let Some(traced) = self.traced.get_mut(&pid) else {

@@ -139,7 +139,9 @@ impl Session {
                 MappingEvent::Fork { parent, .. } => {
                     self.children += u64::from(self.processes.get(parent).is_some());
                 }
-                MappingEvent::Map { .. } | MappingEvent::Exec { .. } => {
+                MappingEvent::Map { .. }
+                | MappingEvent::Unmap { .. }
+                | MappingEvent::Exec { .. } => {
                     let mapped = self.processes.map(event);
                     let newest = mapped.and_then(|traced| traced.space.newest());
                     self.new_modules
