@@ -47,6 +47,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/life",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

@@ -243,10 +243,8 @@ impl Trail {
 pub struct Owner {
     /// Version of the mappings.
     pub version: u64,
-    /// Process.
-    pub tgid: u32,
-    /// Life of the process.
-    pub life: u32,
+    /// Image of the process, see [`TargetInfo::image`](crate::TargetInfo::image).
+    pub image: u32,
 }
 
 /// The hash of all that a walk goes by.
@@ -258,7 +256,7 @@ impl Check {
     #[inline(always)]
     const fn new(owner: Owner, ip: u64) -> Self {
         let hash = StackHash::new()
-            .push((owner.life as u64) << 32 | owner.tgid as u64)
+            .push(owner.image as u64)
             .push(ip ^ owner.version << 48);
         Self(hash)
     }

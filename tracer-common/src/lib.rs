@@ -20,7 +20,7 @@ mod unwind;
 
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
-pub use events::{EventHeader, EventKind, StackCopyEvent, StackEvent};
+pub use events::{EventHeader, EventKind, ProcessEvent, StackCopyEvent, StackEvent};
 pub use generations::{
     EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
 };
@@ -34,7 +34,8 @@ pub use live::{
     segment_buckets,
 };
 pub use records::{
-    Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey, TargetInfo,
+    TaskOffsets, Unwinding,
 };
 pub use space::{
     MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead,

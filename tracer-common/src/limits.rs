@@ -24,13 +24,13 @@ pub const SCRATCH_SLOTS: u32 = 4;
 /// Threads that can be inside an allocator function at the same time.
 pub const MAX_PENDING_CALLS: u32 = 65_536;
 
-/// Processes that one session can follow (the target and, where asked for, its children).
-pub const MAX_TARGETS: u32 = 4_096;
+/// Processes that one session can follow at the same time (the target and, where asked for, its children).
+pub const MAX_TARGETS: u32 = 65_536;
 
 /// Slots of the live table that an allocation is given room by: a table in use can't fill evenly.
 pub const LIVE_SLOTS_PER_ALLOCATION: u64 = 2;
 
-/// Heaps that one session can tell apart: each image of each process has one.
+/// Heaps that one session can tell apart at the same time: each image of each process has one.
 pub const MAX_HEAPS: u64 = 65_535;
 
 /// Entries of the stacks' counters beyond the capacity of the stack table: two CPUs that see a new stack

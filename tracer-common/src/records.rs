@@ -16,8 +16,8 @@ pub struct Config {
     /// Not 0 where live amounts are counted by generation, too, see
     /// [`GenerationCell`](crate::GenerationCell).
     pub generations: u32,
-    /// Byte offset of `tgid` in the kernel's `task_struct`, or 0 where children are not followed.
-    pub task_tgid_offset: u32,
+    /// Where the kernel keeps what tells of children; all 0 where they are not followed.
+    pub task: TaskOffsets,
     /// Buckets of the live table's first segment, see [`segment_buckets`](crate::segment_buckets).
     pub live_buckets: u32,
     /// Not 0 where stacks that are recognised are walked as well, see
@@ -47,6 +47,22 @@ pub struct ReturnProbes {
     pub reserved: u32,
 }
 
+/// Byte offsets in the kernel's structures, on the way from a task to its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskOffsets {
+    /// `tgid` in `task_struct`.
+    pub tgid: u32,
+    /// `mm` in `task_struct`.
+    pub mm: u32,
+    /// `signal` in `task_struct`.
+    pub signal: u32,
+    /// `live` in `signal_struct`: how many threads have not ended.
+    pub live: u32,
+    /// Padding.
+    pub reserved: u32,
+}
+
 /// How stacks are walked; [`Config::unwinding`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
@@ -64,15 +80,17 @@ pub enum Unwinding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TargetInfo {
-    /// How many times the process has replaced its image by exec since tracing began: each image
-    /// is a life of its own with a heap of its own.
-    pub life: u32,
-    /// Number of this heap among all of the session, from 1 to [`MAX_HEAPS`](crate::limits::MAX_HEAPS).
+    /// Number of the process's image among all of the session, from 1. An image is one run of one
+    /// program: exec begins a new one, and so does fork in the child. No number is used twice.
+    pub image: u32,
+    /// Number of the image's heap, from 1 to [`MAX_HEAPS`](crate::limits::MAX_HEAPS). It is used again
+    /// when the image has ended and nothing of its heap is left in the live table.
     pub heap: u32,
     /// Heap of the process whose mappings these were at first: its own, or after fork the parent's.
     pub space: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// Not 0 where image and heap are another process's: a child of vfork has them of its parent
+    /// until it calls exec.
+    pub borrowed: u32,
 }
 
 /// A live allocation.
@@ -94,10 +112,10 @@ pub struct StackKey {
     /// Identity of the stack, see [`StackHash`](crate::StackHash); 0 for the allocations whose
     /// stack could not be read.
     pub stack: u64,
-    /// Process.
-    pub tgid: u32,
-    /// Life of the process, see [`TargetInfo::life`].
-    pub life: u32,
+    /// Image it was seen in, see [`TargetInfo::image`].
+    pub image: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// What one stack has allocated and given back. The counters only grow: live is the difference.
@@ -152,7 +170,7 @@ const _: () = {
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 56);
     assert!(size_of::<PendingCall>() == 72);
-    assert!(size_of::<Config>() == 64);
+    assert!(size_of::<Config>() == 80);
 };
 
 #[cfg(feature = "user")]

@@ -47,7 +47,7 @@ pub(crate) fn is_allowed() -> bool {
 /// Copies a stack from `sp` on. Returns its identity, which no other has; 0 where that was not possible.
 #[inline(always)]
 pub(crate) fn send(task: &Task, ip: u64, sp: u64, bp: u64) -> u64 {
-    let owner = u64::from(task.life) << 32 | u64::from(task.tgid);
+    let owner = u64::from(task.image) << 32 | u64::from(task.tgid);
     // SAFETY: a valid map value, which user space replaces whole.
     let start = STACK_STARTS
         .get_ptr(space_of(task))
@@ -55,7 +55,7 @@ pub(crate) fn send(task: &Task, ip: u64, sp: u64, bp: u64) -> u64 {
     send_words(owner, ip, sp, bp, start)
 }
 
-/// As [`send`], with life and process in one word.
+/// As [`send`], with image and process in one word.
 #[inline(never)]
 fn send_words(owner: u64, ip: u64, sp: u64, bp: u64, start: u64) -> u64 {
     let Some(slot) = acquire() else {
@@ -107,7 +107,7 @@ fn fill_and_send(slot: *mut StackCopy, owner: u64, ip: u64, sp: u64, bp: u64) ->
         kind: EventKind::StackCopy as u32,
         frames: (len / 8) as u32,
         tgid: owner as u32,
-        life: (owner >> 32) as u32,
+        image: (owner >> 32) as u32,
         // SAFETY: no arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
         value: stack,

@@ -122,7 +122,7 @@ fn ask_for(segment: u32) {
         kind: EventKind::LiveTableFilling as u32,
         frames: 0,
         tgid: 0,
-        life: 0,
+        image: 0,
         // SAFETY: no arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
         value: segment,

@@ -63,6 +63,13 @@ probes! {
     throwing_entry_multi, throwing_entry(ProbeContext) => account::throwing_entry, uprobe;
 }
 
+/// Does nothing. A probe with it keeps its breakpoint in the target, for the others at the same
+/// instruction: see tracer/src/bpf/inherited.rs.
+#[uprobe]
+fn keep(_ctx: ProbeContext) -> u32 {
+    0
+}
+
 /// Entry and return of an allocating function as one session. A result other than 0 at the entry
 /// spares the call its return probe.
 ///
@@ -81,8 +88,8 @@ fn alloc_session(ctx: *mut c_void) -> u32 {
 
 /// `sched:sched_process_exec`
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    process::exec();
+fn process_exec(ctx: RawTracePointContext) -> i32 {
+    process::exec(&ctx);
     0
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{self, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{self, HashMap, PerCpuArray, Queue, RingBuf};
 use tracer_common::limits::{
     COPY_SLOTS, DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS,
     MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
@@ -11,7 +11,7 @@ use tracer_common::limits::{
 use tracer_common::{
     Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket, MAX_LIVE_SEGMENTS,
     MAX_RULES, MAX_TABLES, PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES,
-    Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
+    Shape, SpaceEntry, StackCounters, StackKey, TargetInfo, TaskOffsets,
 };
 
 use crate::copy::StackCopy;
@@ -25,7 +25,13 @@ const NO_PREALLOC: u32 = 1;
 pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     pidns_dev: 0,
     pidns_ino: 0,
-    task_tgid_offset: 0,
+    task: TaskOffsets {
+        tgid: 0,
+        mm: 0,
+        signal: 0,
+        live: 0,
+        reserved: 0,
+    },
     live_buckets: 1,
     main_tgid: 0,
     unwinding: 0,
@@ -51,7 +57,8 @@ pub(crate) static MAIN_TARGET: maps::Array<TargetInfo> = maps::Array::with_max_e
 /// Being in one of the two is also the switch that starts and stops counting at one instant for all
 /// probes, whatever order they were attached in.
 #[map]
-pub(crate) static TARGETS: HashMap<u32, TargetInfo> = HashMap::with_max_entries(MAX_TARGETS, 0);
+pub(crate) static TARGETS: HashMap<u32, TargetInfo> =
+    HashMap::with_max_entries(MAX_TARGETS, NO_PREALLOC);
 
 /// Live allocations: the first segment. It never evicts: an eviction would look like a free.
 #[map]
@@ -84,9 +91,17 @@ pub(crate) fn live_bucket(segment: u32, index: u32) -> Option<*mut LiveBucket> {
 #[map]
 pub(crate) static LIVE_ASKED: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
 
+/// Images numbered so far.
+#[map]
+pub(crate) static IMAGES: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
+
 /// Heaps numbered so far.
 #[map]
 pub(crate) static HEAPS: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
+
+/// Numbers of heaps that may be used again.
+#[map]
+pub(crate) static FREE_HEAPS: Queue<u32> = Queue::with_max_entries(MAX_HEAPS as u32, 0);
 
 /// Where a stack's counters are.
 #[map]
@@ -107,6 +122,10 @@ pub(crate) static GENERATIONS: maps::Array<GenerationCell> =
 /// The generation that allocations belong to now: the number of the window.
 #[map]
 pub(crate) static GENERATION: maps::Array<u64> = maps::Array::with_max_entries(1, 0);
+
+/// Entries of [`STACK_COUNTERS`] that may be used again.
+#[map]
+pub(crate) static FREE_STACKS: Queue<u32> = Queue::with_max_entries(1, 0);
 
 /// How many entries of [`STACK_COUNTERS`] were given out.
 #[map]
@@ -183,6 +202,6 @@ pub(crate) static COPIED: maps::Array<[u64; 2]> = maps::Array::with_max_entries(
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
-/// Rare events: stacks seen for the first time, exec, exit, fork.
+/// Rare events: stacks seen for the first time, changes of processes.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);

@@ -1,126 +1,218 @@
-//! The life of the traced processes: exec, exit, fork.
+//! The life of the traced processes: exec, fork, the end of a thread and of the last one.
+//!
+//! Which images there are, and which heap each has, is decided here and nowhere else: what a probe
+//! counts a moment later depends on it. User space is told, and takes the rest from there.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::limits::MAX_HEAPS;
-use tracer_common::{Counter, EventHeader, EventKind, StackKey, TargetInfo};
+use tracer_common::{Counter, EventHeader, EventKind, ProcessEvent, TargetInfo};
 
 use crate::count::{bump, take_number};
-use crate::maps::{CONFIG, EVENTS, HEAPS, PENDING};
-use crate::stack;
-use crate::{task, unwind};
+use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES, PENDING};
+use crate::task::{self, Task};
+use crate::unwind;
 
 /// A new image, a new heap: whatever the old image held is gone with it.
 #[inline(always)]
-pub(crate) fn exec() {
+pub(crate) fn exec(ctx: &RawTracePointContext) {
     let Some(task) = task::traced() else {
         return;
     };
-    let life = task.life + 1;
-    prepare(task.tgid, life);
     // The old image's addresses must not be taken for the new one's, whatever happens.
-    let new = new_heap().filter(|&heap| {
-        let info = TargetInfo {
-            life,
-            heap,
-            space: heap,
-            reserved: 0,
-        };
-        task::trace(task.tgid, &info).is_ok()
-    });
+    let new = new_image(None).filter(|info| task::trace(task.tgid, info).is_ok());
     if new.is_none() {
         task::forget(task.tgid);
         bump(Counter::TargetTableFull);
     }
-    let heaps = u64::from(task.heap) << 32 | u64::from(new.unwrap_or(0));
-    send(EventKind::Exec, task.tgid, life, heaps);
+    // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm). The calling thread has the
+    // process's id by now.
+    let old_tid: u64 = ctx.arg(1);
+    let other_thread = old_tid as u32 != task::global_tgid();
+    let new = new.unwrap_or_default();
+    send(
+        EventKind::Exec,
+        &task,
+        ProcessEvent {
+            image: new.image,
+            heap: new.heap,
+            flags: borrowed(&task)
+                | if other_thread {
+                    ProcessEvent::OTHER_THREAD
+                } else {
+                    0
+                },
+            ..event()
+        },
+    );
 }
 
-/// The next heap's number; `None` where they are used up.
+/// The next image, with a heap of its own; `space` is that of the image it is a copy of. `None` where the
+/// numbers are used up.
 #[inline(always)]
-fn new_heap() -> Option<u32> {
-    let heap = take_number(HEAPS.get_ptr_mut(0)?) + 1;
-    (heap <= MAX_HEAPS).then_some(heap as u32)
+fn new_image(space: Option<u32>) -> Option<TargetInfo> {
+    let image = take_number(IMAGES.get_ptr_mut(0)?) as u32 + 1;
+    let heap = match FREE_HEAPS.pop() {
+        Ok(Some(heap)) => heap,
+        _ => {
+            let heap = take_number(HEAPS.get_ptr_mut(0)?) + 1;
+            if heap > MAX_HEAPS {
+                return None;
+            }
+            heap as u32
+        }
+    };
+    Some(TargetInfo {
+        image,
+        heap,
+        space: space.unwrap_or(heap),
+        borrowed: 0,
+    })
 }
 
-/// A thread's slot goes with it: the tid may come back as another thread.
+/// A thread ends, and perhaps its process.
 #[inline(always)]
 pub(crate) fn thread_exit() {
     let Some(task) = task::traced() else {
         return;
     };
+    // A thread's slot goes with it: the tid may come back as another thread.
     let _ = PENDING.remove(&task.tid);
+    if CONFIG.load().task.live == 0 {
+        if task.tid == task.tgid {
+            send(EventKind::FirstThreadExit, &task, event());
+        }
+    } else if is_last() {
+        // The pid may come back as another process.
+        task::forget(task.tgid);
+        send(
+            EventKind::Exit,
+            &task,
+            ProcessEvent {
+                flags: borrowed(&task),
+                ..event()
+            },
+        );
+    }
+}
+
+/// Whether the current thread is the last of its process: the kernel has counted it out before it tells
+/// of its end. Two that end at one time may both find this.
+#[inline(always)]
+fn is_last() -> bool {
+    let offsets = CONFIG.load().task;
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let signal = word(task, offsets.signal);
+    signal != 0 && word(signal, offsets.live) as u32 == 0
 }
 
 /// A child of a traced process, where children are followed.
 #[inline(always)]
 pub(crate) fn fork(ctx: &RawTracePointContext) {
-    let offset = CONFIG.load().task_tgid_offset;
-    if offset == 0 {
+    let offsets = CONFIG.load().task;
+    if offsets.tgid == 0 {
         return;
     }
     let Some(parent) = task::traced() else {
         return;
     };
     // TP_PROTO(struct task_struct *parent, struct task_struct *child)
-    let child: u64 = ctx.arg(1);
-    // SAFETY: a checked read at the offset that the kernel's BTF gives for task_struct.tgid.
-    let tgid = unsafe { bpf_probe_read_kernel((child + u64::from(offset)) as *const u32) };
-    let Ok(tgid) = tgid else {
+    let (parent_task, child_task): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let tgid = word(child_task, offsets.tgid) as u32;
+    if tgid == 0 {
         bump(Counter::MapUpdateFailed);
         return;
-    };
+    }
     if tgid == parent.tgid {
         // A new thread.
         return;
     }
-    prepare(tgid, 0);
-    let child = new_heap().filter(|&heap| {
+    if word(child_task, offsets.mm) == word(parent_task, offsets.mm) {
+        // Of vfork: until it calls exec, it works on its parent's memory.
         let info = TargetInfo {
-            life: 0,
-            heap,
-            space: unwind::space_of(&parent),
-            reserved: 0,
+            image: parent.image,
+            heap: parent.heap,
+            space: parent.space,
+            borrowed: 1,
         };
-        task::trace(tgid, &info).is_ok()
-    });
-    match child {
-        Some(heap) => {
-            let value = u64::from(heap) << 32 | u64::from(tgid);
-            send(EventKind::Fork, parent.tgid, parent.life, value);
+        if task::trace(tgid, &info).is_err() {
+            bump(Counter::TargetTableFull);
         }
+        return;
+    }
+    let child =
+        new_image(Some(unwind::space_of(&parent))).filter(|info| task::trace(tgid, info).is_ok());
+    match child {
+        Some(info) => send(
+            EventKind::Fork,
+            &parent,
+            ProcessEvent {
+                child: tgid,
+                image: info.image,
+                heap: info.heap,
+                ..event()
+            },
+        ),
         None => bump(Counter::TargetTableFull),
     }
 }
 
-/// Makes the entry for allocations whose stack can't be had.
+/// A word of a structure in the kernel; 0 where it can't be read.
 #[inline(always)]
-fn prepare(tgid: u32, life: u32) {
-    let key = StackKey {
-        stack: 0,
-        tgid,
-        life,
-    };
-    if stack::make(&key).is_none() {
-        bump(Counter::MapUpdateFailed);
+fn word(structure: u64, offset: u32) -> u64 {
+    // SAFETY: a checked read at an offset that the kernel's BTF gives.
+    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u64) }.unwrap_or(0)
+}
+
+#[inline(always)]
+const fn borrowed(task: &Task) -> u32 {
+    if task.borrowed == 0 {
+        0
+    } else {
+        ProcessEvent::BORROWED
+    }
+}
+
+/// An event that says nothing yet.
+#[inline(always)]
+const fn event() -> ProcessEvent {
+    ProcessEvent {
+        header: EventHeader {
+            kind: 0,
+            frames: 0,
+            tgid: 0,
+            image: 0,
+            time_ns: 0,
+            value: 0,
+            end: 0,
+            reserved: 0,
+        },
+        child: 0,
+        image: 0,
+        heap: 0,
+        old_heap: 0,
+        flags: 0,
+        reserved: 0,
     }
 }
 
 #[inline(always)]
-fn send(kind: EventKind, tgid: u32, life: u32, value: u64) {
-    let header = EventHeader {
-        kind: kind as u32,
-        frames: 0,
-        tgid,
-        life,
-        // SAFETY: no arguments.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        value,
-        end: 0,
-        reserved: 0,
+fn send(kind: EventKind, task: &Task, event: ProcessEvent) {
+    let event = ProcessEvent {
+        header: EventHeader {
+            kind: kind as u32,
+            tgid: task.tgid,
+            image: task.image,
+            // SAFETY: no arguments.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            ..event.header
+        },
+        old_heap: task.heap,
+        ..event
     };
-    if EVENTS.output(&header, 0).is_err() {
+    if EVENTS.output(&event, 0).is_err() {
         bump(Counter::ProcessEventDropped);
     }
 }

@@ -11,7 +11,7 @@ use tracer_common::{
 use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
 use crate::known;
-use crate::maps::{CONFIG, EVENTS, STACK_COUNTERS, STACKS, STACKS_USED};
+use crate::maps::{CONFIG, EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED};
 use crate::scratch::{self, Scratch};
 use crate::task::Task;
 use crate::unwind::{self, unwind};
@@ -89,7 +89,7 @@ fn credit_with(
             kind: EventKind::Stack as u32,
             frames: len as u32,
             tgid: task.tgid,
-            life: task.life,
+            image: task.image,
             // SAFETY: no arguments.
             time_ns: unsafe { bpf_ktime_get_ns() },
             value: stack,
@@ -125,8 +125,8 @@ fn send(scratch: *mut Scratch, len: usize) -> bool {
 const fn stack_key(task: &Task, stack: u64) -> StackKey {
     StackKey {
         stack,
-        tgid: task.tgid,
-        life: task.life,
+        image: task.image,
+        reserved: 0,
     }
 }
 
@@ -140,8 +140,11 @@ fn find(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
 
 /// Makes counters for a new stack; `None` where there is no room.
 #[inline(always)]
-pub(crate) fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
-    let index = take_number(STACKS_USED.get_ptr_mut(0)?) as u32;
+fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
+    let index = match FREE_STACKS.pop() {
+        Ok(Some(index)) => index,
+        _ => take_number(STACKS_USED.get_ptr_mut(0)?) as u32,
+    };
     let counters = STACK_COUNTERS.get_ptr_mut(index)?;
     // SAFETY: a valid map value that was given to this program alone.
     unsafe { (*counters).key = *key };
@@ -154,12 +157,14 @@ pub(crate) fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
     find(key)
 }
 
-/// Credits the entry for allocations without a stack, which is made beforehand.
+/// Credits the image's entry for allocations without a stack; where there is no room for one, that of the
+/// session's first image, which is made beforehand.
 #[inline(always)]
 fn credit_unknown(task: &Task, size: u64) -> Option<u32> {
-    let Some((index, counters)) = find(&stack_key(task, 0)) else {
-        bump(Counter::MapUpdateFailed);
-        return None;
+    let key = stack_key(task, 0);
+    let (index, counters) = match find(&key).or_else(|| make(&key)) {
+        Some(found) => found,
+        None => (0, STACK_COUNTERS.get_ptr_mut(0)?),
     };
     add_allocation(counters, size);
     Some(index)

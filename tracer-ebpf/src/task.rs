@@ -15,12 +15,14 @@ pub(crate) struct Task {
     pub(crate) tgid: u32,
     /// Thread.
     pub(crate) tid: u32,
-    /// Life of the process.
-    pub(crate) life: u32,
-    /// Heap of this life.
+    /// Image of the process.
+    pub(crate) image: u32,
+    /// Heap of this image.
     pub(crate) heap: u32,
     /// Where its mappings stand until it has some of its own.
     pub(crate) space: u32,
+    /// Not 0 where image and heap are another process's.
+    pub(crate) borrowed: u32,
 }
 
 /// The current thread where its process is traced.
@@ -28,14 +30,18 @@ pub(crate) struct Task {
 pub(crate) fn traced() -> Option<Task> {
     let (tgid, tid) = ids()?;
     let TargetInfo {
-        life, heap, space, ..
+        image,
+        heap,
+        space,
+        borrowed,
     } = target(tgid)?;
     Some(Task {
         tgid,
         tid,
-        life,
+        image,
         heap,
         space,
+        borrowed,
     })
 }
 
@@ -77,6 +83,12 @@ pub(crate) fn traced_or_foreign() -> Option<Task> {
         bump(Counter::ForeignEvents);
     }
     task
+}
+
+/// The tgid in the machine's own pid namespace.
+#[inline(always)]
+pub(crate) fn global_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 /// (tgid, tid) in the pid namespace of the tracer.

@@ -79,8 +79,7 @@ pub(crate) fn owner_of(task: &Task) -> Owner {
 fn owner(task: &Task, space: SpaceHead) -> Owner {
     Owner {
         version: u64::from(space.version),
-        tgid: task.tgid,
-        life: task.life,
+        image: task.image,
     }
 }
 

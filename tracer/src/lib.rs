@@ -9,6 +9,7 @@ pub mod check;
 pub mod checkout;
 pub mod cli;
 pub mod export;
+pub mod life;
 pub mod probe;
 pub mod process;
 pub mod profile;

@@ -2,7 +2,7 @@
 //! relocations, and a few offsets do not call for them.
 
 use btf_rs::{Btf, Type};
-use tracer_common::ReturnProbes;
+use tracer_common::{ReturnProbes, TaskOffsets};
 
 use super::BpfError;
 
@@ -19,9 +19,15 @@ impl KernelTypes {
             .map_err(|error| BpfError::Btf(format!("{VMLINUX}: {error}")))
     }
 
-    /// Byte offset of `tgid` in `struct task_struct`.
-    pub(super) fn task_tgid(&self) -> Result<u32, BpfError> {
-        self.offset("task_struct", "tgid")
+    /// What tells a task's process, and whether that has ended.
+    pub(super) fn task(&self) -> Result<TaskOffsets, BpfError> {
+        Ok(TaskOffsets {
+            tgid: self.offset("task_struct", "tgid")?,
+            mm: self.offset("task_struct", "mm")?,
+            signal: self.offset("task_struct", "signal")?,
+            live: self.offset("signal_struct", "live")?,
+            reserved: 0,
+        })
     }
 
     /// Where return addresses are that return probes have replaced.

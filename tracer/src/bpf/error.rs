@@ -49,6 +49,12 @@ pub enum BpfError {
     /// The kernel's type information is needed and missing.
     #[error("the kernel's BTF could not be used to follow children: {0}")]
     Btf(String),
+    /// The tracing file system is needed and can't be had.
+    #[error(
+        "tracefs can't be opened, through which probes are placed for children, and where the first thread \
+         of the process has ended: {0}"
+    )]
+    TraceFs(std::io::Error),
 }
 
 /// An error with its causes, on one line each.

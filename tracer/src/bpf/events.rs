@@ -1,7 +1,7 @@
 //! Ring-buffer bytes to typed events.
 
 use tracer_common::limits::{COPY_WORDS, MAX_FRAMES};
-use tracer_common::{EventHeader, EventKind, Registers, StackEnd};
+use tracer_common::{EventHeader, EventKind, ProcessEvent, Registers, StackEnd};
 
 /// An event from the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum KernelEvent {
 pub struct StackSeen {
     /// Process.
     pub tgid: u32,
-    /// Life of the process.
-    pub life: u32,
+    /// Image of the process, see [`TargetInfo::image`](tracer_common::TargetInfo::image).
+    pub image: u32,
     /// Identity.
     pub stack: u64,
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -36,8 +36,8 @@ pub struct StackSeen {
 pub struct StackCopy {
     /// Process.
     pub tgid: u32,
-    /// Life of the process.
-    pub life: u32,
+    /// Image of the process, see [`TargetInfo::image`](tracer_common::TargetInfo::image).
+    pub image: u32,
     /// Identity of this one allocation's stack.
     pub stack: u64,
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -61,31 +61,51 @@ impl StackCopy {
 
 /// A change in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcessChange {
+pub struct ProcessChange {
+    /// Process.
+    pub tgid: u32,
+    /// The image that it was in, see [`TargetInfo::image`](tracer_common::TargetInfo::image).
+    pub image: u32,
+    /// Heap of that image.
+    pub heap: u32,
+    /// Whether image and heap are another process's, and go on there.
+    pub is_borrowed: bool,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// What has happened.
+    pub what: Change,
+}
+
+/// What happens to processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
     /// It replaced its image.
     Exec {
-        /// Process.
-        tgid: u32,
-        /// The new life.
-        life: u32,
-        /// The heap that is gone with the old image.
-        old_heap: u32,
-        /// The new one; 0 where there was no number left for it.
-        heap: u32,
-        /// `CLOCK_MONOTONIC`, nanoseconds.
-        time_ns: u64,
+        /// The new one; `None` where there was no number left for it, and it is traced no more.
+        new: Option<NewImage>,
+        /// Whether a thread other than the first called exec.
+        by_other_thread: bool,
     },
     /// It has a child, traced as well.
     Fork {
-        /// Parent.
-        tgid: u32,
-        /// Child.
+        /// The child.
         child: u32,
-        /// The child's heap.
-        heap: u32,
-        /// `CLOCK_MONOTONIC`, nanoseconds.
-        time_ns: u64,
+        /// The child's image.
+        new: NewImage,
     },
+    /// Its last thread ends.
+    Exit,
+    /// Its first thread ends; others may go on.
+    FirstThreadExit,
+}
+
+/// An image that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewImage {
+    /// Its number, unique in the session.
+    pub image: u32,
+    /// Its heap's number, which may have been another's before.
+    pub heap: u32,
 }
 
 /// What came through the ring.
@@ -102,7 +122,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
     let (head, frames) = bytes.split_at_checked(size_of::<EventHeader>())?;
     let word = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let long = |at: usize| Some(u64::from_ne_bytes(head.get(at..at + 8)?.try_into().ok()?));
-    let (kind, count, tgid, life) = (word(0)?, word(4)? as usize, word(8)?, word(12)?);
+    let (kind, count, tgid, image) = (word(0)?, word(4)? as usize, word(8)?, word(12)?);
     let (time_ns, value) = (long(16)?, long(24)?);
     if kind == EventKind::Stack as u32 {
         if count > MAX_FRAMES || frames.len() < count * 8 {
@@ -111,7 +131,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
         let (words, _) = frames.as_chunks::<8>();
         return Some(Received::Session(KernelEvent::Stack(StackSeen {
             tgid,
-            life,
+            image,
             stack: value,
             time_ns,
             end: StackEnd::from_number(word(32)?)?,
@@ -134,35 +154,48 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
         }
         return Some(Received::Session(KernelEvent::Copy(StackCopy {
             tgid,
-            life,
+            image,
             stack: value,
             time_ns,
             registers,
             words: words.take(count).collect(),
         })));
     }
-    if kind == EventKind::Exec as u32 {
-        return Some(Received::Session(KernelEvent::Process(
-            ProcessChange::Exec {
-                tgid,
-                life,
-                old_heap: (value >> 32) as u32,
-                heap: value as u32,
-                time_ns,
-            },
-        )));
-    }
-    if kind == EventKind::Fork as u32 {
-        return Some(Received::Session(KernelEvent::Process(
-            ProcessChange::Fork {
-                tgid,
-                child: value as u32,
-                heap: (value >> 32) as u32,
-                time_ns,
-            },
-        )));
+    if let Some(change) = decode_change(kind, frames) {
+        let (what, old_heap, flags) = change;
+        return Some(Received::Session(KernelEvent::Process(ProcessChange {
+            tgid,
+            image,
+            heap: old_heap,
+            is_borrowed: flags & ProcessEvent::BORROWED != 0,
+            time_ns,
+            what,
+        })));
     }
     (kind == EventKind::LiveTableFilling as u32).then_some(Received::LiveTableFilling)
+}
+
+/// What follows the head of a [`ProcessEvent`]: the change, the heap before, the flags.
+fn decode_change(kind: u32, tail: &[u8]) -> Option<(Change, u32, u32)> {
+    let word = |at: usize| Some(u32::from_ne_bytes(tail.get(at..at + 4)?.try_into().ok()?));
+    let (child, image, heap, old_heap, flags) =
+        (word(0)?, word(4)?, word(8)?, word(12)?, word(16)?);
+    let new = (heap != 0).then_some(NewImage { image, heap });
+    let change = if kind == EventKind::Exec as u32 {
+        Change::Exec {
+            new,
+            by_other_thread: flags & ProcessEvent::OTHER_THREAD != 0,
+        }
+    } else if kind == EventKind::Fork as u32 {
+        Change::Fork { child, new: new? }
+    } else if kind == EventKind::Exit as u32 {
+        Change::Exit
+    } else if kind == EventKind::FirstThreadExit as u32 {
+        Change::FirstThreadExit
+    } else {
+        return None;
+    };
+    Some((change, old_heap, flags))
 }
 
 #[cfg(test)]
@@ -185,7 +218,7 @@ mod tests {
         let bytes = event(EventKind::Stack as u32, 2, 5, &[0x10, 0x20, 0x30]);
         let expected = StackSeen {
             tgid: 7,
-            life: 1,
+            image: 1,
             stack: 5,
             time_ns: 99,
             frames: vec![0x10, 0x20],

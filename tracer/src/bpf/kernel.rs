@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::EbpfLoader;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, RingBuf};
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, Unwinding,
+    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, TaskOffsets, Unwinding,
 };
 
 use super::btf::KernelTypes;
@@ -73,6 +73,8 @@ pub struct LoadOptions {
     pub has_return_probes: bool,
 }
 
+/// Image that the process is in which a session begins with.
+pub const FIRST_IMAGE: u32 = 1;
 /// Heap of the process that a session begins with.
 pub const FIRST_HEAP: u32 = 1;
 
@@ -81,12 +83,13 @@ pub const FIRST_HEAP: u32 = 1;
 pub struct Kernel {
     probes: Probes,
     main: Array<MapData, TargetInfo>,
-    tgid: u32,
     targets: HashMap<MapData, u32, TargetInfo>,
     live: LiveTable,
     stacks: Stacks,
     generations: Option<Generations>,
+    images: Array<MapData, u64>,
     heaps: Array<MapData, u64>,
+    free_heaps: Queue<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     unwind: UnwindMaps,
@@ -132,9 +135,9 @@ impl Kernel {
         let config = Config {
             pidns_dev,
             pidns_ino,
-            task_tgid_offset: match &types {
-                Some(types) if follow_forks => types.task_tgid()?,
-                _ => 0,
+            task: match &types {
+                Some(types) if follow_forks => types.task()?,
+                _ => TaskOffsets::default(),
             },
             live_buckets: live.first,
             main_tgid: tgid,
@@ -149,6 +152,7 @@ impl Kernel {
             .map_max_entries("STACKS", limits.stacks)
             .map_max_entries("STACK_COUNTERS", stack_counters)
             .map_max_entries("GENERATIONS", cells)
+            .map_max_entries("FREE_STACKS", stack_counters)
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
@@ -166,6 +170,7 @@ impl Kernel {
             stacks: Stacks::new(
                 take(&mut probes, "STACKS")?,
                 take(&mut probes, "STACKS_USED")?,
+                take(&mut probes, "FREE_STACKS")?,
                 take_array(&mut probes, "STACK_COUNTERS")?,
                 stack_counters,
             )?,
@@ -178,11 +183,12 @@ impl Kernel {
             } else {
                 None
             },
+            images: take(&mut probes, "IMAGES")?,
             heaps: take(&mut probes, "HEAPS")?,
+            free_heaps: take(&mut probes, "FREE_HEAPS")?,
             counters: take(&mut probes, "COUNTERS")?,
             ring: take(&mut probes, "EVENTS")?,
             unwind: UnwindMaps::new(|name| take_array(&mut probes, name), tables)?,
-            tgid,
             probes,
         })
     }
@@ -217,15 +223,18 @@ impl Kernel {
     pub fn start(&mut self) -> Result<(), BpfError> {
         self.stacks.add_first(StackKey {
             stack: 0,
-            tgid: self.tgid,
-            life: 0,
+            image: FIRST_IMAGE,
+            reserved: 0,
         })?;
         let first = TargetInfo {
-            life: 0,
+            image: FIRST_IMAGE,
             heap: FIRST_HEAP,
             space: FIRST_HEAP,
-            reserved: 0,
+            borrowed: 0,
         };
+        self.images
+            .set(0, &u64::from(first.image), 0)
+            .map_err(|error| map_error("IMAGES", "written", &error))?;
         self.heaps
             .set(0, &u64::from(first.heap), 0)
             .map_err(|error| map_error("HEAPS", "written", &error))?;
@@ -258,6 +267,39 @@ impl Kernel {
     pub fn forget_heap(&mut self, heap: u32) {
         self.live.forget(heap);
         self.unwind.forget(heap);
+    }
+
+    /// Takes what the tables hold of images that have ended, by their number, and of their heaps: nothing is
+    /// allocated or freed in them any more. Their numbers are used again, and those of their stacks.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read or written.
+    pub fn retire(
+        &mut self,
+        has_ended: impl Fn(u32) -> bool,
+        heaps: impl IntoIterator<Item = u32>,
+    ) -> Result<Vec<StackAmounts>, BpfError> {
+        let stacks = self.stacks.take(has_ended)?;
+        self.live.clear_forgotten();
+        for heap in heaps {
+            self.free_heaps
+                .push(&heap, 0)
+                .map_err(|error| map_error("FREE_HEAPS", "written", &error))?;
+        }
+        let amounts = stacks.into_iter().map(|(index, counters)| StackAmounts {
+            index,
+            counters,
+            survivors: None,
+        });
+        Ok(amounts.collect())
+    }
+
+    /// Whether any process is still counted.
+    #[must_use]
+    pub fn has_targets(&self) -> bool {
+        self.main.get(&0, 0).is_ok_and(|info| info.heap != 0)
+            || self.targets.keys().next().is_some()
     }
 
     /// Kernel memory of the unwind tables, bytes.

@@ -14,6 +14,8 @@ pub enum ProbeKind {
     Multi,
     /// A perf event for each probe.
     Perf,
+    /// Perf events that are inherited, see `inherited.rs`: not a rung, but what other scopes need.
+    Inherited,
 }
 
 impl ProbeKind {
@@ -37,6 +39,7 @@ impl ProbeKind {
             Self::Session => "uprobe_session",
             Self::Multi => "uprobe_multi",
             Self::Perf => "perf-event uprobes",
+            Self::Inherited => "inherited uprobes",
         }
     }
 
@@ -50,7 +53,7 @@ impl ProbeKind {
                 sized_free_entry: "sized_free_entry_multi",
                 throwing_entry: "throwing_entry_multi",
             },
-            Self::Perf => Programs {
+            Self::Perf | Self::Inherited => Programs {
                 alloc_entry: "alloc_entry",
                 alloc_return: "alloc_return",
                 free_entry: "free_entry",

@@ -99,16 +99,21 @@ impl LiveTable {
     ///
     /// There is no memory; the table works on with what it has.
     pub(super) fn grow(&mut self) -> Result<(), BpfError> {
+        self.clear_forgotten();
+        if self.segments.len() < self.sizes.segments as usize {
+            self.add_segment()?;
+        }
+        Ok(())
+    }
+
+    /// Clears the allocations of heaps that are gone.
+    pub(super) fn clear_forgotten(&mut self) {
         if !self.dead.is_empty() {
             for segment in &self.segments {
                 clear(segment, &self.dead);
             }
             self.dead.clear();
         }
-        if self.segments.len() < self.sizes.segments as usize {
-            self.add_segment()?;
-        }
-        Ok(())
     }
 
     fn add_segment(&mut self) -> Result<(), BpfError> {

@@ -8,27 +8,28 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use aya::programs::{RawTracePoint, UProbe};
+use aya::programs::{ProgramFd, RawTracePoint, UProbe};
 
 use super::BpfError;
 use super::error::{attach_error, load_error};
-use super::ladder::ProbeKind;
+use super::inherited::{InheritedProbes, Place, Threads};
+use super::ladder::{ProbeKind, Programs};
 use super::session::SessionProgram;
 use crate::probe::{AttachPlan, Probe};
 
-/// Which processes a probe fires for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// One process.
+/// Which processes a probe fires for. The probes of other processes are not touched.
+#[derive(Clone, Copy)]
+pub enum Scope<'a> {
+    /// One process, told by its first thread.
     Process(NonZeroU32),
-    /// Every process that runs the probed file: the kernel copies a parent's breakpoints into its
-    /// children, and this alone keeps them there. Other processes are told apart in BPF, and pay
-    /// the trap.
-    Everything,
+    /// Threads, and what they start.
+    Threads(Threads<'a>),
 }
 
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
 const ALLOC_SESSION: &str = "alloc_session";
+/// The program that does nothing.
+const KEEP: &str = "keep";
 
 /// Probes in place.
 enum Link {
@@ -45,6 +46,10 @@ pub struct Probes {
     /// Where the kind is [`ProbeKind::Session`].
     session: Option<SessionProgram>,
     links: Vec<Link>,
+    /// Where the kind is [`ProbeKind::Inherited`], and where breakpoints need keeping.
+    inherited: Option<InheritedProbes>,
+    /// Whether the program that only keeps breakpoints is loaded.
+    is_keeping: bool,
 }
 
 impl Probes {
@@ -66,6 +71,8 @@ impl Probes {
             follow_forks,
             session,
             links: Vec::new(),
+            inherited: None,
+            is_keeping: false,
         })
     }
 
@@ -136,9 +143,13 @@ impl Probes {
         file: &File,
         path: &Path,
         plan: &AttachPlan,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> Result<(), BpfError> {
-        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let process = match scope {
+            Scope::Process(process) => process,
+            Scope::Threads(threads) => return self.attach_inherited(file, path, plan, threads),
+        };
+        let target = path_of(file);
         let (sized, plain): (Vec<_>, Vec<_>) = plan
             .freeing
             .iter()
@@ -148,22 +159,18 @@ impl Probes {
         let programs = self.kind.programs();
         // Entries of allocating functions last: what they give out must be seen freed.
         if self.session.is_none() {
-            self.place(programs.alloc_return, &allocating, &target, path, scope)?;
+            self.place(programs.alloc_return, &allocating, &target, path, process)?;
         }
-        self.place(programs.free_entry, &plain, &target, path, scope)?;
-        self.place(programs.sized_free_entry, &sized, &target, path, scope)?;
-        self.place(programs.throwing_entry, &throwing, &target, path, scope)?;
+        self.place(programs.free_entry, &plain, &target, path, process)?;
+        self.place(programs.sized_free_entry, &sized, &target, path, process)?;
+        self.place(programs.throwing_entry, &throwing, &target, path, process)?;
         let Some(session) = &self.session else {
-            return self.place(programs.alloc_entry, &allocating, &target, path, scope);
+            return self.place(programs.alloc_entry, &allocating, &target, path, process);
         };
         if !allocating.is_empty() {
             let points = allocating.iter().map(|probe| attach_point(probe));
-            let process = match scope {
-                Scope::Process(pid) => Some(pid),
-                Scope::Everything => None,
-            };
             let link = session
-                .attach(&target, points, process)
+                .attach(&target, points, Some(process))
                 .map_err(|error| attach_error(ALLOC_SESSION, path, &error))?;
             self.links.push(Link::Session(link));
         }
@@ -177,22 +184,89 @@ impl Probes {
         probes: &[&Probe],
         target: &Path,
         path: &Path,
-        scope: Scope,
+        process: NonZeroU32,
     ) -> Result<(), BpfError> {
         if probes.is_empty() {
             return Ok(());
         }
         let points = probes.iter().map(|probe| attach_point(probe));
-        let scope = match scope {
-            Scope::Process(pid) => UProbeScope::OneProcess(pid),
-            Scope::Everything => UProbeScope::AllProcesses,
-        };
         let link = self
             .uprobe(program)?
-            .attach(points, target, scope)
+            .attach(points, target, UProbeScope::OneProcess(process))
             .map_err(|error| attach_error(program, path, &error))?;
         self.links.push(Link::Aya(program, link));
         Ok(())
+    }
+
+    /// As [`Self::attach`], for threads and what they start.
+    fn attach_inherited(
+        &mut self,
+        file: &File,
+        path: &Path,
+        plan: &AttachPlan,
+        threads: Threads<'_>,
+    ) -> Result<(), BpfError> {
+        let Programs {
+            alloc_entry,
+            alloc_return,
+            free_entry,
+            sized_free_entry,
+            throwing_entry,
+        } = ProbeKind::Inherited.programs();
+        let (sized, plain): (Vec<_>, Vec<_>) = plan
+            .freeing
+            .iter()
+            .partition(|probe| probe.function.is_sized_free());
+        // Entries of allocating functions last: what they give out must be seen freed.
+        let parts: [(&str, Vec<&Probe>); 5] = [
+            (alloc_return, plan.allocating.iter().collect()),
+            (free_entry, plain),
+            (sized_free_entry, sized),
+            (throwing_entry, plan.throwing.iter().collect()),
+            (alloc_entry, plan.allocating.iter().collect()),
+        ];
+        let mut places = Vec::new();
+        for (program, probes) in &parts {
+            let fd = program_fd(&self.ebpf, program)?;
+            places.extend(probes.iter().map(|probe| Place {
+                offset: probe.point.0,
+                at_return: *program == alloc_return,
+                program: fd,
+                cookie: probe.function.cookie(),
+            }));
+        }
+        place_inherited(&mut self.inherited, file, path, &places, threads)
+    }
+
+    /// Keeps the breakpoints of a plan in the memory of threads and of what they start, whatever becomes of
+    /// the first thread. They are there already, or are put back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::attach`].
+    pub fn keep(
+        &mut self,
+        file: &File,
+        path: &Path,
+        plan: &AttachPlan,
+        threads: Threads<'_>,
+    ) -> Result<(), BpfError> {
+        if !self.is_keeping {
+            self.load_uprobe(KEEP)?;
+            self.is_keeping = true;
+        }
+        let program = program_fd(&self.ebpf, KEEP)?;
+        let probes = plan.allocating.iter().chain(&plan.freeing);
+        let places: Vec<_> = probes
+            .chain(&plan.throwing)
+            .map(|probe| Place {
+                offset: probe.point.0,
+                at_return: false,
+                program,
+                cookie: 0,
+            })
+            .collect();
+        place_inherited(&mut self.inherited, file, path, &places, threads)
     }
 
     /// Takes every probe out of the target.
@@ -211,6 +285,7 @@ impl Probes {
                 Link::Session(link) => drop(link),
             }
         }
+        self.inherited = None;
         Ok(())
     }
 
@@ -228,6 +303,37 @@ impl Probes {
     }
 }
 
+/// The file itself, also where it is deleted or in another mount namespace.
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+fn program_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, BpfError> {
+    let program: Option<&UProbe> = ebpf
+        .program(name)
+        .and_then(|program| program.try_into().ok());
+    program
+        .and_then(|program| program.fd().ok())
+        .map(ProgramFd::as_fd)
+        .ok_or(BpfError::Missing("a program that is loaded"))
+}
+
+fn place_inherited(
+    inherited: &mut Option<InheritedProbes>,
+    file: &File,
+    path: &Path,
+    places: &[Place<'_>],
+    threads: Threads<'_>,
+) -> Result<(), BpfError> {
+    let inherited = match inherited {
+        Some(inherited) => inherited,
+        none => none.insert(InheritedProbes::new().map_err(BpfError::TraceFs)?),
+    };
+    inherited
+        .place(&path_of(file), places, threads)
+        .map_err(|error| attach_error("inherited probes", path, &error))
+}
+
 fn attach_point(probe: &Probe) -> UProbeAttachPoint<'static> {
     UProbeAttachPoint {
         location: UProbeAttachLocation::AbsoluteOffset(probe.point.0),
@@ -242,6 +348,7 @@ fn map_fds(ebpf: &Ebpf) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         | Map::ArrayOfMaps(data)
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
+        | Map::Queue(data)
         | Map::RingBuf(data) => Some((name, data.fd().as_fd())),
         _ => None,
     })

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData, MapError, Queue};
 use tracer_common::{StackCounters, StackKey};
 
 use super::BpfError;
@@ -16,6 +16,8 @@ pub(super) struct Stacks {
     index: HashMap<MapData, StackKey, u32>,
     /// How many entries were given out.
     used: Array<MapData, u64>,
+    /// Entries that may be used again.
+    free: Queue<MapData, u32>,
     /// Holds the counters.
     _counters: MapData,
     view: View<StackCounters>,
@@ -26,6 +28,7 @@ impl Stacks {
     pub(super) fn new(
         index: HashMap<MapData, StackKey, u32>,
         used: Array<MapData, u64>,
+        free: Queue<MapData, u32>,
         counters: MapData,
         capacity: u32,
     ) -> Result<Self, BpfError> {
@@ -33,6 +36,7 @@ impl Stacks {
         Ok(Self {
             index,
             used,
+            free,
             _counters: counters,
             view,
         })
@@ -71,6 +75,56 @@ impl Stacks {
             .map(|(index, entry)| (index, unsafe { load(entry) }))
             .filter(|(_, counters)| counters.alloc_objects != 0))
     }
+
+    /// Takes the stacks of images that have ended out of the tables, and returns their counters with their
+    /// index. From then on the index may be another stack's.
+    pub(super) fn take(
+        &mut self,
+        has_ended: impl Fn(u32) -> bool,
+    ) -> Result<Vec<(u32, StackCounters)>, BpfError> {
+        // The first entry also takes what finds no room of its own.
+        let ended: Vec<_> = self
+            .read()?
+            .filter(|(index, counters)| *index != 0 && has_ended(counters.key.image))
+            .collect();
+        for (index, counters) in &ended {
+            match self.index.remove(&counters.key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_error("STACKS", "written", &error)),
+            }
+            if let Some(entry) = self.view.get(*index as usize) {
+                // SAFETY: the view hands out valid pointers.
+                unsafe { clear(entry) };
+            }
+            self.free
+                .push(index, 0)
+                .map_err(|error| map_error("FREE_STACKS", "written", &error))?;
+        }
+        Ok(ended)
+    }
+}
+
+/// Clears an entry that the kernel side uses no more.
+///
+/// # Safety
+///
+/// The pointer is valid and aligned.
+unsafe fn clear(entry: *mut StackCounters) {
+    // SAFETY: the caller's promise; all accesses are atomic.
+    let (long, short) = (
+        |field: *mut u64| unsafe { AtomicU64::from_ptr(field) }.store(0, Ordering::Release),
+        |field: *mut u32| unsafe { AtomicU32::from_ptr(field) }.store(0, Ordering::Release),
+    );
+    // SAFETY: as above.
+    unsafe {
+        long(&raw mut (*entry).alloc_objects);
+        long(&raw mut (*entry).alloc_bytes);
+        long(&raw mut (*entry).freed_objects);
+        long(&raw mut (*entry).freed_bytes);
+        long(&raw mut (*entry).sent);
+        long(&raw mut (*entry).key.stack);
+        short(&raw mut (*entry).key.image);
+    }
 }
 
 /// Reads an entry that the kernel side may be writing.
@@ -94,8 +148,8 @@ unsafe fn load(entry: *mut StackCounters) -> StackCounters {
             sent: long(&raw mut (*entry).sent),
             key: StackKey {
                 stack: long(&raw mut (*entry).key.stack),
-                tgid: short(&raw mut (*entry).key.tgid),
-                life: short(&raw mut (*entry).key.life),
+                image: short(&raw mut (*entry).key.image),
+                reserved: 0,
             },
         }
     }

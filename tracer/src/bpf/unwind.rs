@@ -267,7 +267,11 @@ impl UnwindMaps {
     pub fn forget(&mut self, heap: u32) {
         if let Some(head) = self.heads.get(heap as usize) {
             // SAFETY: the view's pointers are valid and aligned.
-            unsafe { AtomicU64::from_ptr(head) }.store(0, Ordering::SeqCst);
+            let before = unsafe { AtomicU64::from_ptr(head) }.swap(0, Ordering::SeqCst);
+            if before == 0 {
+                // It was walked by its parent's: nobody need walk anew.
+                return;
+            }
             self.count_change();
             self.count_change();
             self.regions.retain(|_, &mut (_, owner)| owner != heap);

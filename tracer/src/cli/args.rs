@@ -104,8 +104,8 @@ pub(super) struct RecordingArgs {
     /// The value that text, folded stacks and flame graphs show; the other forms have all four
     #[arg(long, value_enum, default_value_t)]
     pub(super) value: ValueArg,
-    /// Count the processes that the target forks, too. While it runs, every process on the machine
-    /// that uses the same allocator pays for each of its allocations
+    /// Count the processes that the target starts, too, and record until the last of them has ended. Each call
+    /// costs more then; other processes are not touched
     #[arg(long)]
     pub(super) follow_forks: bool,
     /// Live allocations there is room for. Room is made as it is needed, about 50 bytes for each; by

@@ -30,20 +30,25 @@ impl MappedFile {
     /// A file that was opened, or could not be.
     #[must_use]
     pub fn new(path: PathBuf, file: Result<File, String>) -> Self {
-        let metadata = file.as_ref().ok().and_then(|file| file.metadata().ok());
+        let key = file.as_ref().ok().and_then(Self::key_of);
         Self {
             path,
             file: file.map(Arc::new),
-            key: metadata.map(|metadata| {
-                (
-                    metadata.dev(),
-                    metadata.ino(),
-                    metadata.size(),
-                    metadata.mtime(),
-                    metadata.mtime_nsec(),
-                )
-            }),
+            key,
         }
+    }
+
+    /// Which file an open one is; `None` where that can't be told.
+    #[must_use]
+    pub fn key_of(file: &File) -> Option<FileKey> {
+        let metadata = file.metadata().ok()?;
+        Some((
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+        ))
     }
 }
 
@@ -249,6 +254,22 @@ impl AddressSpace {
                     && mapped.since_ns >= image.max(unmapped)
             })
             .max_by_key(|&index| (self.mapped[index].since_ns, index))
+    }
+
+    /// Takes in those of another reading's mappings that are not known here, as if they had been there from
+    /// the beginning. Returns their files.
+    pub fn add_unknown(&mut self, other: Self) -> Vec<Arc<MappedFile>> {
+        let mut files = Vec::new();
+        for mapped in other.mapped {
+            let known = self.place(mapped.start, u64::MAX).is_some_and(|place| {
+                place.mapped.name == mapped.name && place.file_offset == mapped.file_offset
+            });
+            if !known {
+                files.extend(mapped.file.clone());
+                self.add(mapped);
+            }
+        }
+        files
     }
 
     /// Whether return probes have been in the process.

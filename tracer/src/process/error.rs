@@ -6,6 +6,21 @@ use std::path::PathBuf;
 /// An error about the target or its files.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
+    /// Something in the process reads code as data, and would read the probes' breakpoints.
+    #[error(
+        "{name} (pid {pid}) can't be traced: {what} runs in it ({}), which reads code as data; it would read the \
+         probes' breakpoints, and the process would die of them. Trace the program without {what}", file.display()
+    )]
+    Translator {
+        /// Pid.
+        pid: u32,
+        /// Name.
+        name: String,
+        /// Who reads the code.
+        what: &'static str,
+        /// The file that tells so.
+        file: PathBuf,
+    },
     /// There is no such process.
     #[error(
         "no process has pid {0}: it may have ended; `pidof NAME` or `ps` show the pids there are"

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::shown_as;
+
 /// The target's root directory, held open: it keeps the target's view of the file system, its
 /// mount namespace included, even after the target has ended.
 #[derive(Debug)]
@@ -23,11 +25,23 @@ impl Root {
     /// The process is gone or may not be looked at.
     pub fn of(pid: u32) -> io::Result<Self> {
         let directory = rustix::fs::open(
-            format!("/proc/{pid}/root"),
+            format!("/proc/{}/root", shown_as(pid)),
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
         Ok(Self { directory, pid })
+    }
+
+    /// The same root, held by another descriptor.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            directory: self.directory.try_clone()?,
+            pid: self.pid,
+        })
     }
 
     /// Opens a file by the path the target knows it by. Symbolic links are followed inside the
@@ -61,7 +75,11 @@ impl Root {
     ///
     /// The mapping or the process is gone.
     pub fn open_mapping(&self, start: u64, end: u64) -> io::Result<File> {
-        File::open(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
+        let open = |pid: u32| File::open(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
+        open(self.pid).or_else(|error| match shown_as(self.pid) {
+            pid if pid == self.pid => Err(error),
+            thread => open(thread),
+        })
     }
 
     /// The root directory itself, for those who look for debug files below it.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use super::{ElfKind, ProcessError, elf_kind};
+use super::{ElfKind, ProcessError, elf_kind, shown_as};
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in `/proc/PID/stat`'s flags.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -23,7 +23,7 @@ pub struct Identity {
 /// do not say anything.
 #[must_use]
 pub fn has_shadow_stack(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status"))
+    fs::read_to_string(format!("/proc/{}/status", shown_as(pid)))
         .is_ok_and(|status| names_shadow_stack(&status))
 }
 
@@ -71,10 +71,12 @@ pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
     if stat.flags & PF_KTHREAD != 0 {
         return Err(ProcessError::KernelThread { pid, name });
     }
-    if matches!(stat.state, 'Z' | 'X' | 'x') {
+    // The first thread alone may have ended.
+    let shown = shown_as(pid);
+    if matches!(stat.state, 'Z' | 'X' | 'x') && shown == pid {
         return Err(ProcessError::Zombie { pid, name });
     }
-    let link = PathBuf::from(format!("/proc/{pid}/exe"));
+    let link = PathBuf::from(format!("/proc/{shown}/exe"));
     let executable =
         fs::read_link(&link).map_err(|error| ProcessError::unreadable(&link, error))?;
     let file = File::open(&link).map_err(|error| ProcessError::unreadable(&link, error))?;

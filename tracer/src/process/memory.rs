@@ -7,6 +7,8 @@ use std::path::Path;
 
 use procfs::Current as _;
 
+use super::shown_as;
+
 /// Bytes of memory that the machine can give without swapping (`MemAvailable`).
 ///
 /// # Errors
@@ -21,7 +23,8 @@ pub fn available_memory() -> procfs::ProcResult<u64> {
 /// (`startstack` of /proc/PID/stat). `None` where the process is gone.
 #[must_use]
 pub fn stack_start(pid: u32) -> Option<u64> {
-    let process = procfs::process::Process::new(pid.try_into().ok()?).ok()?;
+    let shown = i32::try_from(shown_as(pid)).ok()?;
+    let process = procfs::process::Process::new(shown).ok()?;
     Some(process.stat().ok()?.startstack)
 }
 
@@ -41,7 +44,7 @@ impl HeapUse {
     ///
     /// The process is gone.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let text = fs::read_to_string(format!("/proc/{}/status", shown_as(pid)))?;
         let kib = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

@@ -12,6 +12,8 @@ mod memory;
 mod privilege;
 mod reader;
 mod sideband;
+mod threads;
+mod translators;
 mod vdso;
 
 pub use address_space::{AddressSpace, FileKey, Mapped, MappedFile, Place};
@@ -24,4 +26,6 @@ pub use memory::{HeapUse, MemoryUse, available_memory, stack_start};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};
+pub use threads::{has_first_thread, shown_as, threads_of};
+pub use translators::translator;
 pub(crate) use vdso::vdso;

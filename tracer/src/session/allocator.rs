@@ -12,7 +12,7 @@ use super::SessionError;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
     AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
-    has_shadow_stack, interpreter, module_symbols, script_interpreter, vdso,
+    has_shadow_stack, interpreter, module_symbols, script_interpreter, translator, vdso,
 };
 
 /// Why no allocator is found where no file names one.
@@ -181,6 +181,14 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
         program: program.to_owned(),
         reason,
     };
+    for path in [program, &binary] {
+        if let Some(what) = translator(path) {
+            return Err(refuse(format!(
+                "{what} reads code as data; it would read the probes' breakpoints, and die of them. \
+                 Trace the program without it"
+            )));
+        }
+    }
     let file = File::open(&binary).map_err(|error| refuse(error.to_string()))?;
     match elf_kind(&file).map_err(|error| refuse(error.to_string()))? {
         ElfKind::X86_64 => {}

@@ -13,8 +13,8 @@ use super::allocator::{Found, Searched};
 use super::placing::place;
 use super::unwinding::Unwinder;
 use super::{Options, SessionError};
-use crate::bpf::{FIRST_HEAP, Kernel, Limits, LoadOptions, ProbeKind, Scope};
-use crate::process::{AddressSpace, Root, pid_namespace};
+use crate::bpf::{FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, ProbeKind, Scope, Threads};
+use crate::process::{AddressSpace, Root, pid_namespace, threads_of};
 
 /// Rounds of each measurement; the median counts.
 const ROUNDS: usize = 5;
@@ -90,8 +90,8 @@ pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
 
 /// Measures, with probes, walks and counters of the session's own kind, in a thread of its own, so that
 /// no attach waits for it. Where it fails there is no estimate, and nothing else changes.
-pub(super) fn calibrate(options: &Options) -> Arc<OnceLock<EventCosts>> {
-    let (kind, unwinding, generations) = (options.probes, options.unwinding, options.series);
+pub(super) fn calibrate(kind: Option<ProbeKind>, options: &Options) -> Arc<OnceLock<EventCosts>> {
+    let (unwinding, generations) = (options.unwinding, options.series);
     let result = Arc::new(OnceLock::new());
     let slot = Arc::clone(&result);
     let _ = std::thread::Builder::new()
@@ -131,7 +131,14 @@ fn measure(
         audit: false,
         has_return_probes: false,
     })?;
-    let scope = NonZeroU32::new(pid).map_or(Scope::Everything, Scope::Process);
+    let list = move || threads_of(&[pid]);
+    let scope = match NonZeroU32::new(pid) {
+        Some(process) if kind != Some(ProbeKind::Inherited) => Scope::Process(process),
+        _ => Scope::Threads(Threads {
+            list: &list,
+            heirs: Heirs::Threads,
+        }),
+    };
     place(&mut kernel, &found.allocators, scope, |maps| {
         Unwinder::new(unwinding).publish(maps, FIRST_HEAP, &space);
     })?;

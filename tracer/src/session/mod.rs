@@ -13,6 +13,7 @@ mod plan;
 mod privilege;
 mod processes;
 mod recorder;
+mod retire;
 mod room;
 mod roots;
 mod snapshot;

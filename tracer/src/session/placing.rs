@@ -11,7 +11,7 @@ use crate::bpf::{Kernel, Scope, UnwindMaps};
 pub(super) fn place(
     kernel: &mut Kernel,
     allocators: &[Allocator],
-    scope: Scope,
+    scope: Scope<'_>,
     publish: impl FnOnce(&mut UnwindMaps),
 ) -> Result<(), SessionError> {
     let (probes, maps) = kernel.parts();

@@ -1,21 +1,28 @@
-//! The traced processes: their names, roots and mappings.
+//! The traced processes, image by image: names, roots and mappings. What an event means is decided by
+//! [`crate::life`]; here it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracer_common::StackKey;
 
 use super::SessionError;
-use crate::bpf::{FIRST_HEAP, ProcessChange};
-use crate::process::{AddressSpace, Identity, MappingEvent, ProcessError, Root};
+use crate::bpf::{FIRST_HEAP, FIRST_IMAGE};
+use crate::life::{Decision, Event, Image, Lives};
+use crate::process::{
+    AddressSpace, Identity, MappedFile, MappingEvent, ProcessError, Root, shown_as, translator,
+};
 use crate::symbolize::DebugRoots;
 
-/// One traced process.
+/// One image of a traced process.
 #[derive(Debug)]
 pub(super) struct Traced {
-    /// The name it had when it was first seen.
+    /// The process.
+    pub(super) pid: u32,
+    /// The name it had when the image was first seen.
     pub(super) name: String,
     /// Path of its executable, as it sees it.
     pub(super) executable: PathBuf,
@@ -23,18 +30,46 @@ pub(super) struct Traced {
     pub(super) root: Option<Root>,
     /// What it had mapped, over time.
     pub(super) space: AddressSpace,
-    /// The life it is in, see [`tracer_common::TargetInfo::life`].
-    pub(super) life: u32,
     /// Its heap's number, see [`tracer_common::TargetInfo::heap`].
     pub(super) heap: u32,
     /// Whether what it has mapped has changed since it was last published.
     pub(super) is_unpublished: bool,
+    /// Heaps whose published mappings its stacks may be walked by, until it has some of its own.
+    walks_by: Vec<u32>,
+    /// Whether it has ended, and how.
+    pub(super) ended: Option<HowEnded>,
+}
+
+/// How an image has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HowEnded {
+    /// The process has replaced it, and its memory is gone.
+    Replaced,
+    /// The process has ended with it.
+    Exited,
 }
 
 impl Traced {
     /// Whether a path is the executable's.
     pub(super) fn is_executable(&self, path: &Path) -> bool {
         path == self.executable
+    }
+
+    /// Refuses a process in which something reads code as data.
+    pub(super) fn check_translators(&self, name: &str) -> Result<(), ProcessError> {
+        let files = self.space.mappings().iter().flat_map(|mapped| &mapped.file);
+        let paths = files.map(|file| &file.path);
+        for path in paths.chain([&self.executable]) {
+            if let Some(what) = translator(path) {
+                return Err(ProcessError::Translator {
+                    pid: self.pid,
+                    name: name.to_owned(),
+                    what,
+                    file: path.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Where debug files are looked for: in the target's own file system, then in the host's.
@@ -46,143 +81,288 @@ impl Traced {
             .flatten()
             .fold(DebugRoots::none(), DebugRoots::with)
     }
-}
 
-/// All traced processes by tgid.
-#[derive(Debug, Default)]
-pub(super) struct Processes {
-    traced: BTreeMap<u32, Traced>,
-    /// Records for processes not known yet: a child's first mappings can overtake the news of its
-    /// birth. Kept only where children are followed.
-    early: Vec<MappingEvent>,
-    follow: bool,
-}
-
-impl Processes {
-    pub(super) fn new(follow: bool) -> Self {
+    /// What a process is now, after exec. Where it has ended by now, its file system is the one that the
+    /// image before saw.
+    fn of(pid: u32, image: Image, before: Option<&Self>) -> Self {
+        let link = std::fs::read_link(format!("/proc/{}/exe", shown_as(pid)));
+        // Bytes that may be no text: any process can name itself.
+        let comm = std::fs::read(format!("/proc/{pid}/comm"));
+        let name = match (comm, before) {
+            (Ok(comm), _) => String::from_utf8_lossy(comm.trim_ascii_end()).into_owned(),
+            (Err(_), before) => before.map(|before| before.name.clone()).unwrap_or_default(),
+        };
+        let earlier = || before?.root.as_ref()?.try_clone().ok();
         Self {
-            follow,
-            ..Self::default()
+            pid,
+            name,
+            // Where that is gone as well, the first file that was mapped.
+            executable: link.unwrap_or_default(),
+            root: Root::of(pid).ok().or_else(earlier),
+            space: AddressSpace::default(),
+            heap: image.heap,
+            is_unpublished: true,
+            walks_by: Vec::new(),
+            ended: None,
         }
     }
 
-    /// Adds the process the session is about, with what it has mapped now.
-    pub(super) fn add(&mut self, who: &Identity) -> Result<(), SessionError> {
+    /// A child as fork makes it.
+    fn child(&self, pid: u32, image: Image) -> Self {
+        Self {
+            pid,
+            name: self.name.clone(),
+            executable: self.executable.clone(),
+            root: Root::of(pid)
+                .ok()
+                .or_else(|| self.root.as_ref()?.try_clone().ok()),
+            space: self.space.clone(),
+            heap: image.heap,
+            // The kernel side has it walk by the parent's.
+            is_unpublished: false,
+            walks_by: self.walks_by.iter().copied().chain([self.heap]).collect(),
+            ended: None,
+        }
+    }
+}
+
+/// What the session has to do for what happened.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Files that were mapped.
+    pub(super) modules: Vec<Arc<MappedFile>>,
+    /// Images that began by exec.
+    pub(super) begun: Vec<u32>,
+    /// Images that ended.
+    pub(super) ended: Vec<u32>,
+    /// Children that are not followed.
+    pub(super) children: u64,
+}
+
+/// All traced images by number.
+#[derive(Debug)]
+pub(super) struct Processes {
+    images: BTreeMap<u32, Traced>,
+    lives: Lives<MappingEvent>,
+    /// Images that have ended and are still here.
+    ended: usize,
+}
+
+impl Processes {
+    /// The process the session is about, with what it has mapped now.
+    pub(super) fn of(who: &Identity, follows: bool) -> Result<Self, SessionError> {
         let root = open_root(who.pid)?;
-        let space = AddressSpace::of(who.pid, &root)?;
-        self.insert(who, root, space);
-        Ok(())
+        let space = AddressSpace::of(shown_as(who.pid), &root)?;
+        Ok(Self::new(who, root, space, follows))
     }
 
-    /// Adds a process that waits to exec: what it has mapped now is not what will be traced.
-    pub(super) fn add_waiting(&mut self, who: &Identity) -> Result<(), SessionError> {
+    /// A process that waits to exec: what it has mapped now is not what will be traced.
+    pub(super) fn waiting(who: &Identity, follows: bool) -> Result<Self, SessionError> {
         let root = open_root(who.pid)?;
-        self.insert(who, root, AddressSpace::default());
-        Ok(())
+        Ok(Self::new(who, root, AddressSpace::default(), follows))
     }
 
-    fn insert(&mut self, who: &Identity, root: Root, space: AddressSpace) {
-        let traced = Traced {
+    fn new(who: &Identity, root: Root, space: AddressSpace, follows: bool) -> Self {
+        let first = Traced {
+            pid: who.pid,
             name: who.name.clone(),
             executable: who.executable.clone(),
             root: Some(root),
             space,
-            life: 0,
             heap: FIRST_HEAP,
             is_unpublished: true,
+            walks_by: Vec::new(),
+            ended: None,
         };
-        self.traced.insert(who.pid, traced);
+        Self {
+            images: BTreeMap::from([(FIRST_IMAGE, first)]),
+            lives: Lives::new(who.pid, FIRST_IMAGE, follows),
+            ended: 0,
+        }
     }
 
-    pub(super) fn get(&self, tgid: u32) -> Option<&Traced> {
-        self.traced.get(&tgid)
+    pub(super) fn get(&self, image: u32) -> Option<&Traced> {
+        self.images.get(&image)
+    }
+
+    /// The image that a process runs now, or ran last.
+    pub(super) fn latest(&self, pid: u32) -> Option<(u32, &Traced)> {
+        let mut images = self.images.iter().rev();
+        let found = images.find(|(_, traced)| traced.pid == pid);
+        found.map(|(&image, traced)| (image, traced))
+    }
+
+    /// Whether there is more than one process.
+    pub(super) fn has_several(&self) -> bool {
+        let mut pids = self.images.values().map(|traced| traced.pid);
+        let first = pids.next();
+        pids.any(|pid| Some(pid) != first)
+    }
+
+    /// The processes, also those that have ended and are still here.
+    pub(super) fn known_pids(&self) -> BTreeSet<u32> {
+        self.images.values().map(|traced| traced.pid).collect()
+    }
+
+    /// The processes that have not ended.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.lives.pids().collect()
     }
 
     /// Whether a stack's process has replaced the image that allocated from it, and all of its memory.
     pub(super) fn is_gone(&self, key: &StackKey) -> bool {
-        self.get(key.tgid)
-            .is_some_and(|traced| key.life < traced.life)
+        self.get(key.image)
+            .is_some_and(|traced| traced.ended == Some(HowEnded::Replaced))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Traced)> {
-        self.traced.iter().map(|(&tgid, traced)| (tgid, traced))
+        self.images.iter().map(|(&image, traced)| (image, traced))
+    }
+
+    /// Images that have ended and are still here.
+    pub(super) const fn ended(&self) -> usize {
+        self.ended
+    }
+
+    /// The images that have ended, but for the last one of the process `main`.
+    pub(super) fn to_retire(&self, main: u32) -> HashSet<u32> {
+        let last = self.latest(main).map(|(image, _)| image);
+        let ended = self.iter().filter(|(_, traced)| traced.ended.is_some());
+        ended
+            .map(|(image, _)| image)
+            .filter(|image| Some(*image) != last)
+            .collect()
+    }
+
+    /// Forgets images that have ended.
+    pub(super) fn remove(&mut self, images: &HashSet<u32>) {
+        for image in images {
+            self.ended -= usize::from(self.images.remove(image).is_some());
+        }
+    }
+
+    /// Mappings that found no room before it was known whose they are.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.lives.dropped()
     }
 
     /// Those whose mappings have changed since they were last taken.
     pub(super) fn unpublished(&self) -> impl Iterator<Item = &Traced> {
-        self.traced.values().filter(|traced| traced.is_unpublished)
+        self.images.values().filter(|traced| traced.is_unpublished)
     }
 
     /// Those whose mappings have changed since the last call.
     pub(super) fn take_unpublished(&mut self) -> impl Iterator<Item = &Traced> {
         let unpublished = |traced: &mut Traced| std::mem::take(&mut traced.is_unpublished);
-        self.traced
+        self.images
             .values_mut()
             .filter_map(move |traced| unpublished(traced).then_some(&*traced))
     }
 
-    /// Takes in a new mapping. Returns the process where it is a traced one.
-    pub(super) fn map(&mut self, event: MappingEvent) -> Option<&Traced> {
-        let (MappingEvent::Map { pid, .. }
-        | MappingEvent::Unmap { pid, .. }
-        | MappingEvent::Exec { pid, .. }) = event
-        else {
-            return None;
-        };
-        let Some(traced) = self.traced.get_mut(&pid) else {
-            if self.follow {
-                self.early.push(event);
+    /// Takes in all that happened since the last time, in the order in which it did.
+    pub(super) fn take(&mut self, events: impl IntoIterator<Item = Event<MappingEvent>>) -> News {
+        let mut news = News::default();
+        for event in events {
+            let mut decisions = Vec::new();
+            self.lives
+                .take(event, &mut |decision| decisions.push(decision));
+            for decision in decisions {
+                self.carry_out(decision, &mut news);
             }
-            return None;
-        };
-        traced.space.apply(&event, traced.root.as_ref());
-        traced.is_unpublished = true;
-        self.traced.get(&pid)
+        }
+        self.lives.settle();
+        news
     }
 
-    /// Takes in an exec or a fork.
-    pub(super) fn change(&mut self, change: ProcessChange) {
-        match change {
-            ProcessChange::Exec {
-                tgid, life, heap, ..
+    fn carry_out(&mut self, decision: Decision<MappingEvent>, news: &mut News) {
+        match decision {
+            Decision::Begin {
+                pid,
+                image,
+                copy_of,
             } => {
-                if let Some(traced) = self.traced.get_mut(&tgid) {
-                    traced.life = traced.life.max(life);
-                    traced.heap = heap;
-                    traced.is_unpublished = true;
-                    // The new image may see another root, after chroot or pivot_root.
-                    if let Ok(root) = Root::of(tgid) {
-                        traced.root = Some(root);
+                let parent = copy_of.and_then(|parent| self.images.get(&parent));
+                let traced = match parent {
+                    Some(parent) => parent.child(pid, image),
+                    None => {
+                        news.begun.push(image.number);
+                        let before = self.latest(pid).map(|(_, before)| before);
+                        Traced::of(pid, image, before)
                     }
-                    if let Ok(executable) = std::fs::read_link(format!("/proc/{tgid}/exe")) {
-                        traced.executable = executable;
-                    }
-                    if let Ok(name) = std::fs::read_to_string(format!("/proc/{tgid}/comm")) {
-                        name.trim_end().clone_into(&mut traced.name);
-                    }
-                }
+                };
+                self.images.insert(image.number, traced);
             }
-            ProcessChange::Fork {
-                tgid, child, heap, ..
-            } => {
-                let Some(parent) = self.traced.get(&tgid) else {
+            Decision::Read { image } => self.read(image, news),
+            Decision::Map { image, mapping } => {
+                let Some(traced) = self.images.get_mut(&image) else {
                     return;
                 };
-                let traced = Traced {
-                    name: parent.name.clone(),
-                    executable: parent.executable.clone(),
-                    root: Root::of(child).ok(),
-                    space: parent.space.clone(),
-                    life: 0,
-                    heap,
-                    // The kernel side has it walk by the parent's.
-                    is_unpublished: false,
-                };
-                self.traced.insert(child, traced);
-                for event in std::mem::take(&mut self.early) {
-                    self.map(event);
+                traced.space.apply(&mapping, traced.root.as_ref());
+                if traced.executable.as_os_str().is_empty()
+                    && let MappingEvent::Map { path, .. } = &mapping
+                {
+                    traced.executable.clone_from(path);
                 }
+                traced.is_unpublished = true;
+                let newest = traced.space.newest();
+                news.modules
+                    .extend(newest.and_then(|mapped| mapped.file.clone()));
             }
+            Decision::End { image, is_replaced } => {
+                let Some(traced) = self.images.get_mut(&image) else {
+                    return;
+                };
+                let how = if is_replaced {
+                    HowEnded::Replaced
+                } else {
+                    HowEnded::Exited
+                };
+                self.ended += usize::from(traced.ended.replace(how).is_none());
+                traced.is_unpublished = false;
+                let heap = traced.heap;
+                // Their stacks were walked by its mappings, which are about to be forgotten.
+                for other in self.images.values_mut() {
+                    if other.ended.is_none() && other.walks_by.contains(&heap) {
+                        other.walks_by.clear();
+                        other.is_unpublished = true;
+                    }
+                }
+                news.ended.push(image);
+            }
+            Decision::ChildNotFollowed => news.children += 1,
+        }
+    }
+
+    /// Reads what every process has mapped now: news of it was lost.
+    pub(super) fn read_all(&mut self) -> News {
+        let mut news = News::default();
+        let images: Vec<u32> = self
+            .lives
+            .pids()
+            .filter_map(|pid| self.lives.image_of(pid))
+            .collect();
+        for image in images {
+            self.read(image, &mut news);
+        }
+        news
+    }
+
+    /// Reads what an image's process has mapped now, and takes in what was not known.
+    fn read(&mut self, image: u32, news: &mut News) {
+        let Some(traced) = self.images.get_mut(&image) else {
+            return;
+        };
+        let Some(Ok(now)) = traced
+            .root
+            .as_ref()
+            .map(|root| AddressSpace::of(shown_as(traced.pid), root))
+        else {
+            return;
+        };
+        let added = traced.space.add_unknown(now);
+        if !added.is_empty() {
+            traced.is_unpublished = true;
+            news.modules.extend(added);
         }
     }
 }

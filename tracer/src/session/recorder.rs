@@ -2,6 +2,7 @@
 
 mod ending;
 mod events;
+mod keeping;
 mod series;
 
 pub use series::{Pace, Progress};
@@ -26,9 +27,14 @@ use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
-use crate::bpf::{FIRST_HEAP, Kernel, LoadOptions, ProbeKind, Scope, StackCopy};
+use crate::bpf::{
+    BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, ProbeKind, ProcessChange, Scope,
+    StackCopy, Threads,
+};
+use crate::life::Event;
 use crate::process::{
-    HeapUse, Identity, MappedFile, ProcessError, Sideband, pid_namespace, stack_start,
+    HeapUse, Identity, MappedFile, MappingEvent, ProcessError, Sideband, has_first_thread,
+    pid_namespace, stack_start, threads_of,
 };
 use crate::profile::Profile;
 
@@ -75,8 +81,10 @@ pub enum Ended {
     Elapsed,
     /// Somebody asked for it.
     Interrupted,
-    /// The target ended.
+    /// The target ended, and what it started where that is followed.
     TargetExited,
+    /// The probes had to be taken out, so as not to harm somebody.
+    MadeWay,
 }
 
 /// How a recording stands, for a live display.
@@ -113,6 +121,35 @@ pub struct Recording {
     pub detach_time: Duration,
 }
 
+/// Which processes the probes are for, beside the one that the session is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// None: the cheapest way.
+    Process(NonZeroU32),
+    /// What its threads start.
+    Heirs(Heirs),
+}
+
+impl Reach {
+    fn of(process: NonZeroU32, follows: bool) -> Self {
+        if follows {
+            Self::Heirs(Heirs::Children)
+        } else if has_first_thread(process.get()) {
+            Self::Process(process)
+        } else {
+            Self::Heirs(Heirs::Threads)
+        }
+    }
+
+    /// `list` tells the threads that there are now.
+    fn scope<'a>(self, list: &'a (dyn Fn() -> Vec<u32> + Sync)) -> Scope<'a> {
+        match self {
+            Self::Process(process) => Scope::Process(process),
+            Self::Heirs(heirs) => Scope::Threads(Threads { list, heirs }),
+        }
+    }
+}
+
 /// A session that counts.
 pub struct Session {
     kernel: Kernel,
@@ -121,7 +158,7 @@ pub struct Session {
     unwinder: Unwinder,
     searched: Searched,
     found: Found,
-    scope: Scope,
+    reach: Reach,
     who: Identity,
     /// `attach` or `run`.
     mode: &'static str,
@@ -139,11 +176,33 @@ pub struct Session {
     cut_here: HashMap<Counter, u64>,
     mapping_records_lost: u64,
     children: u64,
+    /// Images that have ended and whose mappings are still published.
+    ended: Vec<u32>,
+    /// Images that stacks have come from since they were last looked at, each with its process and a time.
+    seen: HashMap<u32, (u32, u64)>,
+    /// When the last event was sent that was taken out of the ring, nanoseconds.
+    drained_ns: u64,
+    /// What the side-band has told of a time that the ring has not come to, with that time.
+    later: Vec<(u64, Event<MappingEvent>)>,
+    /// What the kernel side has told of processes since it was last taken in.
+    changes: Vec<ProcessChange>,
     /// Why C libraries that were mapped later could not be probed.
     not_probed: Vec<String>,
     /// Allocators that were mapped before they were probed.
     probed_late: Vec<PathBuf>,
     follow_forks: bool,
+    is_series: bool,
+    pid: NonZeroU32,
+    /// The target has ended, and others that it has started may go on.
+    has_ended: bool,
+    /// Whether the breakpoints belong to the target's threads.
+    is_kept: bool,
+    /// Why the probes were taken out before the end.
+    made_way: Option<String>,
+    execs_by_other_threads: u64,
+    probes_missing: u64,
+    /// Why the tables could not be cleared of processes that have ended.
+    not_retired: Option<BpfError>,
     started: Instant,
     attach_time: Duration,
     costs: Arc<OnceLock<EventCosts>>,
@@ -169,23 +228,25 @@ impl Session {
         let exited = pidfd(&who)?;
         // Before the mappings are read, so that none falls between.
         let sideband = Sideband::open()?;
-        let mut processes = Processes::new(options.follow_forks);
         let mut searched = Searched::default();
-        let found = match &mut waiting {
+        let (mut processes, found) = match &mut waiting {
             None => {
-                processes.add(&who)?;
-                let traced = processes.get(who.pid);
+                let processes = Processes::of(&who, options.follow_forks)?;
+                let traced = processes.get(FIRST_IMAGE);
+                if let Some(traced) = traced {
+                    traced.check_translators(&who.name)?;
+                }
                 let found = traced.map(|traced| Found::in_space(&traced.space, &mut searched));
                 let found = found.unwrap_or_default();
                 if found.allocators.is_empty() {
                     return Err(found.no_allocator(&who).into());
                 }
-                found
+                (processes, found)
             }
             Some(foreseen) => {
-                processes.add_waiting(&who)?;
                 searched = std::mem::take(&mut foreseen.searched);
-                std::mem::take(&mut foreseen.found)
+                let processes = Processes::waiting(&who, options.follow_forks)?;
+                (processes, std::mem::take(&mut foreseen.found))
             }
         };
 
@@ -198,25 +259,27 @@ impl Session {
                     .to_owned(),
             ));
         }
+        let process = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
+        let reach = Reach::of(process, options.follow_forks);
+        let kind = match reach {
+            Reach::Heirs(_) => Some(ProbeKind::Inherited),
+            Reach::Process(_) => options.probes,
+        };
         let heap_at_start = HeapUse::of(who.pid).ok();
         let mut kernel = Kernel::new(&LoadOptions {
             tgid: who.pid,
             limits: room::limits(options, heap_at_start),
             follow_forks: options.follow_forks,
             pidns: namespace,
-            kind: options.probes,
+            kind,
             unwinding: options.unwinding,
             audit: options.audit_stacks,
             has_return_probes: processes
-                .get(who.pid)
+                .get(FIRST_IMAGE)
                 .is_some_and(|traced| traced.space.has_return_probes()),
         })?;
-        let pid = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
-        let scope = if options.follow_forks {
-            Scope::Everything
-        } else {
-            Scope::Process(pid)
-        };
+        let pid = who.pid;
+        let list = move || threads_of(&[pid]);
         for allocator in &found.allocators {
             allocator.check_harmless(&who)?;
         }
@@ -224,7 +287,7 @@ impl Session {
         if options.copy_stacks {
             unwinder.leave_spaces_unpublished();
         }
-        place(&mut kernel, &found.allocators, scope, |maps| {
+        place(&mut kernel, &found.allocators, reach.scope(&list), |maps| {
             if let Some(Foreseen { files, .. }) = waiting {
                 maps.await_program();
                 unwinder.foresee(&files);
@@ -238,7 +301,7 @@ impl Session {
         })?;
         let wake = watch(&kernel, &sideband)?;
         // Before the next, which its thread would inherit.
-        let costs = cost::calibrate(options);
+        let costs = cost::calibrate(kind, options);
         ask_for_short_slices();
         kernel.start()?;
         Ok(Self {
@@ -248,7 +311,7 @@ impl Session {
             processes,
             searched,
             found,
-            scope,
+            reach,
             who,
             mode,
             exited,
@@ -261,9 +324,22 @@ impl Session {
             cut_here: HashMap::new(),
             mapping_records_lost: 0,
             children: 0,
+            ended: Vec::new(),
+            seen: HashMap::new(),
+            drained_ns: 0,
+            later: Vec::new(),
+            changes: Vec::new(),
             not_probed: Vec::new(),
             probed_late: Vec::new(),
             follow_forks: options.follow_forks,
+            is_series: options.series,
+            pid: process,
+            has_ended: false,
+            is_kept: false,
+            made_way: None,
+            execs_by_other_threads: 0,
+            probes_missing: 0,
+            not_retired: None,
             started: Instant::now(),
             attach_time: begun.elapsed(),
             costs,
@@ -323,6 +399,9 @@ impl Session {
                 Wake::Window => {}
                 Wake::End(ended) => return Ok(ended),
             }
+            if let Some(ended) = self.is_over() {
+                return Ok(ended);
+            }
         }
     }
 
@@ -336,10 +415,25 @@ impl Session {
             biased;
             ended = until => Wake::End(ended),
             guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
-            guard = self.exited.readable() => { guard?.retain_ready(); Wake::End(Ended::TargetExited) }
+            guard = self.exited.readable(), if !self.has_ended => {
+                guard?.retain_ready();
+                self.has_ended = true;
+                Wake::Events
+            }
             () = window.next() => Wake::Window,
             () = status.next() => Wake::Status,
         })
+    }
+
+    /// Whether there is nothing more to come.
+    fn is_over(&self) -> Option<Ended> {
+        if self.made_way.is_some() {
+            Some(Ended::MadeWay)
+        } else if self.has_ended && !(self.follow_forks && self.kernel.has_targets()) {
+            Some(Ended::TargetExited)
+        } else {
+            None
+        }
     }
 
     fn status(&mut self) -> Result<Status, SessionError> {

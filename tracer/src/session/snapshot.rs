@@ -1,17 +1,18 @@
 //! From the kernel's amounts and stacks to a profile with names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tracer_common::{Counter, StackEnd, StackKey};
 
 use super::frames::Frames;
 use super::processes::{Processes, Traced};
+use super::retire::Retired;
 use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
 use crate::bpf::StackAmounts;
-use crate::process::{Mapped, Place};
+use crate::process::{FileKey, Mapped, Place};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
     Values,
@@ -33,7 +34,7 @@ pub(super) struct Seen {
 /// thousand, so that what is left of them is small.
 pub(super) type Arrived = HashMap<StackKey, Option<Box<Seen>>>;
 
-/// Identity of a mapping: process and index in its address space.
+/// Identity of a mapping: image and index in its address space.
 type MappedKey = (u32, usize);
 
 /// A mapping of the profile and the module behind it.
@@ -49,20 +50,23 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Snapshots {
     symbolizer: Symbolizer,
-    profile: Profile,
+    pub(super) profile: Profile,
     /// By the number of the stack.
     stacks: HashMap<u32, Stack>,
+    pub(super) retired: Retired,
     functions: HashMap<Function, FunctionIndex>,
     locations: HashMap<(Option<MappingIndex>, u64), LocationIndex>,
     mappings: HashMap<MappedKey, Known>,
+    /// The same by file and offset: processes that run the same program share them.
+    files: HashMap<(FileKey, u64), Known>,
     debug_roots: HashMap<u32, Arc<DebugRoots>>,
 }
 
 /// A stack of the profile.
 #[derive(Clone, Copy, Debug)]
-struct Stack {
+pub(super) struct Stack {
     /// Index of its sample.
-    sample: u32,
+    pub(super) sample: u32,
     named: Named,
     /// Frames at its outer end that were none.
     discarded: u32,
@@ -103,8 +107,23 @@ impl Snapshots {
     }
 
     /// The same, when there will be no further one.
-    pub(super) fn into_profile(self) -> Profile {
+    pub(super) fn into_profile(mut self) -> Profile {
+        // Those that were merged with their like.
+        let samples = &mut self.profile.samples;
+        samples.retain(|sample| !sample.locations.is_empty());
         self.profile
+    }
+
+    /// A stack has left the kernel's tables: its number may be another's from now on.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.stacks.remove(&index);
+    }
+
+    /// Images have ended, and nothing of them is named any more.
+    pub(super) fn forget_images(&mut self, images: &HashSet<u32>) {
+        self.mappings
+            .retain(|(image, _), _| !images.contains(image));
+        self.debug_roots.retain(|image, _| !images.contains(image));
     }
 
     /// The sample of a stack, the same in every profile of the recording.
@@ -128,19 +147,26 @@ impl Snapshots {
         // Exactly: there may be a hundred thousand.
         let samples = &mut self.profile.samples;
         samples.reserve_exact(amounts.len().saturating_sub(samples.len()));
-        let several = processes.iter().count() > 1;
+        let several = processes.has_several();
         for amount in amounts {
             let seen = seen.get_mut(&amount.counters.key);
             self.sample(processes, amount, seen, several, &mut findings);
         }
+        let retired = self.retired_findings();
+        findings.stacks += retired.stacks;
+        findings.stacks_without_frames += retired.stacks_without_frames;
+        findings.objects_without_frames += retired.objects_without_frames;
+        findings.stacks_ended_early += retired.stacks_ended_early;
+        findings.frames_discarded += retired.frames_discarded;
+        findings.bytes_released_by_exec += retired.bytes_released_by_exec;
         let unknown = |location: &&Location| location.unknown.is_some();
         findings.unknown_locations = self.profile.locations.iter().filter(unknown).count() as u64;
         self.profile.metadata.pids = std::iter::once(main)
             .chain(
                 processes
-                    .iter()
-                    .map(|(tgid, _)| tgid)
-                    .filter(|&tgid| tgid != main),
+                    .known_pids()
+                    .into_iter()
+                    .filter(|&pid| pid != main),
             )
             .collect();
         self.profile.counters = counter_values(counters, &findings);
@@ -148,8 +174,8 @@ impl Snapshots {
     }
 
     /// pprof takes the first mapping for the main binary.
-    fn main_binary(&mut self, processes: &Processes, tgid: u32) {
-        let Some(traced) = processes.get(tgid) else {
+    fn main_binary(&mut self, processes: &Processes, pid: u32) {
+        let Some((image, traced)) = processes.latest(pid) else {
             return;
         };
         let main = traced
@@ -164,18 +190,19 @@ impl Snapshots {
                     .is_some_and(|file| traced.is_executable(&file.path))
             });
         if let Some((index, mapped)) = main {
-            self.mapping(tgid, traced, index, mapped);
+            self.mapping(image, traced, index, mapped);
         }
     }
 
-    fn sample(
+    /// Brings a stack's sample up to date, and names what it has no name for.
+    pub(super) fn sample(
         &mut self,
         processes: &Processes,
         amount: &StackAmounts,
         seen: Option<&mut Option<Box<Seen>>>,
         several: bool,
         findings: &mut Findings,
-    ) {
+    ) -> Stack {
         let counters = &amount.counters;
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let mut values = Values {
@@ -188,7 +215,7 @@ impl Snapshots {
             ),
             inuse_space: count(counters.alloc_bytes.saturating_sub(counters.freed_bytes)),
         };
-        let tgid = counters.key.tgid;
+        let traced = processes.get(counters.key.image);
         if processes.is_gone(&counters.key) {
             findings.bytes_released_by_exec += values.inuse_space.unsigned_abs();
             values.inuse_objects = 0;
@@ -198,7 +225,6 @@ impl Snapshots {
             Some(&stack) if stack.named == Named::Finally => stack,
             known => {
                 let known = known.copied();
-                let traced = processes.get(tgid);
                 let stack = self.name(known, &counters.key, traced.zip(seen));
                 self.stacks.insert(amount.index, stack);
                 stack
@@ -213,7 +239,8 @@ impl Snapshots {
         }
         let sample = &mut self.profile.samples[stack.sample as usize];
         sample.values = values;
-        sample.pid = several.then_some(tgid);
+        sample.pid = traced.filter(|_| several).map(|traced| traced.pid);
+        stack
     }
 
     /// Names a stack, and makes its sample where it has none.
@@ -224,10 +251,13 @@ impl Snapshots {
         seen: Option<(&Traced, &mut Option<Box<Seen>>)>,
     ) -> Stack {
         let mut stack = known.unwrap_or_else(|| {
-            self.profile.samples.push(Sample::default());
-            Stack {
+            let sample = self.retired.free.pop().unwrap_or_else(|| {
+                self.profile.samples.push(Sample::default());
                 // There are no more stacks than numbers of them.
-                sample: (self.profile.samples.len() - 1) as u32,
+                (self.profile.samples.len() - 1) as u32
+            });
+            Stack {
+                sample,
                 named: Named::Missing,
                 discarded: 0,
                 ended_early: false,
@@ -236,7 +266,7 @@ impl Snapshots {
         let taken = seen.and_then(|(traced, arrived)| Some((traced, arrived.take()?, arrived)));
         let locations = match taken {
             Some((traced, seen, arrived)) => {
-                let locations = self.stack(key.tgid, traced, &seen, &mut stack);
+                let locations = self.stack(key.image, traced, &seen, &mut stack);
                 if stack.named != Named::Finally {
                     *arrived = Some(seen);
                 }
@@ -252,7 +282,7 @@ impl Snapshots {
 
     fn stack(
         &mut self,
-        tgid: u32,
+        image: u32,
         traced: &Traced,
         seen: &Seen,
         stack: &mut Stack,
@@ -282,7 +312,7 @@ impl Snapshots {
         // list would stay in the memory of the places, which is four times as large.
         let mut locations = Vec::with_capacity(places.len());
         for (address, place) in places {
-            let (location, known) = self.location(tgid, traced, address, place);
+            let (location, known) = self.location(image, traced, address, place);
             // Where a walk was cut for a reason, a nameless frame is none that a stack begins with.
             let may_be_nameless = seen.end == StackEnd::FramePointers
                 && known.is_some_and(|known| known.is_c_library);
@@ -302,12 +332,20 @@ impl Snapshots {
     /// The location of an address, and its mapping.
     fn location(
         &mut self,
-        tgid: u32,
+        image: u32,
         traced: &Traced,
         address: u64,
         place: Option<Place<'_>>,
     ) -> (LocationIndex, Option<Known>) {
-        let known = place.map(|place| self.mapping(tgid, traced, place.index, place.mapped));
+        let known = place.map(|place| self.mapping(image, traced, place.index, place.mapped));
+        // Where the mapping is another process's, the code lies elsewhere there.
+        let address = match (known, place) {
+            (Some(known), Some(place)) => {
+                let mapping = &self.profile.mappings[known.mapping];
+                (mapping.start + place.file_offset).wrapping_sub(mapping.file_offset)
+            }
+            _ => address,
+        };
         let key = (known.map(|known| known.mapping), address);
         let index = match self.locations.get(&key) {
             Some(&index) => index,
@@ -426,11 +464,17 @@ impl Snapshots {
         index
     }
 
-    fn mapping(&mut self, tgid: u32, traced: &Traced, index: usize, mapped: &Mapped) -> Known {
-        if let Some(&known) = self.mappings.get(&(tgid, index)) {
+    fn mapping(&mut self, image: u32, traced: &Traced, index: usize, mapped: &Mapped) -> Known {
+        if let Some(&known) = self.mappings.get(&(image, index)) {
             return known;
         }
-        let module = self.module(tgid, traced, mapped);
+        let file = mapped.file.as_ref().and_then(|file| file.key);
+        let file = file.map(|file| (file, mapped.file_offset));
+        if let Some(&known) = file.as_ref().and_then(|file| self.files.get(file)) {
+            self.mappings.insert((image, index), known);
+            return known;
+        }
+        let module = self.module(image, traced, mapped);
         let build_id = self
             .symbolizer
             .module(module)
@@ -451,11 +495,14 @@ impl Snapshots {
             is_c_library: is_c_library(&mapped.name),
         };
         self.profile.mappings.push(mapping);
-        self.mappings.insert((tgid, index), known);
+        self.mappings.insert((image, index), known);
+        if let Some(file) = file {
+            self.files.insert(file, known);
+        }
         known
     }
 
-    fn module(&mut self, tgid: u32, traced: &Traced, mapped: &Mapped) -> ModuleId {
+    fn module(&mut self, image: u32, traced: &Traced, mapped: &Mapped) -> ModuleId {
         let Some(file) = &mapped.file else {
             return self.symbolizer.add_unknown(Unknown::Anonymous);
         };
@@ -467,7 +514,7 @@ impl Snapshots {
             Ok(opened) => {
                 let roots = self
                     .debug_roots
-                    .entry(tgid)
+                    .entry(image)
                     .or_insert_with(|| Arc::new(traced.debug_roots()));
                 self.symbolizer.add(opened, &file.path, Arc::clone(roots))
             }

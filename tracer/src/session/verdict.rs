@@ -41,6 +41,14 @@ pub(super) struct Findings {
     pub(super) modules_probed_late: u64,
     /// Processes that the target started and that were not counted.
     pub(super) children_not_followed: u64,
+    /// Execs by another thread than the first, after which the probes had to be put back.
+    pub(super) execs_by_other_threads: u64,
+    /// How often the probes were found to be gone.
+    pub(super) probes_missing: u64,
+    /// Code translators for which the probes were taken out.
+    pub(super) translators: u64,
+    /// Records of mappings that found no room before it was known whose they are.
+    pub(super) mappings_dropped: u64,
     /// Bytes that earlier images of the process held when exec replaced them.
     pub(super) bytes_released_by_exec: u64,
 }
@@ -142,6 +150,30 @@ pub(super) fn counter_values(
             findings.children_not_followed,
             Note,
             "Processes that the target started and that were not counted.",
+        ),
+        (
+            "execs_by_other_threads",
+            findings.execs_by_other_threads,
+            AmountLoss,
+            "Execs by another thread than the first: what the new program allocated until the probes were put back, a moment later, is missing (--follow-forks sees it).",
+        ),
+        (
+            "probes_missing",
+            findings.probes_missing,
+            AmountLoss,
+            "Times that the probes were found to be gone from the target: what it allocated and freed until they were put back is missing.",
+        ),
+        (
+            "code_translators",
+            findings.translators,
+            AmountLoss,
+            "Programs that read code as data and would have read the probes: these were taken out for good.",
+        ),
+        (
+            "mappings_dropped",
+            findings.mappings_dropped,
+            AttributionLoss,
+            "Records of new mappings that found no room before it was known whose they are.",
         ),
         (
             "bytes_released_by_exec",

@@ -126,7 +126,7 @@ pub(super) struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recording")]
 pub(super) struct RecordingArgs {
-    /// Count the processes that the target forks, too
+    /// Count the processes that the target starts, too; other processes are not touched
     #[arg(long, conflicts_with = "profiles")]
     pub(super) follow_forks: bool,
     /// Live allocations there is room for; by default up to an eighth of the memory available

@@ -36,6 +36,8 @@ impl Session {
     }
 
     pub(super) fn stop(&mut self) -> Result<Stopped, SessionError> {
+        // While the target runs.
+        self.check_probes();
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
@@ -43,6 +45,9 @@ impl Session {
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
         self.take_events();
+        if let Some(error) = self.not_retired.take() {
+            return Err(error.into());
+        }
         Ok(Stopped {
             elapsed,
             heap,
@@ -98,6 +103,10 @@ impl Session {
             findings: Findings {
                 mapping_records_lost: self.mapping_records_lost,
                 children_not_followed: self.children,
+                execs_by_other_threads: self.execs_by_other_threads,
+                probes_missing: self.probes_missing,
+                translators: u64::from(self.made_way.is_some()),
+                mappings_dropped: self.processes.dropped(),
                 modules_not_probed: self.not_probed.len() as u64,
                 modules_probed_late: self.probed_late.len() as u64,
                 modules_without_table: self.unwinder.modules_without_table(),
@@ -139,6 +148,7 @@ impl Session {
                 )
             })
             .collect();
+        notes.extend(self.made_way.iter().cloned());
         notes.extend(self.not_probed.iter().cloned());
         notes.extend(self.probed_late.iter().map(|path| {
             format!(
@@ -167,6 +177,12 @@ impl Session {
             notes.push(format!(
                 "{early} of {stacks} stacks end early, and callers are missing: {cut} of {allocations} \
                  allocations have one that was cut, for which the counters named cut_… say why"
+            ));
+        }
+        let retired = self.snapshots.retired_images();
+        if retired > 0 {
+            notes.push(format!(
+                "{retired} runs of programs had ended before the others: they are summed up, without their pids"
             ));
         }
         if self.children > 0 && !self.follow_forks {

@@ -1,15 +1,18 @@
 //! What the side-band and the ring bring: mappings, stacks, copies of stacks, changes of processes.
 
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use tracer_common::StackKey;
 
 use super::{Allocator, Session, SessionError};
-use crate::bpf::{KernelEvent, ProcessChange, StackCopy};
-use crate::process::{MappedFile, MappingEvent, stack_start};
+use crate::bpf::{BpfError, Change, KernelEvent, NewImage, ProcessChange, StackCopy};
+use crate::life::{Event, Image};
+use crate::process::{MappedFile, MappingEvent, stack_start, threads_of};
 use crate::session::frames::Frames;
+use crate::session::processes::News;
 use crate::session::snapshot::Seen;
 use crate::session::unwinding::compile_all;
 
@@ -19,6 +22,10 @@ const MAX_WAITING_BYTES: usize = 128 << 20;
 const MAX_WALKED: usize = 64;
 /// How often they are taken out of the ring while unwind tables are compiled.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
+/// Images that have ended, before they are summed up: each time the whole live table is looked through.
+const RETIRED_AT_ONCE: usize = 512;
+/// Records of the side-band that may wait for the ring.
+const MAX_LATER: usize = 65_536;
 
 impl Session {
     /// Takes what the side-band and the ring have.
@@ -28,20 +35,27 @@ impl Session {
         while self.take_some() {}
         // Last, as it takes its time: stacks are copied until the mappings are published.
         for module in std::mem::take(&mut self.new_modules) {
+            if self.made_way.is_some() {
+                return;
+            }
             self.probe(&module);
         }
     }
 
-    /// Takes what the side-band has and a part of what the ring has. Mappings first: their files must be
-    /// opened while they are there. Returns whether there may be more.
+    /// Takes a part of what the ring has, and what the side-band has. The side-band last: of each process
+    /// it then tells all that came before what the ring has told. Returns whether there may be more.
     fn take_some(&mut self) -> bool {
-        self.take_mappings();
+        let now = monotonic_ns();
         let is_more = self.drain();
-        if !self.copies.is_empty() {
-            // What lies on the copied stacks was mapped before, if only just.
-            self.take_mappings();
-        }
+        // What lies on the last stack was mapped before that was seen.
+        let until = if is_more {
+            self.drained_ns
+        } else {
+            self.drained_ns.max(now)
+        };
+        self.take_changes(until);
         self.publish_mappings();
+        self.forget_ended();
         // Not all of them: that may take longer than the ring has room for.
         for _ in 0..MAX_WALKED {
             let Some(copy) = self.copies.pop_front() else {
@@ -51,18 +65,22 @@ impl Session {
             self.walk(&copy);
         }
         self.unwinder.allow_copies(self.kernel.unwind_maps());
-        is_more || !self.copies.is_empty()
+        if self.copies.is_empty()
+            && let Err(error) = self.retire_ended()
+        {
+            self.not_retired = Some(error);
+        }
+        is_more || !self.copies.is_empty() || !self.later.is_empty()
     }
 
     /// Takes a part of what the ring has. Returns whether there may be more.
     fn drain(&mut self) -> bool {
-        let mut changes = Vec::new();
-        let is_more = self.kernel.drain(|event| match event {
+        self.kernel.drain(|event| match event {
             KernelEvent::Stack(stack) => {
                 let key = StackKey {
                     stack: stack.stack,
-                    tgid: stack.tgid,
-                    life: stack.life,
+                    image: stack.image,
+                    reserved: 0,
                 };
                 self.stacks.entry(key).or_insert_with(|| {
                     Some(Box::new(Seen {
@@ -71,30 +89,139 @@ impl Session {
                         end: stack.end,
                     }))
                 });
+                self.drained_ns = stack.time_ns;
+                self.seen.insert(stack.image, (stack.tgid, stack.time_ns));
             }
             KernelEvent::Copy(copy) => {
                 self.waiting_words += copy.words.len();
+                self.drained_ns = copy.time_ns;
+                self.seen.insert(copy.image, (copy.tgid, copy.time_ns));
                 self.copies.push_back(copy);
             }
-            KernelEvent::Process(change) => changes.push(change),
-        });
-        for change in changes {
-            self.processes.change(change);
-            if let ProcessChange::Exec {
-                tgid,
-                old_heap,
-                heap,
-                ..
-            } = change
-            {
-                self.kernel.forget_heap(old_heap);
+            KernelEvent::Process(change) => {
+                self.drained_ns = change.time_ns;
+                self.changes.push(change);
+            }
+        })
+    }
+
+    /// Takes in what has become of the processes up to a time, as both streams tell it. What the side-band
+    /// tells of later waits for the ring: a pid may be another process's by then.
+    fn take_changes(&mut self, until_ns: u64) {
+        let mut events = std::mem::take(&mut self.later);
+        for change in std::mem::take(&mut self.changes) {
+            if let Change::Exec { new: Some(new), .. } = change.what {
                 // At once: copies are what comes before all else is known.
-                if let Some(address) = stack_start(tgid) {
-                    self.kernel.unwind_maps().set_stack_start(heap, address);
+                if let Some(address) = stack_start(change.tgid) {
+                    self.kernel.unwind_maps().set_stack_start(new.heap, address);
                 }
             }
+            self.answer(&change);
+            events.extend(event_of(&change).map(|event| (change.time_ns, event)));
         }
-        is_more
+        let mut lost = 0;
+        self.sideband.drain(|event| match event {
+            MappingEvent::Lost(records) => lost += records,
+            // Before all that it can have mapped.
+            MappingEvent::Fork { parent, child } => events.push((0, Event::Born { parent, child })),
+            MappingEvent::Exec { pid, time_ns } => {
+                events.push((time_ns, Event::Replacing { pid, time_ns }));
+            }
+            MappingEvent::Map { pid, time_ns, .. } | MappingEvent::Unmap { pid, time_ns, .. } => {
+                let mapping = event;
+                events.push((
+                    time_ns,
+                    Event::Mapped {
+                        pid,
+                        time_ns,
+                        mapping,
+                    },
+                ));
+            }
+        });
+        events.sort_by_key(|&(time, _)| time);
+        let until = events.partition_point(|&(time, _)| time <= until_ns);
+        if events.len() - until <= MAX_LATER {
+            self.later = events.split_off(until);
+        }
+        let news = self
+            .processes
+            .take(events.into_iter().map(|(_, event)| event));
+        self.take_news(news);
+        // Images that began with an event that was lost.
+        let seen = std::mem::take(&mut self.seen).into_iter();
+        let unknown: Vec<_> = seen
+            .filter(|(image, _)| self.processes.get(*image).is_none())
+            .map(|(image, (pid, time_ns))| Event::Seen {
+                pid,
+                image,
+                time_ns,
+            })
+            .collect();
+        if !unknown.is_empty() {
+            let news = self.processes.take(unknown);
+            self.take_news(news);
+        }
+        if lost > 0 {
+            self.mapping_records_lost += lost;
+            let news = self.processes.read_all();
+            self.take_news(news);
+        }
+    }
+
+    fn take_news(&mut self, news: News) {
+        let News {
+            modules,
+            begun,
+            ended,
+            children,
+        } = news;
+        // At once: a translator begins to read soon.
+        let mut files: Vec<(u32, PathBuf)> = Vec::new();
+        let programs = begun.iter().filter_map(|&image| self.processes.get(image));
+        files.extend(programs.map(|traced| (traced.pid, traced.executable.clone())));
+        files.extend(
+            modules
+                .iter()
+                .map(|module| (self.who.pid, module.path.clone())),
+        );
+        for (pid, file) in files {
+            if let Err(error) = self.make_way(pid, &file) {
+                self.not_probed.push(error.to_string());
+            }
+        }
+        self.new_modules.extend(modules);
+        self.ended.extend(ended);
+        self.children += children;
+    }
+
+    /// Sums up what is known of processes that have ended, where there are many. In a series each stack keeps a
+    /// sample of its own, and so they stay.
+    fn retire_ended(&mut self) -> Result<(), BpfError> {
+        if self.processes.ended() < RETIRED_AT_ONCE || self.is_series {
+            return Ok(());
+        }
+        let images = self.processes.to_retire(self.who.pid);
+        let heaps: Vec<u32> = images
+            .iter()
+            .filter_map(|&image| self.processes.get(image))
+            .map(|traced| traced.heap)
+            .filter(|&heap| heap != 0)
+            .collect();
+        let amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
+        self.snapshots
+            .retire(&self.processes, &images, &amounts, &mut self.stacks);
+        self.processes.remove(&images);
+        Ok(())
+    }
+
+    /// Forgets the heaps and mappings of images that have ended, when no stack is walked by them any more.
+    fn forget_ended(&mut self) {
+        for image in std::mem::take(&mut self.ended) {
+            if let Some(traced) = self.processes.get(image) {
+                self.kernel.forget_heap(traced.heap);
+            }
+        }
     }
 
     /// Tells the kernel side what is mapped, with the tables of files that were not there before. To
@@ -122,7 +249,7 @@ impl Session {
                 self.unwinder.add_compiled(tables);
             });
             // What lies on the stacks that have come meanwhile.
-            self.take_mappings();
+            self.take_changes(monotonic_ns());
         }
         for traced in self.processes.take_unpublished() {
             self.unwinder
@@ -130,30 +257,9 @@ impl Session {
         }
     }
 
-    fn take_mappings(&mut self) {
-        let mut mappings = Vec::new();
-        self.sideband.drain(|event| mappings.push(event));
-        for event in mappings {
-            match event {
-                MappingEvent::Lost(records) => self.mapping_records_lost += records,
-                MappingEvent::Fork { parent, .. } => {
-                    self.children += u64::from(self.processes.get(parent).is_some());
-                }
-                MappingEvent::Map { .. }
-                | MappingEvent::Unmap { .. }
-                | MappingEvent::Exec { .. } => {
-                    let mapped = self.processes.map(event);
-                    let newest = mapped.and_then(|traced| traced.space.newest());
-                    self.new_modules
-                        .extend(newest.and_then(|mapped| mapped.file.clone()));
-                }
-            }
-        }
-    }
-
     /// Walks a stack that the kernel side could not.
     fn walk(&mut self, copy: &StackCopy) {
-        let Some(traced) = self.processes.get(copy.tgid) else {
+        let Some(traced) = self.processes.get(copy.image) else {
             return;
         };
         let (frames, end) = self.unwinder.walk(&traced.space, copy);
@@ -162,8 +268,8 @@ impl Session {
         }
         let key = StackKey {
             stack: copy.stack,
-            tgid: copy.tgid,
-            life: copy.life,
+            image: copy.image,
+            reserved: 0,
         };
         let seen = Seen {
             time_ns: copy.time_ns,
@@ -186,7 +292,10 @@ impl Session {
                     let Allocator {
                         file, path, plan, ..
                     } = allocator;
-                    Ok(self.kernel.probes().attach(file, path, plan, self.scope)?)
+                    let pids = self.processes.pids();
+                    let list = move || threads_of(&pids);
+                    let scope = self.reach.scope(&list);
+                    Ok(self.kernel.probes().attach(file, path, plan, scope)?)
                 });
             // The process may have ended meanwhile. What was recorded so far is not thrown
             // away for it; the verdict says what is missing.
@@ -195,5 +304,46 @@ impl Session {
                 Err(error) => self.not_probed.push(error.to_string()),
             }
         }
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: what both streams tell times by.
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// What the kernel side's news mean for the processes.
+fn event_of(change: &ProcessChange) -> Option<Event<MappingEvent>> {
+    let image_of = |new: NewImage| Image {
+        number: new.image,
+        heap: new.heap,
+    };
+    let &ProcessChange {
+        tgid: pid,
+        image,
+        is_borrowed,
+        time_ns,
+        ..
+    } = change;
+    match change.what {
+        Change::Exec { new, .. } => Some(Event::Execed {
+            pid,
+            image: new.map(image_of),
+            time_ns,
+        }),
+        Change::Fork { child, new } => Some(Event::Forked {
+            parent: pid,
+            parent_image: image,
+            child,
+            image: image_of(new),
+            time_ns,
+        }),
+        Change::Exit => Some(Event::Exited {
+            pid,
+            image,
+            is_borrowed,
+        }),
+        Change::FirstThreadExit => None,
     }
 }

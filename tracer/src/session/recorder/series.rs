@@ -57,7 +57,7 @@ impl Session {
             let flow = match self.wait(until.as_mut(), &mut status, &mut windows).await? {
                 Wake::Events => {
                     self.take_events();
-                    continue;
+                    ControlFlow::Continue(())
                 }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
                 Wake::Window => {
@@ -68,6 +68,9 @@ impl Session {
             };
             if flow.is_break() {
                 break Ended::Interrupted;
+            }
+            if let Some(ended) = self.is_over() {
+                break ended;
             }
         };
         let stopped = self.stop()?;

@@ -9,8 +9,7 @@ use tracer_common::{
 
 const OWNER: Owner = Owner {
     version: 3,
-    tgid: 1000,
-    life: 0,
+    image: 1,
 };
 const SP: u64 = 0x7fff_0000;
 /// Words of a stack.

@@ -1,0 +1,229 @@
+//! Probes that a process's threads and children have from their first instruction on, and no other
+//! process at any time.
+//!
+//! A uprobe link knows one process by its first thread: its breakpoints are in nobody else, but a child
+//! has none that stays, and they go when that thread has ended and anybody changes probes on the file. A
+//! link without a process puts breakpoints into every process of the machine, and kills those that read
+//! their code as data.
+//!
+//! So a place is defined as an event of the tracing file system, and a disabled perf event is opened on it for
+//! each thread, which is inherited. That alone decides where the kernel keeps the breakpoint: in a memory
+//! that some thread with the event has. The program runs for all of them, since it belongs to the event's
+//! definition and not to one perf event. It is attached through a perf event of its own, that is not
+//! inherited: when a child ends, the kernel takes a program that came with an inherited one out for
+//! everybody.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::Path;
+use std::thread;
+
+use aya_obj::generated::{bpf_attach_type, bpf_cmd};
+use perf_event_open_sys::bindings::{PERF_TYPE_TRACEPOINT, perf_event_attr};
+
+use super::sys::{bpf, zeroed};
+use super::tracefs::{Defined, TraceFs};
+
+/// Who has the probes beside the threads that they are placed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heirs {
+    /// The threads that these start.
+    Threads,
+    /// And the processes.
+    Children,
+}
+
+/// Threads to place probes for.
+#[derive(Clone, Copy)]
+pub struct Threads<'a> {
+    /// The threads that there are now, of all processes.
+    pub list: &'a (dyn Fn() -> Vec<u32> + Sync),
+    /// Who else has the probes.
+    pub heirs: Heirs,
+}
+
+/// A place, and what runs there.
+pub(super) struct Place<'a> {
+    pub(super) offset: u64,
+    pub(super) at_return: bool,
+    pub(super) program: BorrowedFd<'a>,
+    pub(super) cookie: u64,
+}
+
+/// The probes that are placed.
+pub(super) struct InheritedProbes {
+    tracefs: TraceFs,
+    places: Vec<Placed>,
+}
+
+/// One place.
+struct Placed {
+    event: Defined,
+    /// The program's link, and the perf event that it is attached through.
+    program: Option<(OwnedFd, OwnedFd)>,
+    /// A perf event for each thread.
+    threads: Vec<OwnedFd>,
+}
+
+impl InheritedProbes {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            tracefs: TraceFs::open()?,
+            places: Vec::new(),
+        })
+    }
+
+    /// Places programs into a file, in the order given. What is placed when this fails is taken out again.
+    pub(super) fn place(
+        &mut self,
+        file: &Path,
+        places: &[Place<'_>],
+        threads: Threads<'_>,
+    ) -> io::Result<()> {
+        let first = self.places.len();
+        let placed = self.try_place(file, places, threads);
+        if placed.is_err() {
+            self.take_out(first);
+        }
+        placed
+    }
+
+    fn try_place(
+        &mut self,
+        file: &Path,
+        places: &[Place<'_>],
+        threads: Threads<'_>,
+    ) -> io::Result<()> {
+        let first = self.places.len();
+        for place in places {
+            let event = self.tracefs.define(file, place.offset, place.at_return)?;
+            self.places.push(Placed {
+                event,
+                program: None,
+                threads: Vec::new(),
+            });
+        }
+        // A thread that is started meanwhile, by one that had not all events yet, is in the next list.
+        let mut seen = HashSet::new();
+        let mut is_placed = false;
+        loop {
+            let new: Vec<u32> = (threads.list)()
+                .into_iter()
+                .filter(|tid| seen.insert(*tid))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            for tid in new {
+                is_placed |= self.add_thread(tid, first, places, threads.heirs)?;
+            }
+        }
+        if is_placed {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ESRCH))
+        }
+    }
+
+    /// Opens the events from `first` on for a thread; `false` where it has ended.
+    fn add_thread(
+        &mut self,
+        tid: u32,
+        first: usize,
+        places: &[Place<'_>],
+        heirs: Heirs,
+    ) -> io::Result<bool> {
+        for (placed, place) in self.places[first..].iter_mut().zip(places) {
+            let opened = (|| {
+                if placed.program.is_none() {
+                    let carrier = open(placed.event.id, tid, None)?;
+                    let link = link(place.program, &carrier, place.cookie)?;
+                    placed.program = Some((link, carrier));
+                }
+                open(placed.event.id, tid, Some(heirs))
+            })();
+            match opened {
+                Ok(event) => placed.threads.push(event),
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the places from `first` on out, side by side: for each the kernel waits until nobody runs
+    /// its programs any more.
+    fn take_out(&mut self, first: usize) {
+        let places = self.places.split_off(first);
+        let events: Vec<Defined> = thread::scope(|scope| {
+            // Entries first, so that no call begins whose return would not be seen.
+            let closing: Vec<_> = places
+                .into_iter()
+                .rev()
+                .map(|placed| {
+                    let Placed {
+                        event,
+                        program,
+                        threads,
+                    } = placed;
+                    (event, scope.spawn(move || drop((program, threads))))
+                })
+                .collect();
+            let closed = closing.into_iter().map(|(event, closing)| {
+                // Closing descriptors does not panic.
+                let _ = closing.join();
+                event
+            });
+            closed.collect()
+        });
+        for event in &events {
+            // What can't be removed is a name without a probe; the next tracer tries again.
+            let _ = self.tracefs.remove(event);
+        }
+    }
+}
+
+impl Drop for InheritedProbes {
+    fn drop(&mut self) {
+        self.take_out(0);
+    }
+}
+
+/// Opens an event for a thread, disabled: it keeps the breakpoint, and costs no switch of tasks anything.
+fn open(event: u64, tid: u32, heirs: Option<Heirs>) -> io::Result<OwnedFd> {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_TRACEPOINT,
+        size: size_of::<perf_event_attr>() as u32,
+        config: event,
+        ..perf_event_attr::default()
+    };
+    attr.set_disabled(1);
+    attr.set_inherit(u64::from(heirs.is_some()));
+    attr.set_inherit_thread(u64::from(heirs == Some(Heirs::Threads)));
+    let tid = i32::try_from(tid).map_err(io::Error::other)?;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: the attribute block is valid and carries its own size.
+    let fd = unsafe {
+        perf_event_open_sys::perf_event_open(&mut attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a program through a perf event, with a cookie.
+fn link(program: BorrowedFd<'_>, event: &OwnedFd, cookie: u64) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed();
+    // SAFETY: all bytes are 0, which is a value of every part of the union.
+    let part = unsafe { &mut attributes.link_create };
+    part.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    part.__bindgen_anon_2.target_fd = event.as_raw_fd().cast_unsigned();
+    part.attach_type = bpf_attach_type::BPF_PERF_EVENT as u32;
+    // SAFETY: as above.
+    unsafe { &mut part.__bindgen_anon_3.perf_event }.bpf_cookie = cookie;
+    // SAFETY: the command reads the fields above, none of them a pointer.
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attributes) }
+}

@@ -1,0 +1,68 @@
+//! The threads of processes. A process lives as long as any of them: its first thread may have ended, and
+//! then /proc/PID shows no memory, no executable and no root, where /proc/TID of another still does.
+
+use std::fs;
+
+/// The threads of processes that have not ended, in no order; nothing of a process that is gone.
+#[must_use]
+pub fn threads_of(pids: &[u32]) -> Vec<u32> {
+    let tasks = pids.iter().flat_map(|pid| {
+        let folder = fs::read_dir(format!("/proc/{pid}/task"));
+        folder.into_iter().flatten().flatten()
+    });
+    tasks
+        .filter_map(|task| task.file_name().to_str()?.parse().ok())
+        .filter(|&tid| is_alive(tid))
+        .collect()
+}
+
+/// Whether the first thread of a process has not ended.
+#[must_use]
+pub fn has_first_thread(pid: u32) -> bool {
+    is_alive(pid)
+}
+
+/// The number under which /proc shows a process's memory and files: its own, or where its first thread has
+/// ended that of another. Its own, too, where there is none: then the process is gone.
+#[must_use]
+pub fn shown_as(pid: u32) -> u32 {
+    if is_alive(pid) {
+        return pid;
+    }
+    threads_of(&[pid]).into_iter().min().unwrap_or(pid)
+}
+
+/// Whether a thread is there and has not ended.
+fn is_alive(tid: u32) -> bool {
+    fs::read(format!("/proc/{tid}/stat")).is_ok_and(|stat| {
+        // The name before it may hold any byte, a parenthesis too.
+        let state = memchr::memrchr(b')', &stat).and_then(|end| stat.get(end + 2));
+        state.is_some_and(|state| !matches!(state, b'Z' | b'X' | b'x'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_its_threads() {
+        let pid = std::process::id();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _ = tell.send(rustix::thread::gettid());
+            let _ = gone.recv();
+        });
+        let tid = told
+            .recv()
+            .map(|tid| tid.as_raw_nonzero().get().cast_unsigned());
+        let threads = threads_of(&[pid]);
+        assert!(threads.contains(&pid) && tid.is_ok_and(|tid| threads.contains(&tid)));
+        assert!(has_first_thread(pid));
+        assert_eq!(shown_as(pid), pid);
+        drop(go);
+        assert!(thread.join().is_ok());
+        assert!(threads_of(&[0]).is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! That the probes stay where they are as long as the target lives, and no longer than is good for it.
+//!
+//! A link for one process knows that by its first thread. When that thread has ended, or another one has
+//! called exec, the breakpoints that are there work on, but the kernel puts none into new memory, and takes
+//! the others out when anybody changes probes on the file. Probes that belong to the threads hold them.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use super::{Reach, Session, SessionError};
+use crate::bpf::{Change, Heirs, ProcessChange, Threads};
+use crate::process::{MappedFile, shown_as, threads_of, translator};
+
+/// The breakpoint instruction.
+const INT3: u8 = 0xcc;
+
+impl Session {
+    /// Does what a change asks for at once.
+    pub(super) fn answer(&mut self, change: &ProcessChange) {
+        if change.tgid != self.who.pid || self.reach != Reach::Process(self.pid) {
+            return;
+        }
+        match change.what {
+            Change::FirstThreadExit => self.keep_probes(),
+            Change::Exec {
+                by_other_thread: true,
+                ..
+            } if !self.is_kept => {
+                self.execs_by_other_threads += 1;
+                self.keep_probes();
+            }
+            _ => {}
+        }
+    }
+
+    /// Has the breakpoints belong to the target's threads.
+    pub(super) fn keep_probes(&mut self) {
+        let pid = self.who.pid;
+        let list = move || threads_of(&[pid]);
+        if self.is_kept || list().is_empty() {
+            return;
+        }
+        let threads = Threads {
+            list: &list,
+            heirs: Heirs::Threads,
+        };
+        let allocators = self.found.allocators.iter();
+        let kept: Result<Vec<()>, _> = allocators
+            .map(|allocator| {
+                let probes = self.kernel.probes();
+                probes.keep(&allocator.file, &allocator.path, &allocator.plan, threads)
+            })
+            .collect();
+        match kept {
+            Ok(_) => {
+                self.is_kept = true;
+                // For allocators that are found later.
+                self.reach = Reach::Heirs(Heirs::Threads);
+            }
+            // The process may have ended meanwhile.
+            Err(_) if list().is_empty() => {}
+            Err(error) => self.not_probed.push(error.to_string()),
+        }
+    }
+
+    /// Looks whether the breakpoints are in the target's memory, and puts them back where they are not.
+    pub(super) fn check_probes(&mut self) {
+        if self.are_probes_missing() {
+            self.probes_missing += 1;
+            self.keep_probes();
+        }
+    }
+
+    fn are_probes_missing(&self) -> bool {
+        let Some((_, traced)) = self.processes.latest(self.who.pid) else {
+            return false;
+        };
+        let Ok(memory) = File::open(format!("/proc/{}/mem", shown_as(traced.pid))) else {
+            // It has ended.
+            return false;
+        };
+        let now = traced.space.now();
+        let mut places = self.found.allocators.iter().flat_map(|allocator| {
+            let key = MappedFile::key_of(&allocator.file);
+            let probes = allocator.plan.allocating.iter().take(1);
+            let offsets = probes.map(|probe| probe.point.0);
+            let mapped = now.iter().filter(move |(_, _, mapped)| {
+                key.is_some() && mapped.file.as_ref().and_then(|file| file.key) == key
+            });
+            let offsets: Vec<u64> = offsets.collect();
+            mapped.flat_map(move |&(start, end, mapped)| {
+                let first = start - mapped.start + mapped.file_offset;
+                let inside = first..first + (end - start);
+                let offsets = offsets.clone().into_iter();
+                offsets
+                    .filter(move |offset| inside.contains(offset))
+                    .map(move |offset| start + (offset - first))
+            })
+        });
+        places.any(|place| {
+            let mut byte = [0];
+            // What can't be read is not there any more.
+            memory.read_exact_at(&mut byte, place).is_ok() && byte[0] != INT3
+        })
+    }
+
+    /// Takes the probes out, where a file that is mapped or run tells of somebody who reads code as data.
+    pub(super) fn make_way(
+        &mut self,
+        pid: u32,
+        file: &std::path::Path,
+    ) -> Result<(), SessionError> {
+        let Some(what) = translator(file) else {
+            return Ok(());
+        };
+        if self.made_way.is_none() {
+            self.made_way = Some(format!(
+                "{what} has turned up (pid {pid}), which reads code as data, and would read the probes' \
+                 breakpoints: they were taken out, and the recording ends there"
+            ));
+            self.kernel.stop()?;
+            self.kernel.probes().detach()?;
+        }
+        Ok(())
+    }
+}

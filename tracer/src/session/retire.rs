@@ -1,0 +1,79 @@
+//! What is kept of processes that have ended: their samples, summed up by stack. A target may start tens of
+//! thousands of processes, and neither the kernel's tables nor this process may grow with each.
+
+use std::collections::{HashMap, HashSet};
+
+use super::processes::Processes;
+use super::snapshot::{Arrived, Snapshots, Stack};
+use super::verdict::Findings;
+use crate::bpf::StackAmounts;
+use crate::profile::{LocationIndex, Values};
+
+/// The samples of processes that have ended.
+#[derive(Default)]
+pub(super) struct Retired {
+    /// The sample of each stack.
+    samples: HashMap<Vec<LocationIndex>, u32>,
+    /// Samples that stand for no stack any more.
+    pub(super) free: Vec<u32>,
+    /// What there is to say of these stacks.
+    findings: Findings,
+    /// Processes.
+    images: u64,
+}
+
+impl Snapshots {
+    /// Takes in the last amounts of images that have ended, of which nothing more comes: their stacks have left
+    /// the kernel's tables.
+    pub(super) fn retire(
+        &mut self,
+        processes: &Processes,
+        images: &HashSet<u32>,
+        amounts: &[StackAmounts],
+        seen: &mut Arrived,
+    ) {
+        let mut findings = std::mem::take(&mut self.retired.findings);
+        for amount in amounts {
+            let key = amount.counters.key;
+            let named = self.sample(processes, amount, seen.get_mut(&key), false, &mut findings);
+            seen.remove(&key);
+            self.forget(amount.index);
+            self.merge(named);
+        }
+        self.retired.findings = findings;
+        self.retired.images += images.len() as u64;
+        seen.retain(|key, _| !images.contains(&key.image));
+        self.forget_images(images);
+    }
+
+    /// Adds a stack's sample to the one of its like.
+    fn merge(&mut self, stack: Stack) {
+        let Some(sample) = self.profile.samples.get_mut(stack.sample as usize) else {
+            return;
+        };
+        let (locations, values) = (std::mem::take(&mut sample.locations), sample.values);
+        match self.retired.samples.get(&locations) {
+            Some(&like) => {
+                sample.values = Values::default();
+                if let Some(like) = self.profile.samples.get_mut(like as usize) {
+                    like.values += values;
+                }
+                self.retired.free.push(stack.sample);
+            }
+            None => {
+                sample.locations.clone_from(&locations);
+                self.retired.samples.insert(locations, stack.sample);
+            }
+        }
+    }
+
+    /// What there is to say of the stacks that have been retired.
+    pub(super) const fn retired_findings(&self) -> Findings {
+        self.retired.findings
+    }
+
+    /// Images whose samples are summed up.
+    pub(super) const fn retired_images(&self) -> u64 {
+        self.retired.images
+    }
+}
