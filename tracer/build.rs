@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/tracer-ebpf.o"),
         PathBuf::from,
     );
-    println!("cargo::rerun-if-changed={}", object.display());
+    println!("cargo::rerun-if-changed={}", object.to_string_lossy());
     if object.exists() {
         fs::copy(&object, &embedded)?;
     } else {

@@ -10,6 +10,7 @@ pub mod checkout;
 pub mod cli;
 pub mod export;
 pub mod life;
+pub mod printable;
 pub mod probe;
 pub mod process;
 pub mod profile;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::ProgramError;
 
+use crate::printable::Shown as _;
+
 /// An error of the kernel side.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
@@ -27,7 +29,7 @@ pub enum BpfError {
         reason: String,
     },
     /// A probe could not be attached.
-    #[error("attaching `{program}` to {} failed: {reason}", module.display())]
+    #[error("attaching `{program}` to {} failed: {reason}", module.shown())]
     Attach {
         /// The program.
         program: &'static str,

@@ -59,6 +59,7 @@ impl Place {
 fn default_name(who: &Identity) -> String {
     let name: String = who
         .name
+        .raw()
         .chars()
         .map(|c| {
             if c.is_ascii_alphanumeric() || "._-".contains(c) {

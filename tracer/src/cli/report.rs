@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::terminal_width;
 use super::read::read;
 use crate::export;
+use crate::printable::JsonEscapes;
 use crate::profile::{Filter, FrameRules, Profile, prune};
 use crate::report::{PeekOptions, Sort, TopOptions, TreeOptions, peek, top, tree};
 
@@ -105,7 +106,8 @@ pub(super) fn write_report<T: Serialize + std::fmt::Display>(
     match format {
         ReportFormat::Text => write!(out, "{report}"),
         ReportFormat::Json => {
-            serde_json::to_writer_pretty(&mut *out, report).map_err(io::Error::from)?;
+            serde_json::to_writer_pretty(JsonEscapes(&mut *out), report)
+                .map_err(io::Error::from)?;
             writeln!(out)
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! One fact a line: `tracer: KEY: VALUE`. pprof shows comments above its tables except those that
 //! begin with `#`, so what a person should see comes plain (source, verdict and its reasons, losses,
-//! notes) and the rest behind a `#`. Control characters and backslashes are escaped, so that a line
+//! notes) and the rest behind a `#`. What is not plain text, and backslashes, are escaped, so that a line
 //! stays a line.
 
+use crate::printable::is_plain;
 use crate::profile::{CounterClass, CounterValue, Profile, Verdict};
 
 const PREFIX: &str = "tracer: ";
@@ -172,7 +173,7 @@ fn period(bytes: i64) -> String {
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if c == '\\' || c.is_control() {
+        if c == '\\' || !is_plain(c) {
             escaped.extend(c.escape_default());
         } else {
             escaped.push(c);

@@ -11,6 +11,7 @@ use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
 use super::folded;
+use crate::printable::printable;
 use crate::profile::{Diff, Profile, ValueKind};
 
 /// Largest sum that is drawn: up to here a float, which inferno computes widths with, is exact.
@@ -118,7 +119,7 @@ impl Lines {
             .collect();
         let mut options = Options::default();
         options.title = title.to_owned();
-        options.subtitle = Some(clean(subtitle));
+        options.subtitle = Some(clean(&printable(subtitle)));
         options.count_name = count_name(value).to_owned();
         options.colors = Palette::Basic(BasicPalette::Mem);
         options.deterministic = true;

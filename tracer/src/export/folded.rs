@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::Write;
 
+use crate::printable::printable;
 use crate::profile::{Diff, FrameRules, Profile, Sample, ValueKind, prune};
 
 /// Writes one value of every stack, sorted by stack; stacks with none of it are left out.
 ///
 /// A `;` in a name would split the frame and becomes `:`, as in the collapse scripts of the
-/// FlameGraph tools; a line break becomes a space. A stack without frames is called `[unknown]`.
+/// FlameGraph tools; a line break is escaped. A stack without frames is called `[unknown]`.
 ///
 /// # Errors
 /// Those of the writer.
@@ -94,13 +95,7 @@ impl Names {
 }
 
 fn clean(name: &str) -> String {
-    name.chars()
-        .map(|c| match c {
-            ';' => ':',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect()
+    printable(name).replace(';', ":")
 }
 
 #[cfg(test)]
@@ -117,7 +112,7 @@ mod tests {
         write(&profile, ValueKind::InuseSpace, &mut out)?;
         insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
         main;counter::handle;counter::Cache::insert 2048000
-        main;counter::walk: again;counter::walk: again;counter::walk: again 1000
+        main;counter::walk:\nagain;counter::walk:\nagain;counter::walk:\nagain 1000
         main;libc.so.6+0x8f2c1 1048576
         ");
         Ok(())

@@ -11,6 +11,7 @@ use std::io::Write;
 use serde::{Deserialize, Serialize};
 
 use super::ReadError;
+use crate::printable::JsonEscapes;
 use crate::profile::Profile;
 
 /// `format` of the envelope.
@@ -42,7 +43,7 @@ pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
         version: VERSION,
         profile,
     };
-    serde_json::to_writer(&mut *out, &envelope)?;
+    serde_json::to_writer(JsonEscapes(&mut *out), &envelope)?;
     out.write_all(b"\n")
 }
 

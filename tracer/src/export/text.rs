@@ -3,8 +3,9 @@
 use std::io;
 use std::io::Write;
 
+use crate::printable::printable;
 use crate::profile::{Profile, ValueKind};
-use crate::report::{Sort, TopOptions, printable, top};
+use crate::report::{Sort, TopOptions, top};
 
 /// Rows of the table.
 const ROWS: usize = 10;
@@ -30,7 +31,11 @@ pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::R
         .filter(|counter| counter.value != 0)
         .map(|counter| {
             let value = counter.value.to_string();
-            [printable(&counter.name), value, printable(&counter.help)]
+            [
+                printable(&counter.name).into_owned(),
+                value,
+                printable(&counter.help).into_owned(),
+            ]
         })
         .collect();
     if !counters.is_empty() {

@@ -123,7 +123,7 @@ impl AddressSpace {
             let (start, end) = map.address;
             let (name, file) = match map.pathname {
                 MMapPath::Path(path) => {
-                    let name = path.display().to_string();
+                    let name = path.to_string_lossy().into_owned();
                     (name, Some(open(root, start, end, path)))
                 }
                 MMapPath::Vdso => (vdso::NAME.to_owned(), Some(vdso())),
@@ -169,7 +169,7 @@ impl AddressSpace {
                     end: *end,
                     file_offset: *file_offset,
                     file,
-                    name: path.display().to_string(),
+                    name: path.to_string_lossy().into_owned(),
                     since_ns: *time_ns,
                 });
             }

@@ -1,5 +1,7 @@
 //! Why a process cannot be traced, in words that say what to do next.
 
+use super::Comm;
+use crate::printable::Shown as _;
 use std::io;
 use std::path::PathBuf;
 
@@ -43,7 +45,7 @@ pub enum ProcessError {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
     },
     /// The process is dead and only waits for its parent.
     #[error("{name} (pid {pid}) has already ended (a zombie): there is nothing left to trace")]
@@ -51,7 +53,7 @@ pub enum ProcessError {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
     },
     /// The tracer itself.
     #[error("pid {0} is tracer itself: tracing its own allocator would only measure the tracing")]
@@ -62,7 +64,7 @@ pub enum ProcessError {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
         /// What it is.
         kind: String,
     },
@@ -72,25 +74,25 @@ pub enum ProcessError {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
         /// What was found instead.
         hint: String,
     },
     /// A probe would break the process's shadow stack.
     #[error(
         "{name} (pid {pid}) has a shadow stack, and an allocator function of {} begins with a call, which cannot be probed then: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
-        module.display()
+        module.shown()
     )]
     ShadowStack {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
         /// Whose function it is.
         module: PathBuf,
     },
     /// A program could not be started.
-    #[error("{} cannot be run: {reason}", program.display())]
+    #[error("{} cannot be run: {reason}", program.shown())]
     CannotRun {
         /// The program.
         program: PathBuf,
@@ -98,7 +100,7 @@ pub enum ProcessError {
         reason: String,
     },
     /// A file or /proc entry could not be read.
-    #[error("{} could not be read: {error}", path.display())]
+    #[error("{} could not be read: {error}", path.shown())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -106,7 +108,7 @@ pub enum ProcessError {
         error: io::Error,
     },
     /// A file is not the ELF file it should be.
-    #[error("{} is not an ELF file that can be used: {reason}", path.display())]
+    #[error("{} is not an ELF file that can be used: {reason}", path.shown())]
     BadElf {
         /// The file.
         path: PathBuf,

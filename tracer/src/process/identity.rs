@@ -1,9 +1,11 @@
 //! Who a pid is, and whether it can be traced at all.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
 use super::{ElfKind, ProcessError, elf_kind, shown_as};
+use crate::printable::printable;
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in `/proc/PID/stat`'s flags.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -14,9 +16,34 @@ pub struct Identity {
     /// Pid.
     pub pid: u32,
     /// `comm`: the name `ps` and `pidof` know.
-    pub name: String,
+    pub name: Comm,
     /// Path of the executable as the target sees it.
     pub executable: PathBuf,
+}
+
+/// The name of a process, which it may choose itself: shown on one line and without what a terminal
+/// would obey.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comm(String);
+
+impl Comm {
+    /// The name as it is, for machines.
+    #[must_use]
+    pub fn raw(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Comm {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0))
+    }
 }
 
 /// Whether a process has a shadow stack (Intel CET), by its leading thread. Kernels that have none
@@ -58,7 +85,7 @@ pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
     let stat = process
         .stat()
         .map_err(|_| ProcessError::NoSuchProcess(pid))?;
-    let name = stat.comm.clone();
+    let name = Comm::from(stat.comm.clone());
     if let Ok(status) = process.status()
         && let Ok(tgid) = u32::try_from(status.tgid)
         && tgid != pid

@@ -20,7 +20,7 @@ pub use address_space::{AddressSpace, FileKey, Mapped, MappedFile, Place};
 pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::ProcessError;
 pub use files::Root;
-pub use identity::{Identity, check_traceable, has_shadow_stack};
+pub use identity::{Comm, Identity, check_traceable, has_shadow_stack};
 pub use launch::{Waiting, find_program, script_interpreter};
 pub use memory::{HeapUse, MemoryUse, available_memory, stack_start};
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};

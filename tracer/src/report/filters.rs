@@ -6,7 +6,7 @@ use std::fmt;
 use regex::Regex;
 use serde::Serialize;
 
-use super::format::printable;
+use crate::printable::printable;
 use crate::profile::{Filter, FilterMatches};
 
 /// A filter in force.

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::filters::{ActiveFilter, fmt_filters};
-use super::format::{printable, show_alone};
+use super::format::show_alone;
+use crate::printable::printable;
 use crate::profile::{Profile, ValueKind};
 
 /// The head of a report.

@@ -25,7 +25,6 @@ pub use compare::{
     inconclusive,
 };
 pub use filters::ActiveFilter;
-pub use format::printable;
 pub(crate) use format::shorten;
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};

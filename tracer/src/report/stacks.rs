@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::format::{name_width, printable, shorten};
+use super::format::{name_width, shorten};
+use crate::printable::printable;
 use crate::profile::{Profile, Sample};
 
 /// Frames of a stack that the text shows; the callers further up are counted.

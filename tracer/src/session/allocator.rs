@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionError;
+use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
     AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
@@ -129,7 +130,7 @@ impl Found {
         let hint = match self.others.first() {
             Some(other) => format!(
                 "its allocator is most likely the one in {}; only {} can be traced so far",
-                other.display(),
+                other.shown(),
                 AllocatorKind::NAMES
             ),
             None => format!(
@@ -150,7 +151,7 @@ impl Found {
         match self.others.first() {
             Some(other) => format!(
                 "its allocator is in {}; only {} can be traced so far",
-                other.display(),
+                other.shown(),
                 AllocatorKind::NAMES
             ),
             None => NAMELESS.to_owned(),

@@ -8,6 +8,7 @@ use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
 use crate::bpf::{Kernel, Limits, LoadOptions};
+use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
     AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
@@ -62,9 +63,10 @@ impl fmt::Display for Diagnosis {
                 Grade::Limited => "limited",
                 Grade::Failed => "FAILED ",
             };
-            writeln!(f, "{mark}  {:<18} {}", check.subject, check.finding)?;
+            let finding = printable(&check.finding);
+            writeln!(f, "{mark}  {:<18} {finding}", check.subject)?;
             if let Some(remedy) = &check.remedy {
-                writeln!(f, "{:28} -> {remedy}", "")?;
+                writeln!(f, "{:28} -> {}", "", printable(remedy))?;
             }
         }
         let judgement = if self.can_trace() {
@@ -257,7 +259,7 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             return;
         }
     };
-    let found = format!("{} ({})", who.name, who.executable.display());
+    let found = format!("{} ({})", who.name, who.executable.shown());
     checks.push(check("process", Grade::Ok, found, None));
     let space = Root::of(pid)
         .map_err(|error| error.to_string())
@@ -284,7 +286,7 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
                     "{}, {} functions of {}",
                     AllocatorKind::names(&allocator.kinds),
                     allocator.plan.len(),
-                    allocator.path.display()
+                    allocator.path.shown()
                 );
                 checks.push(check("allocator", Grade::Ok, text, None));
             }
@@ -296,7 +298,7 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             Grade::Limited,
             format!(
                 "{} defines malloc, too: what it serves is not seen",
-                other.display()
+                other.shown()
             ),
             Some(&format!(
                 "only {} allocators can be traced so far",

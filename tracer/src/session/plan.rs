@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::allocator::{NAMELESS, Searched};
+use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan, Cost, Probe, ProbeKind};
 use crate::process::{
     AddressSpace, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
@@ -154,8 +155,7 @@ impl fmt::Display for PlanReport {
 
 impl fmt::Display for ModulePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The name comes from outside: no control characters on a terminal.
-        write!(f, "{}", self.path.display().to_string().escape_debug())?;
+        write!(f, "{}", self.path.shown())?;
         match self.allocators.as_slice() {
             [] => writeln!(f, " (not probed so far)")?,
             allocators => writeln!(f, " ({})", AllocatorKind::names(allocators))?,

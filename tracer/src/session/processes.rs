@@ -165,7 +165,7 @@ impl Processes {
     fn new(who: &Identity, root: Root, space: AddressSpace, follows: bool) -> Self {
         let first = Traced {
             pid: who.pid,
-            name: who.name.clone(),
+            name: who.name.raw().to_owned(),
             executable: who.executable.clone(),
             root: Some(root),
             space,

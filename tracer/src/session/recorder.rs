@@ -32,6 +32,7 @@ use crate::bpf::{
     StackCopy, Threads,
 };
 use crate::life::Event;
+use crate::printable::Shown as _;
 use crate::process::{
     HeapUse, Identity, MappedFile, MappingEvent, ProcessError, Sideband, has_first_thread,
     pid_namespace, stack_start, threads_of,
@@ -364,7 +365,7 @@ impl Session {
                 format!(
                     "{} functions of {}",
                     allocator.plan.len(),
-                    allocator.path.display()
+                    allocator.path.shown()
                 )
             })
             .collect();

@@ -1,7 +1,7 @@
-//! Names fit for people: demangled, cleaned and capped.
+//! Names fit for people: demangled, as UTF-8, and capped.
 //!
-//! Names come from files of the target: they may be endless, expand to something endless, or hold
-//! escape sequences meant for the terminal of whoever reads the report.
+//! Names come from files of the target: they may be endless, or expand to something endless. What in them
+//! would steer a terminal stays, and is escaped where it is shown.
 
 use std::fmt::{self, Write};
 
@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 /// have a few thousand.
 pub(super) const MAX_NAME: usize = 8192;
 
-/// A symbol name as in the file, cleaned and capped.
+/// A symbol name as in the file, as UTF-8 and capped.
 pub(super) fn clean_symbol(raw: &[u8]) -> String {
     let mut name = Capped::default();
     for chunk in raw.utf8_chunks() {
@@ -23,7 +23,7 @@ pub(super) fn clean_symbol(raw: &[u8]) -> String {
     name.finish()
 }
 
-/// A source path or any other text of the file, cleaned and capped.
+/// A source path or any other text of the file, as UTF-8 and capped.
 pub(super) fn clean_text(raw: &str) -> String {
     clean_symbol(raw.as_bytes())
 }
@@ -88,12 +88,6 @@ fn demangle_cpp(symbol: &str) -> Option<String> {
     Some(name.finish()).filter(|name| !name.is_empty())
 }
 
-/// Characters that steer a terminal or reorder the text around them.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Collects a name up to [`MAX_NAME`] bytes, then stops the writer.
 #[derive(Default)]
 struct Capped {
@@ -113,11 +107,6 @@ impl Capped {
 impl Write for Capped {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            let character = if is_unsafe(character) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                character
-            };
             if self.full || self.text.len() + character.len_utf8() > MAX_NAME {
                 self.full = true;
                 return Err(fmt::Error);
@@ -167,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn terminal_control_and_bad_utf8_are_replaced() {
+    fn only_bad_utf8_is_replaced() {
         assert_eq!(
             clean_symbol(b"a\x1b[2Jb\xffc\xe2\x80\xaed\n"),
-            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}"
+            "a\x1b[2Jb\u{fffd}c\u{202e}d\n"
         );
     }
 

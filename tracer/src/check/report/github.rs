@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::words;
 use crate::check::finding::{Finding, Judgement, Outcome};
+use crate::printable::printable_lines;
 
 /// The commands, a line each.
 pub(super) fn report(judgement: &Judgement) -> String {
@@ -73,8 +74,8 @@ fn command(name: &str, properties: &[(&str, &str)], text: &str, out: &mut String
 }
 
 fn escape(text: &str) -> String {
-    let text = text.replace('%', "%25");
-    text.replace('\r', "%0D").replace('\n', "%0A")
+    let text = printable_lines(text).replace('%', "%25");
+    text.replace('\n', "%0A")
 }
 
 fn escape_property(text: &str) -> String {
@@ -96,7 +97,7 @@ mod tests {
         );
         assert_eq!(
             out,
-            "::error file=a%2Cb%3Ac%250A%0D.rs,line=3::50%25 of%0D%0Af::g%0A::error::x\n"
+            "::error file=a%2Cb%3Ac%250A\\r.rs,line=3::50%25 of\\r%0Af::g%0A::error::x\n"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The report as JUnit's XML, by the schema that Jenkins, GitLab and others read: a test case for each
 //! finding, for each rule without one, and one in error where nothing can be said.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
@@ -9,6 +10,7 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use super::words;
 use crate::check::finding::{Finding, Judgement, Outcome, RuleId, What};
+use crate::printable::printable_lines;
 
 /// Name of the suite.
 const SUITE: &str = "tracer check";
@@ -178,7 +180,7 @@ fn write_case<W: Write>(case: &Case, writer: &mut Writer<W>) -> io::Result<()> {
     let classname = format!("tracer.{}", case.rule);
     let element = writer
         .create_element("testcase")
-        .with_attributes([("classname", classname.as_str()), ("name", &name)]);
+        .with_attributes([("classname", classname.as_str()), ("name", &*name)]);
     let Some(result) = &case.result else {
         element.write_empty()?;
         return Ok(());
@@ -187,7 +189,7 @@ fn write_case<W: Write>(case: &Case, writer: &mut Writer<W>) -> io::Result<()> {
         let message = clean(&result.message);
         let element = writer
             .create_element(result.element)
-            .with_attribute(("message", message.as_str()));
+            .with_attribute(("message", &*message));
         let element = match result.element {
             "skipped" => element,
             _ => element.with_attribute(("type", case.rule)),
@@ -205,13 +207,6 @@ fn write_case<W: Write>(case: &Case, writer: &mut Writer<W>) -> io::Result<()> {
 
 /// Text as XML 1.0 can hold it: it has no place for control characters, except line ends, and for
 /// two of Unicode's non-characters. What else needs it, the writer escapes.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' => c,
-            '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
+fn clean(text: &str) -> Cow<'_, str> {
+    printable_lines(text)
 }

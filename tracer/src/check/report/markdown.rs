@@ -6,7 +6,7 @@ use super::amounts::count;
 use super::text::by_suppression;
 use super::words;
 use crate::check::finding::{Finding, Judgement, Outcome};
-use crate::report::printable;
+use crate::printable::printable;
 
 /// Findings that are shown; a summary has a limit of one megabyte.
 const SHOWN: usize = 100;
@@ -112,7 +112,7 @@ fn details(finding: &Finding, out: &mut String) {
         let lines: Vec<String> = words::excerpt(stack)
             .map(|(index, frame)| {
                 let mark = if Some(index) == stack.place { '>' } else { ' ' };
-                printable(&format!("{mark} {}", words::frame(frame)))
+                printable(&format!("{mark} {}", words::frame(frame))).into_owned()
             })
             .collect();
         let text = lines.join("\n");
@@ -163,7 +163,7 @@ mod tests {
     fn names_are_no_markup() {
         assert_eq!(
             escape("<img src=x> [a](b) @team #1 `x` *y*\n|z"),
-            "&lt;img src=x&gt; \\[a\\](b) &#64;team \\#1 \\`x\\` \\*y\\*\u{fffd}\\|z"
+            "&lt;img src=x&gt; \\[a\\](b) &#64;team \\#1 \\`x\\` \\*y\\*\\\\n\\|z"
         );
         assert_eq!(code("a<b>"), "`a<b>`");
         assert_eq!(code("a`b``c"), "``` a`b``c ```");

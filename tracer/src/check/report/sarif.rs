@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::words;
 use crate::check::finding::{Finding, Judgement, Outcome, RuleId, What};
 use crate::check::place::Frame;
+use crate::printable::JsonEscapes;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 const ROOT: &str = "%SRCROOT%";
@@ -149,7 +150,7 @@ pub(super) fn write(judgement: &Judgement, out: &mut dyn Write) -> io::Result<()
             }),
         }],
     };
-    serde_json::to_writer_pretty(&mut *out, &log)?;
+    serde_json::to_writer_pretty(JsonEscapes(&mut *out), &log)?;
     writeln!(out)
 }
 

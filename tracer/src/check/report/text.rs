@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::amounts::count;
 use super::words;
 use crate::check::finding::{Finding, Judgement};
-use crate::report::printable;
+use crate::printable::printable;
 
 /// Uncertain findings that are shown; the others are counted.
 const WARNINGS: usize = 5;

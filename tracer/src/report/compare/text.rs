@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::{Change, Compare, SideHeader};
+use crate::printable::printable;
 use crate::profile::{ValueKind, Values};
 use crate::report::filters::fmt_filters;
-use crate::report::format::{Unit, name_width, printable, shorten, show_alone, show_percent};
+use crate::report::format::{Unit, name_width, shorten, show_alone, show_percent};
 use crate::report::stacks::fmt_frames;
 
 impl Change {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Series;
+use crate::printable::printable;
 use crate::report::filters::fmt_filters;
-use crate::report::format::{Unit, name_width, printable, shorten, show_alone};
+use crate::report::format::{Unit, name_width, shorten, show_alone};
 use crate::report::stacks::fmt_frames;
 
 impl fmt::Display for Series {

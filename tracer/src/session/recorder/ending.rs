@@ -6,6 +6,7 @@ use tracer_common::Counter;
 
 use super::{Ended, Recording, Session, SessionError};
 use crate::bpf::StackAmounts;
+use crate::printable::Shown as _;
 use crate::process::HeapUse;
 use crate::profile::Profile;
 use crate::session::cost::events;
@@ -123,7 +124,7 @@ impl Session {
         metadata.source = format!(
             "{} {} (pid {}) for {:.1} s",
             self.mode,
-            self.who.name,
+            self.who.name.raw(),
             self.who.pid,
             elapsed.as_secs_f64(),
         );
@@ -144,7 +145,7 @@ impl Session {
             .map(|other| {
                 format!(
                     "{} defines malloc, too: what it serves is not in this profile",
-                    other.display()
+                    other.shown()
                 )
             })
             .collect();
@@ -154,7 +155,7 @@ impl Session {
             format!(
                 "{} was mapped a moment before it was probed: start the program itself, not by a script, \
                  or attach when it runs",
-                path.display()
+                path.shown()
             )
         }));
         notes.extend(self.unwinder.unpublished().iter().cloned());

@@ -46,7 +46,7 @@ impl Split {
     }
 
     fn add_debug_link(&mut self) -> TestResult {
-        let option = format!("--add-gnu-debuglink={}", self.debug.display());
+        let option = format!("--add-gnu-debuglink={}", self.debug.to_string_lossy());
         self.stripped = self
             .workshop
             .copy_with("objcopy", &[&option], &self.stripped, "linked")?;

@@ -137,7 +137,7 @@ old_and_new: .fill 16, 1, 0x90
     let workshop = Workshop::new()?;
     let script = workshop.path("versions");
     std::fs::write(&script, "V_2 { global: versioned; local: *; };\n")?;
-    let script = format!("-Wl,--version-script={}", script.display());
+    let script = format!("-Wl,--version-script={}", script.to_string_lossy());
     let arguments = &["-nostdlib", "-shared", script.as_str()];
     let path = workshop.compile("cc", "versions.s", source, "versions.so", arguments)?;
     let start = offset_of(&path, "old_and_new")?;
