@@ -12,7 +12,9 @@ use super::exit::Exit;
 use super::output::{Output, terminal_width};
 use super::read::read;
 use super::report::{filtered, write_report};
+use super::say::say;
 use crate::export::{Contents, Format, flame, folded, pprof};
+use crate::printable::Shown as _;
 use crate::profile::{self, Filter, Profile, ValueKind};
 use crate::report::{CompareOptions, Side, compare, inconclusive};
 
@@ -32,7 +34,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
         DiffFormat::Json => show(args, &before, &after, ReportFormat::Json, output)?,
         DiffFormat::Pprof | DiffFormat::Folded | DiffFormat::Svg => {
             if let Some(warning) = inconclusive(&before.verdict, &after.verdict) {
-                eprintln!("warning: {warning}");
+                say(format_args!("warning: {warning}"));
             }
             let filter = Filter::from(&args.filter);
             let parts = (filtered(&before, &filter), filtered(&after, &filter));
@@ -48,7 +50,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
         }
     };
     if args.output != standard_input {
-        eprintln!("wrote {}", written.0);
+        say(format_args!("wrote {}", written.0));
     }
     let verdict = before.verdict.worse_of(after.verdict);
     Ok(Exit::for_verdict(&verdict))
@@ -73,7 +75,7 @@ fn show(
     format: ReportFormat,
     output: Output,
 ) -> anyhow::Result<super::output::Written> {
-    let name = |path: &Path| path.display().to_string();
+    let name = |path: &Path| path.shown().to_string();
     let to_terminal = args.output == Path::new("-") && std::io::stdout().is_terminal();
     let options = CompareOptions {
         by: args.value.into(),
@@ -119,7 +121,7 @@ fn check_kinds(
 }
 
 fn incomparable(args: &DiffArgs) -> String {
-    let (before, after) = (args.before.display(), args.after.display());
+    let (before, after) = (args.before.shown(), args.after.shown());
     format!("{before} and {after} cannot be compared")
 }
 

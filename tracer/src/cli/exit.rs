@@ -54,7 +54,7 @@ impl Exit {
 }
 
 /// Ends this process by a signal, without a core dump of its own.
-fn die_of(signal: i32) {
+pub(super) fn die_of(signal: i32) {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
         current: Some(0),

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::output::{Existing, Write, give_to_caller, partial_file, write_file};
+use super::partial::{Existing, Partial, Write, give_to_caller};
 use crate::export::{self, Format};
+use crate::printable::Shown as _;
 use crate::profile::series::Series;
 use crate::profile::{Profile, ValueKind};
 
@@ -62,14 +63,13 @@ impl Folder {
         Ok(format!(
             "{count} profiles and {} to {}",
             export::series::FILE_NAME,
-            self.path.display()
+            self.path.shown()
         ))
     }
 
     fn write_file(&self, name: &str, write: &Write<'_>) -> anyhow::Result<()> {
-        let partial = partial_file(&self.path)?;
-        write_file(write, partial, &self.path.join(name), Existing::Keep)?;
-        Ok(())
+        let partial = Partial::beside(&self.path)?;
+        partial.write(write, &self.path.join(name), Existing::Keep)
     }
 }
 
@@ -84,7 +84,7 @@ impl Drop for Folder {
 
 /// Makes the folder; returns whether it was not there.
 fn prepare_folder(path: &Path) -> anyhow::Result<bool> {
-    let shown = path.display();
+    let shown = path.shown();
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             File::open(path)
@@ -115,7 +115,7 @@ fn prepare_folder(path: &Path) -> anyhow::Result<bool> {
     if entries.next().is_some() {
         bail!("the folder {shown} is not empty: name a new one with -o");
     }
-    drop(partial_file(path)?);
+    drop(Partial::beside(path)?);
     Ok(false)
 }
 

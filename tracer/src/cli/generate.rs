@@ -5,11 +5,13 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
 use super::args::Cli;
 use super::exit::Exit;
+use super::partial::{Existing, Partial};
+use crate::printable::Shown as _;
 
 /// Prints the completions for a shell.
 pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
@@ -27,8 +29,20 @@ pub(super) fn man(directory: Option<&Path>) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     };
     fs::create_dir_all(directory)
-        .with_context(|| format!("the directory {} cannot be made", directory.display()))?;
-    clap_mangen::generate_to(Cli::command(), directory)
-        .with_context(|| format!("writing man pages to {} failed", directory.display()))?;
+        .with_context(|| format!("the directory {} cannot be made", directory.shown()))?;
+    // As clap_mangen does it, but each page whole.
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    write_pages(&command, directory)?;
     Ok(Exit::Done)
+}
+
+fn write_pages(command: &Command, directory: &Path) -> anyhow::Result<()> {
+    for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+        write_pages(subcommand, directory)?;
+    }
+    let page = Man::new(command.clone());
+    let path = directory.join(page.get_filename());
+    let partial = Partial::beside(directory)?.for_everybody(directory)?;
+    partial.write(&|out| page.render(out), &path, Existing::Replace)
 }

@@ -9,12 +9,15 @@ mod exit;
 mod folder;
 mod generate;
 mod output;
+mod partial;
 mod plan;
 mod read;
 mod recording;
 mod report;
 mod run;
+mod say;
 mod series;
+mod signals;
 mod status;
 
 use std::process::ExitCode;
@@ -23,17 +26,34 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use exit::Exit;
+use say::say_error;
+use signals::Signals;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Attach(args) => attach::attach(&args),
-        Command::Run(args) => run::run(&args),
+    match run_command(Cli::parse().command) {
+        Ok(exit) => exit.leave(),
+        Err(error) => {
+            if is_broken_pipe(&error) {
+                // Whoever read our output has seen enough.
+                return ExitCode::SUCCESS;
+            }
+            say_error(&error);
+            Exit::Failed.leave()
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<Exit> {
+    let signals = Signals::take()?;
+    match command {
+        Command::Attach(args) => attach::attach(&args, &signals),
+        Command::Run(args) => run::run(&args, &signals),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Series(args) => series::series(&args),
-        Command::Check(args) => check::check(&args),
+        Command::Check(args) => check::check(&args, &signals),
         Command::Plan(args) => plan::plan(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => generate::completions(shell),
@@ -41,17 +61,6 @@ pub fn main() -> ExitCode {
             .map(|()| Exit::Done)
             .map_err(Into::into),
         Command::Man { directory } => generate::man(directory.as_deref()),
-    };
-    match result {
-        Ok(exit) => exit.leave(),
-        Err(error) => {
-            if is_broken_pipe(&error) {
-                // Whoever read our output has seen enough.
-                return ExitCode::SUCCESS;
-            }
-            eprintln!("tracer: {error:#}");
-            Exit::Failed.leave()
-        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use tempfile::NamedTempFile;
 
+use super::partial::{Existing, Partial, Write, write_elsewhere};
 use crate::export::{self, Format};
+use crate::printable::Shown as _;
 use crate::profile::{Profile, ValueKind};
 
 /// A place for a profile.
@@ -28,7 +29,7 @@ enum Destination {
     /// is. A symbolic link is replaced, not followed: others may have put it there.
     File {
         path: PathBuf,
-        partial: NamedTempFile,
+        partial: Partial,
     },
 }
 
@@ -49,7 +50,7 @@ impl Output {
     }
 
     /// Writes what `write` makes; it is called again where the first place turns out to be full.
-    pub(super) fn write_with(self, write: &Write) -> anyhow::Result<Written> {
+    pub(super) fn write_with(self, write: &Write<'_>) -> anyhow::Result<Written> {
         match self.destination {
             Destination::Stdout => {
                 let mut out = io::stdout().lock();
@@ -58,27 +59,40 @@ impl Output {
                 Ok(Written("standard output".to_owned()))
             }
             Destination::Stream(path) => {
-                let write = || write(&mut File::options().write(true).open(&path)?);
-                write().with_context(|| format!("writing {} failed", path.display()))?;
-                Ok(Written(path.display().to_string()))
+                write_into(write, &path)
+                    .with_context(|| format!("writing {} failed", path.shown()))?;
+                Ok(Written(path.shown().to_string()))
             }
             Destination::File { path, partial } => {
-                let written = write_file(write, partial, &path, Existing::Replace);
-                written.map_err(|error| rescue(write, &path, error))
+                let written = partial.write(write, &path, Existing::Replace);
+                written.map_err(|error| rescue(write, &path, error))?;
+                Ok(Written(path.shown().to_string()))
             }
         }
     }
 }
 
-/// Makes the content of a file.
-pub(super) type Write<'a> = dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a;
-
 /// Where a profile went, for the message.
 #[derive(Debug)]
 pub(super) struct Written(pub(super) String);
 
+/// Writes into a device or a pipe.
+fn write_into(write: &Write<'_>, path: &Path) -> io::Result<()> {
+    let mut open = File::options();
+    let mut stream = open.write(true).custom_flags(libc::O_NOCTTY).open(path)?;
+    // It was none when the place was checked; nothing of a file is overwritten.
+    if stream.metadata()?.is_file() {
+        return Err(io::Error::other("it has become a file meanwhile"));
+    }
+    write(&mut stream)
+}
+
+/// Names of standard output as a file. They are links, and what they lead to may be a file, which
+/// cannot be replaced there.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
-    if path == Path::new("-") {
+    if STANDARD_OUTPUT.iter().any(|name| path == Path::new(name)) {
         if format == Format::Pprof && io::stdout().is_terminal() {
             bail!(
                 "a pprof file is binary and standard output is a terminal: name a file with -o, or redirect"
@@ -89,17 +103,17 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
     if let Ok(metadata) = fs::metadata(path) {
         let kind = metadata.file_type();
         if kind.is_dir() {
-            bail!("{} is a directory: name a file in it", path.display());
+            bail!("{} is a directory: name a file in it", path.shown());
         }
         if kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device() {
             if kind.is_block_device() {
-                bail!("{} is a disk: name a file", path.display());
+                bail!("{} is a disk: name a file", path.shown());
             }
             return Ok(Destination::Stream(path.to_owned()));
         }
     }
     if path.file_name().is_none() {
-        bail!("{} names no file", path.display());
+        bail!("{} names no file", path.shown());
     }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -107,101 +121,20 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
     };
     Ok(Destination::File {
         path: path.to_owned(),
-        partial: partial_file(folder)?,
+        partial: Partial::beside(folder)?,
     })
-}
-
-/// A file that is to become whole beside its place.
-pub(super) fn partial_file(folder: &Path) -> anyhow::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".tracer-")
-        .suffix(".partial")
-        .tempfile_in(folder)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                anyhow::anyhow!(
-                    "the directory {} does not exist: make it first",
-                    folder.display()
-                )
-            }
-            _ => anyhow::Error::new(error).context(format!(
-                "the directory {} cannot be written",
-                folder.display()
-            )),
-        })
-}
-
-/// What becomes of a file that is at the place already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Existing {
-    /// The new one takes its place.
-    Replace,
-    /// It stays, and that is an error.
-    Keep,
-}
-
-/// Writes what `write` makes and puts it at its place.
-pub(super) fn write_file(
-    write: &Write,
-    partial: NamedTempFile,
-    path: &Path,
-    existing: Existing,
-) -> anyhow::Result<Written> {
-    let mut out = io::BufWriter::new(partial.as_file());
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .and_then(|()| match existing {
-            Existing::Replace => partial.as_file().sync_all(),
-            // Nothing else is lost if the machine goes down, and a recording under way can't wait.
-            Existing::Keep => Ok(()),
-        })
-        .with_context(|| format!("writing {} failed", path.display()))?;
-    drop(out);
-    give_to_caller(partial.as_file())
-        .with_context(|| format!("giving {} to you failed", path.display()))?;
-    let persisted = match existing {
-        Existing::Replace => partial.persist(path),
-        Existing::Keep => partial.persist_noclobber(path),
-    };
-    persisted
-        .map_err(|error| error.error)
-        .with_context(|| format!("replacing {} failed", path.display()))?;
-    Ok(Written(path.display().to_string()))
 }
 
 /// What was recorded is not thrown away because a disk is full: it is kept in the folder for
 /// temporary files, if that has room.
-fn rescue(write: &Write, path: &Path, error: anyhow::Error) -> anyhow::Error {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let kept = tempfile::Builder::new()
-        .prefix("tracer-")
-        .suffix(&format!("-{name}"))
-        .tempfile()
-        .and_then(|mut file| {
-            write(&mut file)?;
-            file.as_file().sync_all()?;
-            give_to_caller(file.as_file())?;
-            let (_, path) = file.keep().map_err(|error| error.error)?;
-            Ok(path)
-        });
-    match kept {
+fn rescue(write: &Write<'_>, path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match write_elsewhere(write, path) {
         Ok(kept) => error.context(format!(
             "{} was left as it was; what was to be in it is in {}",
-            path.display(),
-            kept.display()
+            path.shown(),
+            kept.shown()
         )),
-        Err(_) => error.context(format!("{} was left as it was", path.display())),
-    }
-}
-
-/// Under sudo a file belongs to the user who called.
-pub(super) fn give_to_caller(file: &File) -> io::Result<()> {
-    let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    match (id("SUDO_UID"), id("SUDO_GID")) {
-        (Some(uid), Some(gid)) if rustix::process::geteuid().is_root() => {
-            std::os::unix::fs::fchown(file, Some(uid), Some(gid))
-        }
-        _ => Ok(()),
+        Err(_) => error.context(format!("{} was left as it was", path.shown())),
     }
 }
 

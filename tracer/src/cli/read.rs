@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::export::{self, Contents, MAX_INFLATED};
+use crate::printable::Shown as _;
 
 /// Reads a profile; `-` is standard input.
 pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
@@ -21,7 +22,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
         }
         io::Result::Ok(bytes)
     };
-    let bytes = open().with_context(|| format!("{} could not be read", path.display()))?;
+    let bytes = open().with_context(|| format!("{} could not be read", path.shown()))?;
     export::read_contents(&bytes)
-        .with_context(|| format!("{} is not a profile tracer can show", path.display()))
+        .with_context(|| format!("{} is not a profile tracer can show", path.shown()))
 }

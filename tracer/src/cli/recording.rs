@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::args::RecordingArgs;
 use super::folder::Folder;
 use super::output::Output;
+use super::say::say;
 use super::status::{StatusLine, summary};
 use crate::bpf::ProbeKind;
 use crate::export::Format;
@@ -139,12 +140,12 @@ pub(super) fn deliver(
         }
     };
     if !args.quiet {
-        eprintln!(
+        say(format_args!(
             "{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
             summary(&recording.profile),
             recording.attach_time.as_secs_f64() * 1e3,
             recording.detach_time.as_secs_f64() * 1e3,
-        );
+        ));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::output::terminal_width;
 use super::read::read;
 use super::report::show;
 use crate::export::{Contents, ReadError};
+use crate::printable::Shown as _;
 use crate::profile::{Filter, Profile};
 use crate::report::{SeriesBuilder, SeriesOptions};
 
@@ -26,7 +27,7 @@ pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
         |builder, path, contents| push(builder, path, &contents.profile),
     )?;
     if builder.len() < 2 {
-        let (directory, found) = (args.directory.display(), builder.len());
+        let (directory, found) = (args.directory.shown(), builder.len());
         bail!("{directory} holds {found} profile(s): a series takes two or more");
     }
     let inconclusive = builder.is_inconclusive();
@@ -87,7 +88,7 @@ fn push(builder: &mut SeriesBuilder, path: &Path, profile: &Profile) -> anyhow::
     builder.push(&name, profile).with_context(|| {
         format!(
             "{} cannot be compared with the profiles before it",
-            path.display()
+            path.shown()
         )
     })
 }
@@ -108,7 +109,7 @@ pub(super) fn profiles_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         paths.sort();
         std::io::Result::Ok(paths)
     };
-    list().with_context(|| format!("{} could not be read", directory.display()))
+    list().with_context(|| format!("{} could not be read", directory.shown()))
 }
 
 /// A profile; `None` for JSON of something else, which may well lie beside profiles.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
+use crate::printable::printable;
 use crate::profile::{Profile, Values};
 use crate::session::Status;
 
@@ -99,11 +100,11 @@ pub(super) fn summary(profile: &Profile) -> String {
     );
     for reason in profile.verdict.reasons() {
         text.push_str("\n  ");
-        text.push_str(reason);
+        text.push_str(&printable(reason));
     }
     for note in &profile.metadata.notes {
         text.push_str("\nnote: ");
-        text.push_str(note);
+        text.push_str(&printable(note));
     }
     text
 }

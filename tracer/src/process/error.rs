@@ -11,7 +11,7 @@ pub enum ProcessError {
     /// Something in the process reads code as data, and would read the probes' breakpoints.
     #[error(
         "{name} (pid {pid}) can't be traced: {what} runs in it ({}), which reads code as data; it would read the \
-         probes' breakpoints, and the process would die of them. Trace the program without {what}", file.display()
+         probes' breakpoints, and the process would die of them. Trace the program without {what}", file.shown()
     )]
     Translator {
         /// Pid.

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tracer_common::{Counter, Unwinding};
 
 use super::allocator::{Found, Searched};
@@ -14,7 +15,7 @@ use super::placing::place;
 use super::unwinding::Unwinder;
 use super::{Options, SessionError};
 use crate::bpf::{FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, ProbeKind, Scope, Threads};
-use crate::process::{AddressSpace, Root, pid_namespace, threads_of};
+use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
 
 /// Rounds of each measurement; the median counts.
 const ROUNDS: usize = 5;
@@ -153,6 +154,7 @@ fn measure(
 /// The child that is measured: this program with a hidden command, see [`be_measured`].
 struct Subject {
     child: Child,
+    handle: Pidfd,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -169,6 +171,7 @@ impl Subject {
             return Err(io::Error::other("the child has no streams"));
         };
         let mut subject = Self {
+            handle: Pidfd::of_child(child.id())?,
             child,
             ask,
             answers: BufReader::new(answers),
@@ -206,7 +209,7 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        self.handle.send(Signal::KILL);
         let _ = self.child.wait();
     }
 }

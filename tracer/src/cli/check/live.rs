@@ -1,19 +1,18 @@
 //! A process or a command, recorded to be judged.
 
 use std::ops::ControlFlow;
-use std::process::{Child, ExitStatus};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use tracer_common::Unwinding;
 
-use super::super::attach::{announce, runtime, until};
+use super::super::attach::{announce, runtime};
+use super::super::signals::Signals;
 use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
-use crate::process::{MemoryUse, Waiting, check_traceable, find_program};
+use crate::process::{MemoryUse, Program, Waiting, check_traceable, find_program};
 use crate::session::{Ended, Options, Pace, Progress, Session, Target, check_privilege, foresee};
 
 /// How long a process is recorded where nobody says.
@@ -37,14 +36,14 @@ pub(super) struct Live {
 }
 
 /// Records a process that runs.
-pub(super) fn process(pid: u32, args: &CheckArgs) -> anyhow::Result<Live> {
+pub(super) fn process(pid: u32, args: &CheckArgs, signals: &Signals) -> anyhow::Result<Live> {
     check_privilege()?;
     let who = check_traceable(pid)?;
     let duration = args.duration.unwrap_or(DURATION);
     runtime()?.block_on(async {
         let session = Session::start(Target::Running(who), &options(args))?;
         // Before anybody is told that there is something to end.
-        let until = until(Some(duration))?;
+        let until = signals.finish(Some(duration));
         announce(&session, Some(duration));
         let (live, _) = record(session, until, args, Some(duration)).await?;
         Ok(live)
@@ -52,7 +51,7 @@ pub(super) fn process(pid: u32, args: &CheckArgs) -> anyhow::Result<Live> {
 }
 
 /// Runs a command and records it until it ends, or the time is up and it is ended.
-pub(super) fn command(args: &CheckArgs) -> anyhow::Result<Live> {
+pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Live> {
     check_privilege()?;
     let name = args.command.first().context("no command was given")?;
     let program = find_program(name)?;
@@ -64,7 +63,7 @@ pub(super) fn command(args: &CheckArgs) -> anyhow::Result<Live> {
             foreseen,
         };
         let session = Session::start(target, &options(args))?;
-        let until = until(args.duration)?;
+        let until = signals.finish(args.duration);
         let running = Running(Some(waiting.go()?));
         // What it frees because it is asked to end is not a part of the recording.
         let (live, ended) = record(session, until, args, args.duration).await?;
@@ -120,47 +119,29 @@ async fn record(
 }
 
 /// A command that runs, and does not outlive this.
-struct Running(Option<Child>);
+struct Running(Option<Program>);
 
 impl Running {
     /// Its status, if it ends by itself; otherwise it is ended.
     fn end(mut self, by_itself: bool) -> anyhow::Result<Option<ExitStatus>> {
-        let Some(mut child) = self.0.take() else {
+        let Some(mut program) = self.0.take() else {
             return Ok(None);
         };
         if by_itself {
-            let status = child.wait();
+            let status = program.wait();
             return Ok(Some(
                 status.context("the command's exit status could not be had")?,
             ));
         }
-        stop(&mut child);
+        program.stop(GRACE);
         Ok(None)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            stop(child);
+        if let Some(program) = &mut self.0 {
+            program.stop(GRACE);
         }
     }
-}
-
-/// Asks the command to end, and makes it where it does not. It is not waited for before, so the pid
-/// is its own.
-fn stop(child: &mut Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let asked = Instant::now();
-    while asked.elapsed() < GRACE {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }

@@ -5,34 +5,39 @@ mod live;
 mod reports;
 mod rules;
 mod saved;
+mod summary;
 
 use anyhow::Context as _;
 
 pub(super) use args::CheckArgs;
 
 use super::exit::Exit;
+use super::say::say;
+use super::signals::Signals;
 use crate::check::leaks::MemoryLimit;
 use crate::check::{Outcome, Recorded, judge};
+use crate::printable::Shown as _;
 use live::Live;
 use reports::Reports;
 use rules::{Rules, rules};
 
 /// Records or reads, judges, reports.
-pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
+pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit> {
     let rules = rules(&args.rules)?;
     let reports = Reports::prepare(&args.reports)?;
     let live = match args.pid {
-        Some(pid) => live::process(pid, args)?,
-        None if !args.command.is_empty() => live::command(args)?,
+        Some(pid) => live::process(pid, args, signals)?,
+        None if !args.command.is_empty() => live::command(args, signals)?,
         None => Live {
             recorded: saved::saved(&args.profiles)?,
             memory: None,
             failed: None,
         },
     };
+    signals.end();
     let exit = finish(&live, &rules, limit(args, &live), reports)?;
     if let Some(status) = live.failed {
-        eprintln!("tracer: the command itself failed ({status})");
+        say(format_args!("tracer: the command itself failed ({status})"));
         // What it did not come to may leak.
         return Ok(match exit {
             Exit::Done => Exit::Failed,
@@ -68,7 +73,7 @@ fn finish(
     let mut judgement = judge(recorded, &rules.policy, baseline, limit)
         .context("the recording and the baseline cannot be compared")?;
     if let Some(file) = &rules.file {
-        let note = format!("rules of {}", file.display());
+        let note = format!("rules of {}", file.shown());
         judgement.notes.push(note);
     }
     reports.write(&mut judgement, &recorded.profile)?;

@@ -1,14 +1,13 @@
 //! Where the reports of a check go: prepared before anything is recorded, written when it is judged.
 
 use std::env;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
 use super::super::output::Output;
 use super::args::{ReportArg, ReportArgs};
+use super::summary::Summary;
 use crate::check::report::{self, Form};
 use crate::check::suppressions::{frames, write as suppression};
 use crate::check::{Finding, Judgement, Outcome, RuleId};
@@ -19,7 +18,7 @@ use crate::profile::{Profile, Sample, ValueKind};
 /// The reports and files that were asked for.
 pub(super) struct Reports {
     reports: Vec<(Form, Output)>,
-    summary: Option<PathBuf>,
+    summary: Option<Summary>,
     baseline: Option<Output>,
     suppressions: Option<Output>,
     blame: bool,
@@ -49,9 +48,13 @@ impl Reports {
         let place = |path: &Path, format| Output::prepare(path, format, ValueKind::default());
         let summary = match args.step_summary {
             false => None,
-            true => Some(PathBuf::from(env::var_os("GITHUB_STEP_SUMMARY").context(
-                "--step-summary is for GitHub's runner: GITHUB_STEP_SUMMARY names no file",
-            )?)),
+            true => {
+                let path = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+                let path = path.context(
+                    "--step-summary is for GitHub's runner: GITHUB_STEP_SUMMARY names no file",
+                )?;
+                Some(Summary::open(path.into())?)
+            }
         };
         Ok(Self {
             reports: asked
@@ -87,13 +90,10 @@ impl Reports {
                 output.write(profile)?;
             }
         }
-        if let Some(path) = self.summary {
-            let append = || {
-                let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-                report::write(Form::Markdown, judgement, &mut file)?;
-                file.flush()
-            };
-            append().with_context(|| format!("the summary {} failed", path.display()))?;
+        if let Some(summary) = self.summary {
+            let mut text = Vec::new();
+            report::write(Form::Markdown, judgement, &mut text)?;
+            summary.append(&text)?;
         }
         for (form, output) in self.reports {
             output.write_with(&|out| report::write(form, judgement, out))?;

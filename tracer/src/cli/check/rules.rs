@@ -9,6 +9,7 @@ use super::super::read::read;
 use super::args::{MaxGrowth, RuleArgs};
 use crate::check::policy::{Baseline, Growth, Peak};
 use crate::check::{Policy, Suppressions};
+use crate::printable::Shown as _;
 use crate::profile::Profile;
 
 /// The file that is a policy where none is named.
@@ -36,8 +37,8 @@ pub(super) fn rules(args: &RuleArgs) -> anyhow::Result<Rules> {
     apply(args, &mut policy)?;
     for file in std::mem::take(&mut policy.suppressions.files) {
         let text = fs::read_to_string(&file)
-            .with_context(|| format!("the suppressions {} could not be read", file.display()))?;
-        let more = Suppressions::parse(&text).with_context(|| format!("in {}", file.display()))?;
+            .with_context(|| format!("the suppressions {} could not be read", file.shown()))?;
+        let more = Suppressions::parse(&text).with_context(|| format!("in {}", file.shown()))?;
         policy.suppressions.leaks.extend(more);
     }
     let baseline = match &policy.baseline {
@@ -53,8 +54,8 @@ pub(super) fn rules(args: &RuleArgs) -> anyhow::Result<Rules> {
 
 fn read_policy(file: &Path) -> anyhow::Result<Policy> {
     let text = fs::read_to_string(file)
-        .with_context(|| format!("the policy {} could not be read", file.display()))?;
-    let mut policy = Policy::parse(&text).with_context(|| format!("in {}", file.display()))?;
+        .with_context(|| format!("the policy {} could not be read", file.shown()))?;
+    let mut policy = Policy::parse(&text).with_context(|| format!("in {}", file.shown()))?;
     // What it names is beside it.
     let folder = file.parent().unwrap_or(Path::new(""));
     for file in &mut policy.suppressions.files {

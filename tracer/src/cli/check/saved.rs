@@ -9,6 +9,7 @@ use super::super::read::read;
 use super::super::series::{in_order_of_time, profiles_in};
 use crate::check::{Recorded, SavedSeries};
 use crate::export::series;
+use crate::printable::Shown as _;
 use crate::profile::series::StackId;
 
 /// Reads the profiles, or those of a folder, as a series.
@@ -19,7 +20,7 @@ pub(super) fn saved(paths: &[PathBuf]) -> anyhow::Result<Recorded> {
                 return Ok(recorded);
             }
             let found = profiles_in(directory)?;
-            let directory = directory.display();
+            let directory = directory.shown();
             ensure!(!found.is_empty(), "{directory} holds no profiles");
             found
         }
@@ -32,7 +33,7 @@ pub(super) fn saved(paths: &[PathBuf]) -> anyhow::Result<Recorded> {
     );
     let series = in_order_of_time(paths, SavedSeries::default, |series, path, contents| {
         let pushed = series.push(contents.profile, &contents.kinds);
-        pushed.with_context(|| format!("{} does not go on with the series", path.display()))
+        pushed.with_context(|| format!("{} does not go on with the series", path.shown()))
     })?;
     series
         .finish()
@@ -46,20 +47,20 @@ fn with_generations(directory: &Path) -> anyhow::Result<Option<Recorded>> {
     if !file.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(&file).with_context(|| format!("{} could not be read", file.display()))?;
+    let bytes = fs::read(&file).with_context(|| format!("{} could not be read", file.shown()))?;
     let series = series::read(&bytes)
-        .with_context(|| format!("{} is not a series tracer can judge", file.display()))?;
+        .with_context(|| format!("{} is not a series tracer can judge", file.shown()))?;
     // Numbered with at least four digits.
     let profiles = profiles_in(directory)?.into_iter();
     let last = profiles.max_by_key(|path| (path.as_os_str().len(), path.clone()));
-    let last = last.with_context(|| format!("{} has no profiles beside it", file.display()))?;
+    let last = last.with_context(|| format!("{} has no profiles beside it", file.shown()))?;
     let profile = read(&last)?.profile;
     let samples = profile.samples.len() as u64;
     ensure!(
         series.stacks().all(|(StackId(index), _)| index < samples),
         "{} has other stacks than {}: they are not of one recording",
-        file.display(),
-        last.display()
+        file.shown(),
+        last.shown()
     );
     Ok(Some(Recorded::by_sample(series, profile)))
 }

@@ -193,7 +193,7 @@ impl Target {
             }
             let (start, end) = map.address;
             let (name, bytes) = match &map.pathname {
-                MMapPath::Path(path) => (path.display().to_string(), fs::read(path)?),
+                MMapPath::Path(path) => (path.to_string_lossy().into_owned(), fs::read(path)?),
                 MMapPath::Vdso => {
                     let mut bytes = vec![0; usize::try_from(end - start)?];
                     self.memory.read_exact_at(&mut bytes, start)?;
@@ -215,8 +215,13 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nobody has waited for it, so the pid is its own"
+        )]
+        let killed = self.child.kill();
         // An error says that it has ended already.
-        let _ = self.child.kill();
+        let _ = killed;
         // Its threads, too, have to be collected, and before it.
         let options = libc::__WALL | libc::__WNOTHREAD;
         let mut status = 0;
