@@ -5,11 +5,11 @@ mod allocators;
 mod bad_input;
 mod check;
 mod compare;
+mod escapes;
 mod files;
 mod gallery;
 mod gdb;
 mod harness;
-mod kill;
 mod ledger;
 mod lifetimes;
 mod musl;
@@ -20,6 +20,7 @@ mod rooms;
 mod run;
 mod series;
 mod stacks;
+mod storm;
 mod unwind;
 mod verdicts;
 mod viewers;
@@ -37,6 +38,7 @@ fn main() {
         rooms::trials(),
         ledger::trials(),
         lifetimes::trials(),
+        escapes::trials(),
         files::trials(),
         stacks::trials(),
         unwind::trials(),
@@ -47,7 +49,7 @@ fn main() {
         series::trials(),
         bad_input::trials(),
         plan::trials(),
-        kill::trials(),
+        storm::trials(),
         viewers::trials(),
         compare::trials(),
         check::trials(),

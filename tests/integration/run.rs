@@ -8,15 +8,23 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
-use tests::process::{self, Ended};
+use tests::left_behind::Mark;
+use tests::process::{self, Child, Ended};
 use tests::tracing::{Tracing, tracer};
-use tests::{binaries, profile, trial};
+use tests::workload::Workload;
+use tests::{binaries, profile, trial, wait};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::root("run::exit_status", exit_status),
         trial::root("run::killed_by_signal", killed_by_signal),
         trial::root("run::signals_are_forwarded", signals_are_forwarded),
+        trial::root(
+            "run::ignored_hangup_stays_ignored",
+            ignored_hangup_stays_ignored,
+        ),
+        trial::root("run::a_signal_ends_the_writing", a_signal_ends_the_writing),
+        trial::root("run::failure_leaves_no_child", failure_leaves_no_child),
         trial::root("run::streams_are_untouched", streams_are_untouched),
         trial::root(
             "run::surroundings_are_untouched",
@@ -91,6 +99,108 @@ fn signals_are_forwarded() -> Result<()> {
         }
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// As under nohup: neither the tracer nor the program ends; a program that answers it gets it.
+fn ignored_hangup_stays_ignored() -> Result<()> {
+    let nohup = |arguments: &str| -> Result<Command> {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' HUP; exec \"$0\" {arguments}");
+        command.args(["-c", &script]).arg(binaries::tracer()?);
+        Ok(command)
+    };
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("profile.json");
+    let mut command =
+        nohup("run --format=json -o \"$1\" -- sh -c 'echo up; read line; echo $line'")?;
+    let mut program = Child::spawn(command.arg(&path))?;
+    program.wait_line(|child| &child.stdout, "the program", |line| line == "up")?;
+    program.signal(Signal::HUP)?;
+    program.write(b"still here\n")?;
+    let ended = program.wait()?;
+    ended.expect_code(0)?;
+    ensure!(ended.stdout == b"up\nstill here\n", "{}", ended.printed());
+    profile::read_json(&fs::read(&path)?)?;
+
+    // What was ignored before is a default that a program may change.
+    let answers = "run -q --format=json -o \"$1\" -- python3 -c 'import signal
+signal.signal(signal.SIGHUP, lambda *_: print(\"got\", flush=True))
+print(\"up\", flush=True)
+signal.pause()'";
+    let mut program = Child::spawn(nohup(answers)?.arg(&path))?;
+    program.wait_line(|child| &child.stdout, "the program", |line| line == "up")?;
+    program.signal(Signal::HUP)?;
+    let ended = program.wait()?;
+    ensure!(ended.stdout == b"up\ngot\n", "{}", ended.printed());
+
+    let mut target = Workload::start("midlife", &[])?;
+    let attach = format!("attach --format=json -o \"$1\" --pid {}", target.pid());
+    let mut tracer = Child::spawn(nohup(&attach)?.arg(&path))?;
+    let attached = |line: &str| line.starts_with("attached to");
+    tracer.wait_line(|child| &child.stderr, "`attached to`", attached)?;
+    tracer.signal(Signal::HUP)?;
+    // All of it comes after the signal.
+    target.open_gate()?;
+    let ledger = target.ledger()?;
+    tracer.signal(Signal::INT)?;
+    tracer.wait()?.expect_code(0)?;
+    target.finish()?;
+    ledger.check_parts(&profile::read_json(&fs::read(&path)?)?)
+}
+
+/// The program has ended, and the profile goes into a pipe that nobody reads: a signal is now the
+/// tracer's, and ends it. Nobody else has the program's pid by then, or is hit by it.
+fn a_signal_ends_the_writing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pipe = folder.path().join("pipe");
+    process::run(Command::new("mkfifo").arg(&pipe), b"")?.expect_code(0)?;
+    let sleep = Child::spawn(Command::new("sleep").arg("1000"))?;
+    let pid = sleep.pid().to_string();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut command = tracer(["run", "-q", "-o"])?;
+        command.arg(&pipe).args(["--", "sh", "-c"]);
+        // Whatever hits the program does nothing.
+        let mut run = Child::spawn(command.arg("trap '' TERM INT HUP; echo up"))?;
+        run.wait_line(|child| &child.stdout, "the program", |line| line == "up")?;
+        let mut command = tracer(["attach", "-q", "-d100ms", "-p", &pid, "-o"])?;
+        let attach = Child::spawn(command.arg(&pipe))?;
+        for mut child in [run, attach] {
+            // Until it writes, it means the program, or the end of the recording.
+            wait::until("the tracer to end", || {
+                child.signal(signal)?;
+                Ok((!child.is_running()?).then_some(()))
+            })?;
+            let ended = child.wait()?;
+            ensure!(
+                process::ended_by(ended.status) == Some(signal.as_raw()),
+                "{signal:?}: {}\n{}",
+                ended.status,
+                ended.printed()
+            );
+        }
+    }
+    let left: Vec<_> = fs::read_dir(folder.path())?.collect();
+    ensure!(left.len() == 1, "something was left: {left:?}");
+    Ok(())
+}
+
+/// The child that waits for its program ends with a tracer that fails; as long as it lived, it would hold
+/// the output, which the harness waits for.
+fn failure_leaves_no_child() -> Result<()> {
+    for command in ["run", "check"] {
+        // Enough to start with, and too few for all that attaching takes.
+        let script = format!("ulimit -n 30; exec \"$0\" {command} -- sleep 1000");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).arg(binaries::tracer()?);
+        let mark = Mark::put(&mut shell, &format!("failing-{command}"));
+        process::run(shell.current_dir("/"), b"")?.expect_code(2)?;
+        ensure!(mark.processes()?.is_empty(), "{command}: a child was left");
+    }
+    let mut nowhere = tracer(["run", "-o", "/nonexistent/x", "--", "sleep", "1000"])?;
+    let mark = Mark::put(&mut nowhere, "nowhere");
+    process::run(&mut nowhere, b"")?.expect_code(2)?;
+    ensure!(mark.processes()?.is_empty(), "a child was left");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod gallery;
 pub mod gdb;
 pub mod http;
 pub mod ledger;
+pub mod left_behind;
 pub mod memory;
 pub mod npm;
 pub mod process;

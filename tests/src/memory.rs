@@ -1,6 +1,6 @@
 //! What a tracer leaves in the memory of its target: probes are breakpoints in the code.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, ensure};
@@ -23,16 +23,16 @@ pub fn changed_code_bytes(pid: u32) -> Result<usize> {
         if !map.perms.contains(MMPermissions::EXECUTE) {
             continue;
         }
-        let file = fs::read(path).with_context(|| path.display().to_string())?;
-        let from = usize::try_from(map.offset)?.min(file.len());
-        let length = usize::try_from(map.address.1 - map.address.0)?.min(file.len() - from);
-        let mut code = vec![0; length];
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        let rest = file.metadata()?.len().saturating_sub(map.offset);
+        let length = usize::try_from((map.address.1 - map.address.0).min(rest))?;
+        let (mut code, mut written) = (vec![0; length], vec![0; length]);
         memory.read_exact_at(&mut code, map.address.0)?;
-        changed += code
-            .iter()
-            .zip(&file[from..])
-            .filter(|(a, b)| a != b)
-            .count();
+        file.read_exact_at(&mut written, map.offset)?;
+        // Most often there is nothing to count.
+        if code != written {
+            changed += code.iter().zip(&written).filter(|(a, b)| a != b).count();
+        }
         compared += length;
     }
     ensure!(compared > 0, "process {pid} has no code to compare");

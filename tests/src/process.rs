@@ -127,12 +127,19 @@ impl Child {
     /// The program cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        // A shell that starts the tests in the background makes them, and all their children,
-        // ignore these two.
+        // Whoever starts the tests may have left some signals ignored, and so they would be in all their
+        // children: a shell in the background does it with two, nohup with another.
         // SAFETY: signal(2) is async-signal-safe and allocates nothing.
         unsafe {
             command.pre_exec(|| {
-                for signal in [libc::SIGINT, libc::SIGQUIT] {
+                for signal in [
+                    libc::SIGHUP,
+                    libc::SIGINT,
+                    libc::SIGQUIT,
+                    libc::SIGTERM,
+                    libc::SIGUSR1,
+                    libc::SIGUSR2,
+                ] {
                     libc::signal(signal, libc::SIG_DFL);
                 }
                 Ok(())

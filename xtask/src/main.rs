@@ -14,6 +14,7 @@ mod load;
 mod programs;
 mod service;
 mod setup;
+mod storm;
 mod test;
 mod workspace;
 
@@ -50,6 +51,8 @@ enum Command {
     Bench(bench::Options),
     /// Trace every program of the gallery of leaks and check the verdicts; needs root, takes 40 minutes
     Gallery(gallery::Options),
+    /// Do to a recording what can happen to it, at random moments; needs root, takes ten minutes a part
+    Storm(storm::Options),
     /// Trace Debian's own programs at work and hold their stacks against gdb's; needs root
     Programs,
     /// Run tests on other kernels, in virtual machines; needs Debian or its relatives
@@ -93,6 +96,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Gallery(options) => {
             setup::install(&[Purpose::Build, Purpose::Test])?;
             gallery::run(&workspace, options)
+        }
+        Command::Storm(options) => {
+            setup::install(&[Purpose::Build, Purpose::Test])?;
+            storm::run(&workspace, options)
         }
         Command::Programs => {
             setup::install(&[Purpose::Build, Purpose::Test, Purpose::Programs])?;

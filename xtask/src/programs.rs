@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
     for (trial, what) in TRIALS {
         step(what);
-        if !test::passes(workspace, &binaries, trial, ALL_VARIABLE)? {
+        if !test::passes(workspace, &binaries, trial, (ALL_VARIABLE, "1"))? {
             failed.push(trial);
         }
     }

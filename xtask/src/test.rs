@@ -52,13 +52,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs one integration test that is too long for every test run, told so by an environment variable.
+/// Runs one integration test that is too long for every test run, told so by an environment variable
+/// and its value.
 /// Returns whether it passed; one that is not there, or is skipped, has not.
 pub(crate) fn passes(
     workspace: &Workspace,
     binaries: &Binaries,
     trial: &str,
-    variable: &str,
+    (variable, value): (&str, &str),
 ) -> Result<bool> {
     let mut command = workspace.cargo();
     command
@@ -66,8 +67,9 @@ pub(crate) fn passes(
         .args(["--test", "integration", "--", "--exact", trial])
         .env(ebpf::OBJECT_VARIABLE, ebpf::object(workspace))
         .env("TRACER_BIN", &binaries.tracer)
+        .env("COUNTER_SERVICE_BIN", &binaries.counter_service)
         .env("TRACER_WORKLOADS_DIR", workspace.target.join("workloads"))
-        .env(variable, "1")
+        .env(variable, value)
         // Fails without root, where it would be skipped.
         .env("CI", "true");
     let (tally, success) = count(&mut command)?;
