@@ -68,7 +68,7 @@ impl TraceFs {
         let group = &self.group;
         self.command(&format!(
             "{kind}:{group}/{name} {}:{offset:#x}\n",
-            file.display()
+            file.to_string_lossy()
         ))?;
         let mut id = String::new();
         let read = self

@@ -17,7 +17,7 @@ pub enum ProcessError {
         /// Pid.
         pid: u32,
         /// Name.
-        name: String,
+        name: Comm,
         /// Who reads the code.
         what: &'static str,
         /// The file that tells so.

@@ -13,7 +13,8 @@ use super::SessionError;
 use crate::bpf::{FIRST_HEAP, FIRST_IMAGE};
 use crate::life::{Decision, Event, Image, Lives};
 use crate::process::{
-    AddressSpace, Identity, MappedFile, MappingEvent, ProcessError, Root, shown_as, translator,
+    AddressSpace, Comm, Identity, MappedFile, MappingEvent, ProcessError, Root, shown_as,
+    translator,
 };
 use crate::symbolize::DebugRoots;
 
@@ -56,14 +57,14 @@ impl Traced {
     }
 
     /// Refuses a process in which something reads code as data.
-    pub(super) fn check_translators(&self, name: &str) -> Result<(), ProcessError> {
+    pub(super) fn check_translators(&self, name: &Comm) -> Result<(), ProcessError> {
         let files = self.space.mappings().iter().flat_map(|mapped| &mapped.file);
         let paths = files.map(|file| &file.path);
         for path in paths.chain([&self.executable]) {
             if let Some(what) = translator(path) {
                 return Err(ProcessError::Translator {
                     pid: self.pid,
-                    name: name.to_owned(),
+                    name: name.clone(),
                     what,
                     file: path.clone(),
                 });
