@@ -11,6 +11,9 @@
 //! Shapes are hints: whatever stands in one, also half of one and half of another, the check tells, since
 //! it takes in the places as well as the words. So neither needs a lock.
 
+use core::marker::PhantomData;
+use core::ptr::write_volatile;
+
 use crate::hash::mix;
 use crate::{RbpRule, Registers, Rule, RuleKind, StackHash};
 
@@ -32,6 +35,52 @@ const KNOWN_BITS: u32 = 16;
 /// Where a stack's words lie that a walk went by, in the order in which it did. The first slot is the
 /// register `rbp`'s; one that is no [`slot::WORD`] stands behind the last.
 pub type Shape = [u16; SHAPE_SLOTS + SLOTS_AT_ONCE];
+
+/// A shape that other CPUs may read and write at the same time: no reference to it is formed, and each slot
+/// is written by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedShape<'a> {
+    shape: *mut Shape,
+    lives: PhantomData<&'a Shape>,
+}
+
+impl SharedShape<'_> {
+    /// Of a place that others may use.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is valid and aligned as long as this lives, and whoever else uses the place reads and
+    /// writes slot by slot, too.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(shape: *mut Shape) -> Self {
+        Self {
+            shape,
+            lives: PhantomData,
+        }
+    }
+
+    /// Writes a slot. The mask matters only to a stack that is given up.
+    #[inline(always)]
+    fn set(self, at: u64, slot: u16) {
+        // SAFETY: a valid pointer, and within the shape.
+        unsafe {
+            write_volatile(
+                &raw mut (*self.shape)[at as usize & (SHAPE_SLOTS - 1)],
+                slot,
+            )
+        };
+    }
+}
+
+impl<'a> From<&'a mut Shape> for SharedShape<'a> {
+    fn from(shape: &'a mut Shape) -> Self {
+        Self {
+            shape,
+            lives: PhantomData,
+        }
+    }
+}
 
 /// A slot's upper two bits say what stands there, the others at which word from the first stack pointer
 /// on.
@@ -144,7 +193,7 @@ impl Trail {
     #[inline(always)]
     pub fn climb(
         &mut self,
-        shape: &mut Shape,
+        shape: SharedShape<'_>,
         rule: &Rule,
         (from, to): (Registers, Registers),
         (ip_at, bp_at): (u64, u64),
@@ -164,7 +213,13 @@ impl Trail {
 
     /// A return address of 0 was read: the root.
     #[inline(always)]
-    pub fn end_at_zero(&mut self, shape: &mut Shape, rule: &Rule, from: Registers, ip_at: u64) {
+    pub fn end_at_zero(
+        &mut self,
+        shape: SharedShape<'_>,
+        rule: &Rule,
+        from: Registers,
+        ip_at: u64,
+    ) {
         self.base(shape, rule, from);
         if rule.kind == RuleKind::CfaDerefSp as u8 || rule.kind == RuleKind::CfaDerefBp as u8 {
             self.give_up();
@@ -174,7 +229,7 @@ impl Trail {
 
     /// The root is where it is because `rbp` is 0.
     #[inline(always)]
-    pub fn end_by_bp(&mut self, shape: &mut Shape) {
+    pub fn end_by_bp(&mut self, shape: SharedShape<'_>) {
         self.note_bp(shape, slot::ZERO, 0);
     }
 
@@ -188,10 +243,10 @@ impl Trail {
     /// from the walk alone: others may have written the shape meanwhile.
     #[inline(always)]
     #[must_use]
-    pub const fn finish(&self, shape: &mut Shape) -> u64 {
+    pub fn finish(&self, shape: SharedShape<'_>) -> u64 {
         let register = self.register as u16;
-        shape[self.len as usize & (SHAPE_SLOTS - 1)] = slot::END;
-        shape[0] = register;
+        shape.set(self.len, slot::END);
+        shape.set(0, register);
         if self.len >= SHAPE_SLOTS as u64 || self.places >= OUT_OF_REACH {
             return 0;
         }
@@ -200,7 +255,7 @@ impl Trail {
 
     /// The register that a rule finds the frame through.
     #[inline(always)]
-    fn base(&mut self, shape: &mut Shape, rule: &Rule, from: Registers) -> u64 {
+    fn base(&mut self, shape: SharedShape<'_>, rule: &Rule, from: Registers) -> u64 {
         if rule.kind == RuleKind::CfaBp as u8 || rule.kind == RuleKind::CfaDerefBp as u8 {
             self.note_bp(shape, slot::RELATIVE, from.bp);
             return from.bp;
@@ -219,7 +274,7 @@ impl Trail {
     }
 
     #[inline(always)]
-    fn note_bp(&mut self, shape: &mut Shape, kind: u16, bp: u64) {
+    fn note_bp(&mut self, shape: SharedShape<'_>, kind: u16, bp: u64) {
         if self.bp_from == IN_REGISTER {
             self.register = kind as u64;
         } else {
@@ -228,10 +283,9 @@ impl Trail {
     }
 
     #[inline(always)]
-    fn note(&mut self, shape: &mut Shape, kind: u16, place: u64, word: u64) {
+    fn note(&mut self, shape: SharedShape<'_>, kind: u16, place: u64, word: u64) {
         let slot = kind | place as u16 & slot::PLACE;
-        // The mask matters only to a stack that is given up.
-        shape[self.len as usize & (SHAPE_SLOTS - 1)] = slot;
+        shape.set(self.len, slot);
         self.len += 1;
         self.places |= place;
         self.check = self.check.push(slot, word, self.sp);

@@ -26,8 +26,8 @@ pub use generations::{
 };
 pub use hash::StackHash;
 pub use known::{
-    KNOWN_STACKS, KnownStack, Owner, Recognition, SHAPE_SLOTS, SHAPES, SLOTS_AT_ONCE, Shape, Trail,
-    shape_index, slot,
+    KNOWN_STACKS, KnownStack, Owner, Recognition, SHAPE_SLOTS, SHAPES, SLOTS_AT_ONCE, Shape,
+    SharedShape, Trail, shape_index, slot,
 };
 pub use live::{
     LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,

@@ -10,8 +10,8 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{
-    Counter, Owner, PUBLICATIONS, Registers, Shape, SpaceEntry, SpaceHead, StackEnd, StackHash,
-    Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
+    Counter, Owner, PUBLICATIONS, Registers, SharedShape, SpaceEntry, SpaceHead, StackEnd,
+    StackHash, Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
 };
 
 use crate::copy;
@@ -149,7 +149,7 @@ fn run(scratch: &mut Scratch, owner: Owner, space: SpaceHead, first: Registers) 
         );
     }
     // SAFETY: a valid map value. Other CPUs may write it, too: it is a hint.
-    scratch.known.check = scratch.trail.finish(unsafe { &mut *shape });
+    scratch.known.check = scratch.trail.finish(unsafe { SharedShape::new(shape) });
     bump(Counter::UnwoundStacks);
     add(Counter::UnwoundFrames, scratch.unwind.len);
     if scratch.unwind.searches != 0 {
@@ -208,7 +208,7 @@ extern "C" fn climb(_index: u64, context: *mut c_void) -> u64 {
     // SAFETY: `run` passes its context, whose scratch slot nothing else uses meanwhile.
     let context = unsafe { &mut *context.cast::<Context>() };
     // SAFETY: as above; other CPUs may write the shape, which is a hint.
-    let (scratch, shape) = unsafe { (&mut *context.scratch, &mut *context.shape) };
+    let (scratch, shape) = unsafe { (&mut *context.scratch, SharedShape::new(context.shape)) };
     match take_frame(scratch, shape) {
         Some(end) => {
             scratch.unwind.end = u64::from(end);
@@ -220,7 +220,7 @@ extern "C" fn climb(_index: u64, context: *mut c_void) -> u64 {
 
 /// Takes a frame and looks for the next; the walk's end where there is none.
 #[inline(always)]
-fn take_frame(scratch: &mut Scratch, shape: &mut Shape) -> Option<u32> {
+fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
     let Unwind {
         ip,
         sp,
@@ -375,17 +375,19 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     if entry == 0 {
         return rule_ids::UNMAPPED;
     }
-    let Some(&SpaceEntry {
+    let Some(entry) = SPACES.get_ptr(scratch.unwind.space as u32 + entry - 1) else {
+        return rule_ids::UNMAPPED;
+    };
+    // SAFETY: a valid map value. User space may write over it meanwhile: then the walk is dropped, see
+    // `may_be_overwritten`.
+    let SpaceEntry {
         start,
         end,
         pc,
         table,
         first,
         rows,
-    }) = SPACES.get(scratch.unwind.space as u32 + entry - 1)
-    else {
-        return rule_ids::UNMAPPED;
-    };
+    } = unsafe { core::ptr::read_volatile(entry) };
     if address >= end {
         return rule_ids::UNMAPPED;
     }
@@ -466,10 +468,12 @@ extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
     let Some(middle) = middle(scratch) else {
         return 1;
     };
-    let Some(entry) = SPACES.get((scratch.unwind.space + middle - 1) as u32) else {
+    let Some(entry) = SPACES.get_ptr((scratch.unwind.space + middle - 1) as u32) else {
         return 1;
     };
-    narrow(scratch, middle, entry.start > scratch.unwind.wanted);
+    // SAFETY: as in `search`.
+    let start = unsafe { core::ptr::read_volatile(&raw const (*entry).start) };
+    narrow(scratch, middle, start > scratch.unwind.wanted);
     0
 }
 

@@ -82,8 +82,8 @@ fn walk_disturbed(
         let function = usize::try_from(from.ip / APART).ok()?;
         let Code { id, rule } = code.get(function)?;
         if *id == rule_ids::FRAME_POINTER && from.bp == 0 {
-            trail.end_by_bp(shape);
-            return Some((frames, trail.finish(shape)));
+            trail.end_by_bp(shape.into());
+            return Some((frames, trail.finish(shape.into())));
         }
         match step(rule, from, &mut |address| stack.read(address)) {
             Step::Caller {
@@ -92,14 +92,14 @@ fn walk_disturbed(
                 bp_at,
                 ..
             } => {
-                trail.climb(shape, rule, (from, registers), (ip_at, bp_at));
+                trail.climb(shape.into(), rule, (from, registers), (ip_at, bp_at));
                 from = registers;
             }
             Step::Root { ip_at } => {
                 if ip_at != 0 {
-                    trail.end_at_zero(shape, rule, from, ip_at);
+                    trail.end_at_zero(shape.into(), rule, from, ip_at);
                 }
-                return Some((frames, trail.finish(shape)));
+                return Some((frames, trail.finish(shape.into())));
             }
             Step::Failed(_) => return None,
         }
@@ -304,10 +304,14 @@ fn too_many_slots_are_not_remembered() {
             sp: from.sp + 8,
             ..from
         };
-        trail.climb(&mut shape, &rule, (from, to), (from.sp, 0));
+        trail.climb((&mut shape).into(), &rule, (from, to), (from.sp, 0));
         from = to;
         let fits = frames < SHAPE_SLOTS - 1;
-        assert_eq!(trail.finish(&mut shape) != 0, fits, "{frames} frames");
+        assert_eq!(
+            trail.finish((&mut shape).into()) != 0,
+            fits,
+            "{frames} frames"
+        );
     }
     // Nor is one whose frames lie too far apart.
     let far = Registers {
@@ -316,10 +320,10 @@ fn too_many_slots_are_not_remembered() {
     };
     let first = Registers { sp: SP, ..from };
     let mut trail = Trail::new(OWNER, first);
-    trail.climb(&mut shape, &rule, (first, far), (far.sp - 8, 0));
-    assert_ne!(trail.finish(&mut shape), 0);
-    trail.climb(&mut shape, &rule, (far, far), (far.sp, 0));
-    assert_eq!(trail.finish(&mut shape), 0);
+    trail.climb((&mut shape).into(), &rule, (first, far), (far.sp - 8, 0));
+    assert_ne!(trail.finish((&mut shape).into()), 0);
+    trail.climb((&mut shape).into(), &rule, (far, far), (far.sp, 0));
+    assert_eq!(trail.finish((&mut shape).into()), 0);
 }
 
 #[test]
