@@ -143,7 +143,8 @@ fn find(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
 fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
     let index = match FREE_STACKS.pop() {
         Ok(Some(index)) => index,
-        _ => take_number(STACKS_USED.get_ptr_mut(0)?) as u32,
+        // Each attempt on a full table takes a number: after 2^32 of them it must not begin anew.
+        _ => u32::try_from(take_number(STACKS_USED.get_ptr_mut(0)?)).ok()?,
     };
     let counters = STACK_COUNTERS.get_ptr_mut(index)?;
     // SAFETY: a valid map value that was given to this program alone.
