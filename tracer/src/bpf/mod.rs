@@ -16,6 +16,7 @@ mod stacks;
 mod sys;
 mod tracefs;
 mod unwind;
+mod versions;
 mod view;
 
 pub use error::BpfError;

@@ -15,6 +15,7 @@ use tracer_common::{
 use super::BpfError;
 use super::error::map_error;
 use super::sys::create_array;
+use super::versions::Versions;
 use super::view::View;
 
 /// Bytes that all tables of a session may take: libLLVM's is 7 MB, all of a browser's 60.
@@ -64,7 +65,7 @@ pub struct UnwindMaps {
     /// Which entries of `spaces` are in use: the first of each address space, its number of entries and
     /// its heap.
     regions: BTreeMap<u32, (u32, u32)>,
-    version: u16,
+    versions: Versions,
 }
 
 /// Arrays that are mapped one after the other, and held.
@@ -110,7 +111,7 @@ impl UnwindMaps {
             least_rows: MIN_ARRAY_ROWS,
             table_bytes: 0,
             regions: BTreeMap::new(),
-            version: 0,
+            versions: Versions::default(),
         };
         unwinding.allow_copies();
         for (id, rule) in [
@@ -235,6 +236,7 @@ impl UnwindMaps {
         let head = self.heads.get(heap as usize).ok_or_else(full)?;
         let len = u32::try_from(entries.len()).map_err(|_| full())?;
         let first = self.room_for(len).ok_or_else(full)?;
+        let version = self.next_version()?.ok_or_else(full)?;
         self.count_change();
         for (place, entry) in self.spaces.iter().skip(first as usize).zip(entries) {
             // SAFETY: a valid pointer. Only programs that began before the last change may still read
@@ -242,7 +244,7 @@ impl UnwindMaps {
             unsafe { place.write(*entry) };
         }
         let word = SpaceHead {
-            version: self.next_version(),
+            version,
             first,
             entries: len,
         };
@@ -298,20 +300,28 @@ impl UnwindMaps {
         (SPACE_ENTRIES - gap >= len).then_some(gap)
     }
 
-    fn next_version(&mut self) -> u16 {
-        self.version = self.version.checked_add(1).unwrap_or_else(|| {
-            // Used up; nothing may remain of the first ones.
-            for entry in self.cache.iter() {
+    /// A number for a new list of mappings; `None` where all are in use.
+    fn next_version(&mut self) -> Result<Option<u16>, BpfError> {
+        let (heads, cache, known, tables) =
+            (&self.heads, &self.cache, &self.known, &mut self.tables);
+        let in_use = self.regions.values().filter_map(|&(_, heap)| {
+            let head = heads.get(heap as usize)?;
+            // SAFETY: the view's pointers are valid and aligned.
+            let word = unsafe { AtomicU64::from_ptr(head) }.load(Ordering::SeqCst);
+            Some(SpaceHead::from_word(word).version)
+        });
+        self.versions.next(in_use, || {
+            wait_for_programs(tables)?;
+            for entry in cache.iter() {
                 // SAFETY: the view's pointers are valid and aligned.
                 unsafe { AtomicU64::from_ptr(entry) }.store(0, Ordering::Relaxed);
             }
-            for entry in self.known.iter() {
+            for entry in known.iter() {
                 // SAFETY: as above; without its check it is nobody's.
                 unsafe { AtomicU64::from_ptr(&raw mut (*entry).check) }.store(0, Ordering::Relaxed);
             }
-            1
-        });
-        self.version
+            Ok(())
+        })
     }
 
     /// Lets some more stacks be copied, see [`MAX_COPIES`].
@@ -358,4 +368,14 @@ impl UnwindMaps {
             unsafe { entry.write(rule) };
         }
     }
+}
+
+/// Waits until every program that runs now has ended: the kernel does so after a change of a map of maps.
+/// The entry that is changed is no table's, these count from 1.
+fn wait_for_programs(tables: &mut ArrayOfMaps<MapData, MapData>) -> Result<(), BpfError> {
+    let refused = |error: &dyn std::error::Error| map_error("TABLES", "written", error);
+    let fd = create_array(1, size_of::<Row>() as u32, INNER_MAPPABLE)
+        .map_err(|error| refused(&error))?;
+    let array = MapData::from_fd(fd).map_err(|error| refused(&error))?;
+    tables.set(0, &array, 0).map_err(|error| refused(&error))
 }
