@@ -13,14 +13,14 @@ use super::error::map_error;
 
 /// The entries of an array map. The kernel side works on them at the same time, so that they are
 /// handed out as pointers, for atomic access, and never as references.
-pub(super) struct View<T> {
+pub(super) struct View<T: Pod> {
     first: NonNull<T>,
     len: usize,
     entries: PhantomData<T>,
 }
 
-// SAFETY: the mapping belongs to the process, whichever thread uses it.
-unsafe impl<T> Send for View<T> {}
+// SAFETY: the mapping belongs to the process, whichever thread uses it, and so do its entries.
+unsafe impl<T: Pod + Send> Send for View<T> {}
 
 impl<T: Pod> View<T> {
     /// Maps `len` entries of an array with `BPF_F_MMAPABLE`.
@@ -68,7 +68,7 @@ impl<T: Pod> View<T> {
     }
 }
 
-impl<T> Drop for View<T> {
+impl<T: Pod> Drop for View<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`; no pointer into it outlives the view.
         let _ = unsafe { munmap(self.first.as_ptr().cast(), self.len * size_of::<T>()) };
