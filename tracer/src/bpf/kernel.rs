@@ -302,6 +302,13 @@ impl Kernel {
             || self.targets.keys().next().is_some()
     }
 
+    /// How often the live table could not be enlarged when that was due. It was tried again later; what
+    /// found no room meanwhile is in [`Counter::LiveTableFull`].
+    #[must_use]
+    pub const fn live_table_growth_failures(&self) -> u64 {
+        self.live.failures()
+    }
+
     /// Kernel memory of the unwind tables, bytes.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
@@ -317,14 +324,14 @@ impl Kernel {
     /// Takes events out of the ring, some of them at most: a target can fill it as fast as it is emptied.
     /// Returns whether there may be more.
     pub fn drain(&mut self, mut each: impl FnMut(KernelEvent)) -> bool {
+        self.live.try_again();
         for _ in 0..MAX_DRAINED {
             let Some(item) = self.ring.next() else {
                 return false;
             };
             match events::decode(&item) {
                 Some(Received::Session(event)) => each(event),
-                // Where there is no memory, the counter for a full table says what that costs.
-                Some(Received::LiveTableFilling) => drop(self.live.grow()),
+                Some(Received::LiveTableFilling) => self.live.grow(),
                 None => {}
             }
         }

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::{INNER_MAPPABLE, LIVE_SLOTS_PER_ALLOCATION};
@@ -20,6 +21,9 @@ const FIRST_SLOTS: std::ops::RangeInclusive<u64> = 1 << 18..=1 << 22;
 /// Bytes of the target's heap for a slot of the first segment. What is live at the attach never
 /// enters the table, so that the heap says how fast it may fill, no more.
 const HEAP_BYTES_PER_SLOT: u64 = 2048;
+
+/// How long a table that could not grow rests before it tries again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How large the table is at first and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,9 @@ pub(super) struct LiveTable {
     segments: Vec<View<LiveBucket>>,
     /// Heaps that are gone, with their allocations perhaps still in the table.
     dead: HashSet<u32>,
+    /// The last failure to grow, after which it is tried again.
+    failed: Option<Instant>,
+    failures: u64,
 }
 
 impl LiveTable {
@@ -78,6 +85,8 @@ impl LiveTable {
             sizes,
             segments: vec![view],
             dead: HashSet::new(),
+            failed: None,
+            failures: 0,
         };
         // A small one may fill before anybody hears of it.
         while table.segments.len() < sizes.segments as usize
@@ -93,12 +102,32 @@ impl LiveTable {
         self.dead.insert(heap);
     }
 
-    /// Makes room: the kernel side has begun to use the last segment.
-    ///
-    /// # Errors
-    ///
-    /// There is no memory; the table works on with what it has.
-    pub(super) fn grow(&mut self) -> Result<(), BpfError> {
+    /// Makes room: the kernel side has begun to use the last segment, and asks only once. Where that fails
+    /// (there is no memory, or no descriptor), the table works on with what it has, and
+    /// [`Self::try_again`] is to be called now and then.
+    pub(super) fn grow(&mut self) {
+        self.failed = match self.try_to_grow() {
+            Ok(()) => None,
+            Err(_) => {
+                self.failures += 1;
+                Some(Instant::now())
+            }
+        };
+    }
+
+    /// Makes the room that could not be made before.
+    pub(super) fn try_again(&mut self) {
+        if self.failed.is_some_and(|at| at.elapsed() >= PAUSE) {
+            self.grow();
+        }
+    }
+
+    /// How often it could not grow.
+    pub(super) const fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    fn try_to_grow(&mut self) -> Result<(), BpfError> {
         self.clear_forgotten();
         if self.segments.len() < self.sizes.segments as usize {
             self.add_segment()?;

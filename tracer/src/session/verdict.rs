@@ -29,6 +29,8 @@ pub(super) struct Findings {
     pub(super) unwind_spaces: u64,
     /// Kernel memory of the unwind tables, bytes.
     pub(super) unwind_table_bytes: u64,
+    /// How often the live table could not be enlarged when that was due.
+    pub(super) live_table_growth_failures: u64,
     /// Frames at the outer end of stacks that were none.
     pub(super) frames_discarded: u64,
     /// Locations that nothing names.
@@ -114,6 +116,12 @@ pub(super) fn counter_values(
             findings.unwind_table_bytes,
             Traffic,
             "Kernel memory of the unwind tables.",
+        ),
+        (
+            "live_table_growth_failures",
+            findings.live_table_growth_failures,
+            Note,
+            "Times the live table could not be enlarged; it was tried again, and what found no room meanwhile is in live_table_full.",
         ),
         (
             "frames_discarded",

@@ -114,6 +114,7 @@ impl Session {
                 mappings_not_published: self.unwinder.unpublished().len() as u64,
                 unwind_tables: self.unwinder.tables(),
                 unwind_spaces: self.unwinder.spaces(),
+                live_table_growth_failures: self.kernel.live_table_growth_failures(),
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
                 ..Findings::default()
             },
