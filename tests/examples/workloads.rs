@@ -6,11 +6,12 @@ use anyhow::Result;
 use tests::binaries;
 use tests::unwind;
 
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "execer",
     "exiter",
     "forker",
     "idle",
+    "interrupted",
     "jumper",
     "ledger_c",
     "ledger_cpp",

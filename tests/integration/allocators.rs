@@ -20,7 +20,7 @@ use crate::ledger;
 
 /// Allocator calls of a ledger: enough for every case.
 const CALLS: &str = "300000";
-const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+pub(crate) const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const TCMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -10,6 +10,7 @@ mod files;
 mod gallery;
 mod gdb;
 mod harness;
+mod interrupted;
 mod ledger;
 mod lifetimes;
 mod musl;
@@ -37,6 +38,7 @@ fn main() {
         oracle::trials(),
         rooms::trials(),
         ledger::trials(),
+        interrupted::trials(),
         lifetimes::trials(),
         escapes::trials(),
         files::trials(),

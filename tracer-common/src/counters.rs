@@ -87,7 +87,7 @@ counters! {
     ProcessEventDropped = 17, "process_event_dropped", AmountLoss;
     /// Calls not followed because too many threads were inside the allocator.
     PendingTableFull = 18, "pending_table_full", AmountLoss;
-    /// Calls left by longjmp or an exception: what they allocated, nobody has got.
+    /// Calls left by longjmp or an exception: the thread went on further up its stack, so that nobody has got what they allocated.
     AbandonedCalls = 19, "abandoned_calls", Note;
     /// Returns from allocator functions that were entered before tracing began.
     ReturnWithoutEntry = 20, "return_without_entry", Note;
@@ -127,4 +127,10 @@ counters! {
     UnwoundStacks = 37, "unwound_stacks", Traffic;
     /// Stacks taken for others, as was found by walking them as well.
     StacksMistaken = 38, "stacks_mistaken", AttributionLoss;
+    /// Returns of calls that had been given up, or whose entry was missed: what they gave out is missing.
+    ReturnUnmatched = 39, "return_unmatched", AmountLoss;
+    /// Calls given up because too many were interrupted at the same time, each by the next.
+    CallNotKept = 40, "call_not_kept", AmountLoss;
+    /// Calls of signal handlers on an alternate stack that had interrupted another call further down: not followed, because a return probe would end the process.
+    AlternateStackCalls = 41, "alternate_stack_calls", AmountLoss;
 }

@@ -34,8 +34,8 @@ pub use live::{
     segment_buckets,
 };
 pub use records::{
-    Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey, TargetInfo,
-    TaskOffsets, Unwinding,
+    AlternateStack, Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey,
+    TargetInfo, TaskOffsets, ThreadCalls, Unwinding,
 };
 pub use space::{
     MAX_RULES, MAX_TABLES, PUBLICATIONS, RULE_CACHE_ENTRIES, SPACE_ENTRIES, SpaceEntry, SpaceHead,

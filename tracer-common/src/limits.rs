@@ -24,6 +24,10 @@ pub const SCRATCH_SLOTS: u32 = 4;
 /// Threads that can be inside an allocator function at the same time.
 pub const MAX_PENDING_CALLS: u32 = 65_536;
 
+/// Calls of a thread that can be interrupted at the same time, each by the next: by signal handlers, or
+/// because the allocator calls something that allocates.
+pub const MAX_SUSPENDED_CALLS: u32 = 8;
+
 /// Processes that one session can follow at the same time (the target and, where asked for, its children).
 pub const MAX_TARGETS: u32 = 65_536;
 

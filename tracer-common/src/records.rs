@@ -25,6 +25,19 @@ pub struct Config {
     pub audit: u32,
     /// Where return addresses are that return probes have replaced.
     pub return_probes: ReturnProbes,
+    /// Where a thread's alternate signal stack is told.
+    pub alternate_stack: AlternateStack,
+}
+
+/// Byte offsets in `task_struct`: where the thread's alternate signal stack begins, and its size. All 0
+/// where the kernel's types are not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct AlternateStack {
+    /// `sas_ss_sp`.
+    pub address: u32,
+    /// `sas_ss_size`.
+    pub size: u32,
 }
 
 /// Byte offsets in the kernel's structures, on the way to the return addresses that return probes have
@@ -138,12 +151,12 @@ pub struct StackCounters {
     pub sent: u64,
 }
 
-/// A call of an allocating function that has not returned yet, keyed by thread. One slot a
-/// thread: functions entered from inside another belong to the outer call.
+/// A call of an allocating function that has not returned yet. Functions entered by the allocator from
+/// inside another belong to the outer call, and have none.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PendingCall {
-    /// Stack pointer at the function's entry, or 0 when the thread is in no allocator function.
+    /// Stack pointer at the function's entry, or 0 where there is no call.
     pub sp: u64,
     /// Cookie of the function, see [`AllocatorFn`](crate::AllocatorFn).
     pub function: u64,
@@ -156,12 +169,32 @@ pub struct PendingCall {
     /// The record of that block while it is out of the live table; [`Self::old_known`] says
     /// whether there is one.
     pub old: LiveRecord,
-    /// The last block given to `free_sized` or `free_aligned_sized`, which may hand on to `free`.
-    pub sized_free: u64,
     /// Not 0 where `old` holds a record.
     pub old_known: u32,
     /// Allocator functions entered from inside this call so far.
     pub nested: u32,
+    /// How many of these have returned, where all returns are seen.
+    pub nested_returned: u32,
+    /// Not 0 where another call has interrupted this one.
+    pub interrupted: u32,
+}
+
+/// What a thread is in the middle of, keyed by its tid.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ThreadCalls {
+    /// The call that began last, of those that count by themselves; its `sp` is 0 where there is none.
+    pub call: PendingCall,
+    /// The last block given to `free_sized` or `free_aligned_sized`, which may hand on to `free`.
+    pub sized_free: u64,
+    /// The last block that a call gave out which had interrupted another; 0 where there is none.
+    pub inner: u64,
+    /// Highest stack pointer that a call began at.
+    pub highest: u64,
+    /// Calls that are interrupted, each by the next one, the last of them by [`Self::call`].
+    pub depth: u32,
+    /// Most of these that there ever were.
+    pub deepest: u32,
 }
 
 const _: () = {
@@ -170,12 +203,15 @@ const _: () = {
     assert!(size_of::<StackKey>() == 16);
     assert!(size_of::<StackCounters>() == 56);
     assert!(size_of::<PendingCall>() == 72);
-    assert!(size_of::<Config>() == 80);
+    assert!(size_of::<ThreadCalls>() == 104);
+    assert!(size_of::<Config>() == 88);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo};
+    use super::{
+        Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, ThreadCalls,
+    };
     use crate::{GenerationCell, KnownStack, LiveBucket, SpaceEntry};
 
     macro_rules! pod {
@@ -195,6 +231,7 @@ mod pod {
         PendingCall,
         StackCounters,
         StackKey,
-        TargetInfo
+        TargetInfo,
+        ThreadCalls
     );
 }

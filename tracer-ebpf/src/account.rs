@@ -4,48 +4,27 @@
 //! and leaves it at the entry of free: it is out before the allocator can hand it to another
 //! thread, and in before anyone can free it.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS};
-use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, live_key};
+use tracer_common::limits::ALLOCATOR_REACH;
+use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls, live_key};
 
 use crate::context::{Probe as _, RETURN_SIZE};
 use crate::count::{add, bump};
 use crate::generation;
 use crate::live;
 use crate::maps::PENDING;
+use crate::pending::{self, Returns};
 use crate::stack;
 use crate::task::{self, Task};
 
 /// What no request can get, in bytes: the address space of a process.
 const MAX_SIZE: u64 = 1 << 47;
 
-/// The most that `pvalloc` rounds up by, in bytes: a page.
-const PAGE: u64 = 4 << 10;
-
-/// What a thread's slot begins as. Not on the stack: clearing it there becomes a loop over bytes, which
-/// the verifier follows.
-static IDLE: PendingCall = PendingCall {
-    sp: 0,
-    function: 0,
-    size: 0,
-    result_pointer: 0,
-    old_address: 0,
-    old: LiveRecord {
-        size: 0,
-        stack: 0,
-        generation: 0,
-    },
-    sized_free: 0,
-    old_known: 0,
-    nested: 0,
-};
-
 /// Entry of an allocating function: note what is asked for. Returns whether the return of this call
 /// must be seen: not for another process, and not for a call from inside another one.
 #[inline(always)]
-pub(crate) fn alloc_entry(ctx: &ProbeContext) -> bool {
+pub(crate) fn alloc_entry(ctx: &ProbeContext, returns: Returns) -> bool {
     let Some(task) = task::traced_or_foreign() else {
         return false;
     };
@@ -77,7 +56,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) -> bool {
         }
         _ => return false,
     }
-    let Some(pending) = enter(ctx, &task, &call) else {
+    let Some(thread) = pending::enter(ctx, &task, &call, returns) else {
         return false;
     };
     if call.old_address != 0
@@ -87,10 +66,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) -> bool {
         call.old_known = 1;
     }
     // SAFETY: the entry belongs to this thread alone.
-    unsafe {
-        call.sized_free = (*pending).sized_free;
-        *pending = call;
-    }
+    unsafe { (*thread).call = call };
     true
 }
 
@@ -106,100 +82,20 @@ fn product(nmemb: u64, size: u64) -> u64 {
     product
 }
 
-/// The thread's slot for a call that begins; `None` where the call belongs to one already there
-/// (glibc's realloc enters malloc, reallocarray jumps to realloc), or where there is none.
-#[inline(always)]
-fn enter(ctx: &ProbeContext, task: &Task, call: &PendingCall) -> Option<*mut PendingCall> {
-    let pending = slot(task)?;
-    // SAFETY: the entry belongs to this thread alone, and map values stay valid for the run.
-    let outer = unsafe { &mut *pending };
-    if outer.sp == 0 {
-        return Some(pending);
-    }
-    if is_inside(ctx, call, outer) {
-        if outer.nested < MAX_NESTED_CALLS {
-            outer.nested += 1;
-            bump(Counter::NestedCalls);
-            return None;
-        }
-        add(Counter::NestingExceeded, u64::from(MAX_NESTED_CALLS));
-    }
-    bump(Counter::AbandonedCalls);
-    put_back(task, outer);
-    Some(pending)
-}
-
-/// Whether a call that begins comes from inside the pending one. The alternative is that the
-/// pending one was left by longjmp or an exception; its place on the stack alone can't tell, since
-/// the thread may have gone anywhere from where it landed.
-#[inline(always)]
-fn is_inside(ctx: &ProbeContext, call: &PendingCall, outer: &PendingCall) -> bool {
-    if call.sp == outer.sp {
-        // A jump from the end of the pending function: it hands on what it was asked for. Those
-        // that still have work to do afterwards don't jump.
-        let rounding = call.size.wrapping_sub(outer.size);
-        return call.function != outer.function
-            && match AllocatorFn::from_cookie(outer.function) {
-                Some(
-                    AllocatorFn::Realloc
-                    | AllocatorFn::Reallocarray
-                    | AllocatorFn::AlignedAlloc
-                    | AllocatorFn::Memalign
-                    | AllocatorFn::Valloc,
-                ) => rounding == 0,
-                Some(AllocatorFn::Pvalloc) => rounding <= PAGE,
-                _ => false,
-            };
-    }
-    // SAFETY: a checked read of user memory: the return address lies on top of the stack.
-    let Ok(return_address) = (unsafe { bpf_probe_read_user(call.sp as *const u64) }) else {
-        return false;
-    };
-    let near = return_address.abs_diff(ctx.instruction_pointer()) < ALLOCATOR_REACH;
-    near && call.sp < outer.sp && outer.sp - call.sp < ALLOCATOR_REACH
-}
-
-/// The thread's slot, made on its first call.
-#[inline(always)]
-fn slot(task: &Task) -> Option<*mut PendingCall> {
-    if let Some(pending) = PENDING.get_ptr_mut(&task.tid) {
-        return Some(pending);
-    }
-    let _ = PENDING.insert(&task.tid, &IDLE, u64::from(BPF_NOEXIST));
-    let pending = PENDING.get_ptr_mut(&task.tid);
-    if pending.is_none() {
-        bump(Counter::PendingTableFull);
-    }
-    pending
-}
-
 /// Return of an allocating function: settle what came of it.
 #[inline(always)]
-pub(crate) fn alloc_return(ctx: &RetProbeContext) {
+pub(crate) fn alloc_return(ctx: &RetProbeContext, returns: Returns) {
     let Some(task) = task::traced_or_foreign() else {
         return;
     };
-    let Some(pending) = PENDING.get_ptr_mut(&task.tid) else {
-        bump(Counter::ReturnWithoutEntry);
-        return;
-    };
-    // SAFETY: the entry belongs to this thread alone.
-    let pending = unsafe { &mut *pending };
-    if pending.sp == 0 {
-        bump(Counter::ReturnWithoutEntry);
-        return;
+    let sp = ctx.stack_pointer() - RETURN_SIZE;
+    if let Some((thread, call)) = pending::leave(&task, sp, ctx.cookie(), returns) {
+        settle(ctx, &task, thread, &call);
     }
-    if pending.sp + RETURN_SIZE != ctx.stack_pointer() || pending.function != ctx.cookie() {
-        // A function entered from inside the pending one.
-        return;
-    }
-    let call = *pending;
-    pending.sp = 0;
-    settle(ctx, &task, &call);
 }
 
 #[inline(always)]
-fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
+fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &PendingCall) {
     let address = match result(ctx, call) {
         Ok(address) => address,
         Err(()) => {
@@ -222,6 +118,17 @@ fn settle(ctx: &RetProbeContext, task: &Task, call: &PendingCall) {
     }
     if call.old_address != 0 {
         release_old(call);
+    }
+    // SAFETY: the entry belongs to this thread alone.
+    let (is_inner, inner) = unsafe { ((*thread).call.sp != 0, (*thread).inner) };
+    if call.interrupted != 0 && address == inner && is_live(task, address) {
+        // It hands out what another allocator gave it, and that has counted.
+        bump(Counter::NestedCalls);
+        return;
+    }
+    if is_inner {
+        // SAFETY: as above.
+        unsafe { (*thread).inner = address };
     }
     credit(ctx, task, address, call.size);
 }
@@ -279,9 +186,9 @@ pub(crate) fn sized_free_entry(ctx: &ProbeContext) {
     let Some(task) = task::traced() else {
         return;
     };
-    if let Some(pending) = slot(&task) {
+    if let Some(thread) = pending::of(&task) {
         // SAFETY: the entry belongs to this thread alone.
-        unsafe { (*pending).sized_free = ctx.arg::<u64>(0).unwrap_or(0) };
+        unsafe { (*thread).sized_free = ctx.arg::<u64>(0).unwrap_or(0) };
     }
 }
 
@@ -301,16 +208,16 @@ pub(crate) fn throwing_entry(ctx: &ProbeContext) {
 /// frees it: by realloc, or by free_sized on its way to free.
 #[inline(always)]
 fn belongs_to_pending(task: &Task, address: u64) -> bool {
-    let Some(pending) = PENDING.get_ptr_mut(&task.tid) else {
+    let Some(thread) = PENDING.get_ptr_mut(&task.tid) else {
         return false;
     };
     // SAFETY: the entry belongs to this thread alone.
-    let pending = unsafe { &mut *pending };
-    if pending.sized_free == address {
-        pending.sized_free = 0;
+    let thread = unsafe { &mut *thread };
+    if thread.sized_free == address {
+        thread.sized_free = 0;
         return true;
     }
-    pending.sp != 0 && pending.old_address == address
+    thread.call.sp != 0 && thread.call.old_address == address
 }
 
 /// Whether the allocator itself calls free, for memory that it never gave out or has back already. The
@@ -329,6 +236,20 @@ fn take(task: &Task, address: u64) -> Option<LiveRecord> {
     live::take(live_key(address, task.heap)?, &mut record).then_some(record)
 }
 
+/// Whether an address is in the live table: taken out and put in again, by the thread that has it.
+#[inline(never)]
+fn is_live(task: &Task, address: u64) -> bool {
+    let Some(record) = take(task, address) else {
+        return false;
+    };
+    if !insert(task, address, &record) {
+        bump(Counter::LiveTableFull);
+        add(Counter::LiveTableFullBytes, record.size);
+        debit(&record);
+    }
+    true
+}
+
 /// The old block of a reallocation is gone.
 #[inline(always)]
 fn release_old(call: &PendingCall) {
@@ -341,7 +262,7 @@ fn release_old(call: &PendingCall) {
 
 /// The old block of a reallocation is still there.
 #[inline(always)]
-fn put_back(task: &Task, call: &PendingCall) {
+pub(crate) fn put_back(task: &Task, call: &PendingCall) {
     if call.old_known == 0 {
         return;
     }

@@ -17,6 +17,7 @@ mod generation;
 mod known;
 mod live;
 mod maps;
+mod pending;
 mod process;
 mod replaced;
 mod scratch;
@@ -31,6 +32,7 @@ use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 
 use crate::context::Probe as _;
+use crate::pending::Returns;
 
 macro_rules! probes {
     ($($(#[$attr:meta])* $multi:ident, $single:ident ($ctx:ty) => $run:path, $macro:ident;)+) => {$(
@@ -52,9 +54,9 @@ macro_rules! probes {
 
 probes! {
     /// Entry of an allocating function.
-    alloc_entry_multi, alloc_entry(ProbeContext) => account::alloc_entry, uprobe;
+    alloc_entry_multi, alloc_entry(ProbeContext) => alloc_entry_all, uprobe;
     /// Return of an allocating function.
-    alloc_return_multi, alloc_return(RetProbeContext) => account::alloc_return, uretprobe;
+    alloc_return_multi, alloc_return(RetProbeContext) => alloc_return_all, uretprobe;
     /// Entry of a freeing function.
     free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
     /// Entry of a freeing function that is told the size.
@@ -70,6 +72,16 @@ fn keep(_ctx: ProbeContext) -> u32 {
     0
 }
 
+#[inline(always)]
+fn alloc_entry_all(ctx: &ProbeContext) -> bool {
+    account::alloc_entry(ctx, Returns::All)
+}
+
+#[inline(always)]
+fn alloc_return_all(ctx: &RetProbeContext) {
+    account::alloc_return(ctx, Returns::All);
+}
+
 /// Entry and return of an allocating function as one session. A result other than 0 at the entry
 /// spares the call its return probe.
 ///
@@ -80,10 +92,13 @@ fn keep(_ctx: ProbeContext) -> u32 {
 fn alloc_session(ctx: *mut c_void) -> u32 {
     let at_return = RetProbeContext::new(ctx);
     if at_return.is_return() {
-        account::alloc_return(&at_return);
+        account::alloc_return(&at_return, Returns::Wanted);
         return 0;
     }
-    u32::from(!account::alloc_entry(&ProbeContext::new(ctx)))
+    u32::from(!account::alloc_entry(
+        &ProbeContext::new(ctx),
+        Returns::Wanted,
+    ))
 }
 
 /// `sched:sched_process_exec`

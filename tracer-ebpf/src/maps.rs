@@ -9,9 +9,10 @@ use tracer_common::limits::{
     MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
-    Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket, MAX_LIVE_SEGMENTS,
-    MAX_RULES, MAX_TABLES, PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES,
-    Shape, SpaceEntry, StackCounters, StackKey, TargetInfo, TaskOffsets,
+    AlternateStack, Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
+    MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row,
+    Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo, TaskOffsets,
+    ThreadCalls,
 };
 
 use crate::copy::StackCopy;
@@ -44,6 +45,10 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
         address: 0,
         next: 0,
         reserved: 0,
+    },
+    alternate_stack: AlternateStack {
+        address: 0,
+        size: 0,
     },
 });
 
@@ -134,7 +139,13 @@ pub(crate) static STACKS_USED: maps::Array<u64> = maps::Array::with_max_entries(
 /// Calls in flight, by tid. An entry stays for the life of its thread, so that a call costs
 /// look-ups only.
 #[map]
-pub(crate) static PENDING: HashMap<u32, PendingCall> =
+pub(crate) static PENDING: HashMap<u32, ThreadCalls> =
+    HashMap::with_max_entries(MAX_PENDING_CALLS, NO_PREALLOC);
+
+/// Calls that others have interrupted, by tid and depth. These entries, too, stay for the life of their
+/// thread.
+#[map]
+pub(crate) static SUSPENDED: HashMap<u64, PendingCall> =
     HashMap::with_max_entries(MAX_PENDING_CALLS, NO_PREALLOC);
 
 /// Counters by [`Counter`].

@@ -10,7 +10,8 @@ use tracer_common::limits::MAX_HEAPS;
 use tracer_common::{Counter, EventHeader, EventKind, ProcessEvent, TargetInfo};
 
 use crate::count::{bump, take_number};
-use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES, PENDING};
+use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES};
+use crate::pending;
 use crate::task::{self, Task};
 use crate::unwind;
 
@@ -20,6 +21,8 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     let Some(task) = task::traced() else {
         return;
     };
+    // A call that was left by longjmp belongs to the old image.
+    pending::forget(task.tid);
     // The old image's addresses must not be taken for the new one's, whatever happens.
     let new = new_image(None).filter(|info| task::trace(task.tgid, info).is_ok());
     if new.is_none() {
@@ -78,7 +81,7 @@ pub(crate) fn thread_exit() {
         return;
     };
     // A thread's slot goes with it: the tid may come back as another thread.
-    let _ = PENDING.remove(&task.tid);
+    pending::forget(task.tid);
     if CONFIG.load().task.live == 0 {
         if task.tid == task.tgid {
             send(EventKind::FirstThreadExit, &task, event());

@@ -9,7 +9,7 @@ use tracer_common::{
     Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, TaskOffsets, Unwinding,
 };
 
-use super::btf::KernelTypes;
+use super::btf::{KernelTypes, alternate_stack};
 use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
@@ -145,6 +145,7 @@ impl Kernel {
             generations: u32::from(limits.generations),
             audit: u32::from(audit),
             return_probes: return_probes.unwrap_or_default(),
+            alternate_stack: alternate_stack().unwrap_or_default(),
         };
         let ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
@@ -197,6 +198,12 @@ impl Kernel {
     #[must_use]
     pub const fn probe_kind(&self) -> &'static str {
         self.probes.kind().name()
+    }
+
+    /// Whether a call can do without its return probe.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.probes.kind() == ProbeKind::Session
     }
 
     /// The programs with their probes, and the unwind tables: two threads may prepare them at the same

@@ -205,10 +205,14 @@ fn programs() -> Check {
     });
     match loaded {
         Ok(kernel) => {
-            let found = format!(
-                "the kernel takes tracer's programs; probes: {}",
-                kernel.probe_kind()
-            );
+            let kind = kernel.probe_kind();
+            let mut found = format!("the kernel takes tracer's programs; probes: {kind}");
+            if !kernel.has_sessions() {
+                found.push_str(
+                    ". Don't trace a program whose signal handlers allocate on an alternate stack: without \
+                     uprobe sessions (Linux 6.13) it may end with SIGILL",
+                );
+            }
             check("eBPF programs", Grade::Ok, found, None)
         }
         Err(error) => check(

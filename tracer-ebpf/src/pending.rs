@@ -1,0 +1,339 @@
+//! Calls of a thread that have begun and not returned: which one an entry belongs to, and which one a
+//! return ends.
+//!
+//! A thread has one call that counts, and under it those that it interrupted: a signal handler allocates
+//! while the thread is inside malloc, and an allocator may start a thread, whose stack the dynamic linker
+//! allocates. `docs/design/0002-pending-calls.md` has the rules.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_loop};
+use aya_ebpf::programs::ProbeContext;
+use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS, MAX_SUSPENDED_CALLS};
+use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls};
+
+use crate::account::put_back;
+use crate::context::Probe as _;
+use crate::count::{add, bump};
+use crate::maps::{CONFIG, PENDING, SUSPENDED};
+use crate::task::Task;
+
+/// The most that `pvalloc` rounds up by, in bytes: a page.
+const PAGE: u64 = 4 << 10;
+
+/// What a thread begins as. Not on the stack: clearing it there becomes a loop over bytes, which the
+/// verifier follows.
+static IDLE: ThreadCalls = ThreadCalls {
+    call: PendingCall {
+        sp: 0,
+        function: 0,
+        size: 0,
+        result_pointer: 0,
+        old_address: 0,
+        old: LiveRecord {
+            size: 0,
+            stack: 0,
+            generation: 0,
+        },
+        old_known: 0,
+        nested: 0,
+        nested_returned: 0,
+        interrupted: 0,
+    },
+    sized_free: 0,
+    inner: 0,
+    highest: 0,
+    depth: 0,
+    deepest: 0,
+};
+
+/// Which returns of allocating functions are seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Returns {
+    /// Those whose entry asked for it: a session's.
+    Wanted,
+    /// All.
+    All,
+}
+
+/// The thread's calls, made on its first one.
+#[inline(always)]
+pub(crate) fn of(task: &Task) -> Option<*mut ThreadCalls> {
+    if let Some(thread) = PENDING.get_ptr_mut(&task.tid) {
+        return Some(thread);
+    }
+    let _ = PENDING.insert(&task.tid, &IDLE, u64::from(BPF_NOEXIST));
+    let thread = PENDING.get_ptr_mut(&task.tid);
+    if thread.is_none() {
+        bump(Counter::PendingTableFull);
+    }
+    thread
+}
+
+/// Where a call that begins is to be kept; `None` where it belongs to one already there (glibc's realloc
+/// enters malloc, reallocarray jumps to realloc), or can't be followed.
+#[inline(always)]
+pub(crate) fn enter(
+    ctx: &ProbeContext,
+    task: &Task,
+    call: &PendingCall,
+    returns: Returns,
+) -> Option<*mut ThreadCalls> {
+    let thread = of(task)?;
+    // SAFETY: the entry belongs to this thread alone, and map values stay valid for the run.
+    let (sp, highest) = unsafe { ((*thread).call.sp, (*thread).highest) };
+    if sp != 0 && !make_room(thread, task, call, ctx.instruction_pointer(), returns) {
+        return None;
+    }
+    if call.sp > highest {
+        // SAFETY: as above.
+        unsafe { (*thread).highest = call.sp };
+    }
+    Some(thread)
+}
+
+/// Makes room for a call that begins while another is there. Rare, and so not part of its caller.
+#[inline(never)]
+fn make_room(
+    thread: *mut ThreadCalls,
+    task: &Task,
+    call: &PendingCall,
+    ip: u64,
+    returns: Returns,
+) -> bool {
+    // SAFETY: the entry belongs to this thread alone; copied, not borrowed, since it changes below.
+    let top = unsafe { (*thread).call.sp };
+    if call.sp > top && is_on_another_stack(call.sp, top) {
+        bump(Counter::AlternateStackCalls);
+        // A return probe now would make the kernel take the ones below for left by longjmp.
+        if returns == Returns::Wanted {
+            return false;
+        }
+        suspend(thread, task);
+        return true;
+    }
+    drop_deeper(thread, task, call.sp);
+    // SAFETY: as above.
+    let outer = unsafe { &mut (*thread).call };
+    if outer.sp == 0 {
+        return true;
+    }
+    if is_inside(ip, call, outer) {
+        if outer.nested < MAX_NESTED_CALLS {
+            outer.nested += 1;
+            bump(Counter::NestedCalls);
+            return false;
+        }
+        add(Counter::NestingExceeded, u64::from(MAX_NESTED_CALLS));
+    } else if call.sp < outer.sp {
+        suspend(thread, task);
+        return true;
+    }
+    // The new call takes its place.
+    abandon(thread, task);
+    true
+}
+
+/// Whether a call that begins is part of the one that is there: entered by the allocator itself.
+#[inline(always)]
+fn is_inside(ip: u64, call: &PendingCall, outer: &PendingCall) -> bool {
+    if call.sp == outer.sp {
+        // A jump from the end of the pending function: it hands on what it was asked for. Those
+        // that still have work to do afterwards don't jump.
+        let rounding = call.size.wrapping_sub(outer.size);
+        return call.function != outer.function
+            && match AllocatorFn::from_cookie(outer.function) {
+                Some(
+                    AllocatorFn::Realloc
+                    | AllocatorFn::Reallocarray
+                    | AllocatorFn::AlignedAlloc
+                    | AllocatorFn::Memalign
+                    | AllocatorFn::Valloc,
+                ) => rounding == 0,
+                Some(AllocatorFn::Pvalloc) => rounding <= PAGE,
+                _ => false,
+            };
+    }
+    // SAFETY: a checked read of user memory: the return address lies on top of the stack.
+    let Ok(return_address) = (unsafe { bpf_probe_read_user(call.sp as *const u64) }) else {
+        return false;
+    };
+    let near = return_address.abs_diff(ip) < ALLOCATOR_REACH;
+    near && call.sp < outer.sp && outer.sp - call.sp < ALLOCATOR_REACH
+}
+
+/// Whether the thread runs on its alternate signal stack at `sp`, and did not at `before`: the places say
+/// nothing of each other then.
+#[inline(always)]
+fn is_on_another_stack(sp: u64, before: u64) -> bool {
+    let offsets = CONFIG.load().alternate_stack;
+    if offsets.address == 0 {
+        return false;
+    }
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let word = |offset: u32| {
+        // SAFETY: a checked read at an offset that the kernel's BTF gives for task_struct.
+        unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u64) }.unwrap_or(0)
+    };
+    let (address, size) = (word(offsets.address), word(offsets.size));
+    sp.wrapping_sub(address) < size && before.wrapping_sub(address) >= size
+}
+
+/// The thread's call that returns, taken off: with what it was inside in its place. `None` for a return
+/// that ends none.
+#[inline(always)]
+pub(crate) fn leave(
+    task: &Task,
+    sp: u64,
+    function: u64,
+    returns: Returns,
+) -> Option<(*mut ThreadCalls, PendingCall)> {
+    let Some(thread) = PENDING.get_ptr_mut(&task.tid) else {
+        bump(Counter::ReturnWithoutEntry);
+        return None;
+    };
+    // SAFETY: the entry belongs to this thread alone.
+    let is_top = unsafe { (*thread).call.sp == sp && (*thread).call.function == function };
+    if !is_top && !find(thread, task, sp, function, returns) {
+        return None;
+    }
+    // SAFETY: as above.
+    let call = unsafe { (*thread).call };
+    restore(thread, task.tid);
+    Some((thread, call))
+}
+
+/// Finds the call that returns, where it isn't the last one that began.
+#[inline(never)]
+fn find(thread: *mut ThreadCalls, task: &Task, sp: u64, function: u64, returns: Returns) -> bool {
+    drop_deeper(thread, task, sp);
+    // SAFETY: the entry belongs to this thread alone.
+    let top = unsafe { &mut (*thread).call };
+    if top.sp == sp && top.function == function {
+        return true;
+    }
+    if returns == Returns::All && top.sp >= sp && top.nested_returned < top.nested {
+        // A function entered from inside it.
+        top.nested_returned += 1;
+        return false;
+    }
+    // SAFETY: as above. Where no entry was ever seen this far up, the call was entered before the start.
+    bump(if unsafe { (*thread).highest } < sp {
+        Counter::ReturnWithoutEntry
+    } else {
+        Counter::ReturnUnmatched
+    });
+    false
+}
+
+/// What a callback drops calls by.
+#[repr(C)]
+struct Drop<'a> {
+    thread: *mut ThreadCalls,
+    task: &'a Task,
+    sp: u64,
+}
+
+/// Drops the calls that began deeper in the stack than where the thread is now: they were left by longjmp
+/// or an exception.
+#[inline(always)]
+fn drop_deeper(thread: *mut ThreadCalls, task: &Task, sp: u64) {
+    let mut context = Drop { thread, task, sp };
+    // SAFETY: the callback has the helper's signature, and its context outlives the call.
+    unsafe {
+        bpf_loop(
+            MAX_SUSPENDED_CALLS + 1,
+            drop_one as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+}
+
+/// Drops a call, as a callback of `bpf_loop`; 1 ends it.
+extern "C" fn drop_one(_index: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `drop_deeper` passes its context.
+    let &mut Drop { thread, task, sp } = unsafe { &mut *context.cast::<Drop<'_>>() };
+    // SAFETY: the entry belongs to this thread alone.
+    let top = unsafe { (*thread).call.sp };
+    if top == 0 || top >= sp {
+        return 1;
+    }
+    abandon(thread, task);
+    restore(thread, task.tid);
+    0
+}
+
+/// The call that is there was left by longjmp or an exception.
+#[inline(always)]
+fn abandon(thread: *mut ThreadCalls, task: &Task) {
+    bump(Counter::AbandonedCalls);
+    // SAFETY: the entry belongs to this thread alone.
+    put_back(task, unsafe { &(*thread).call });
+}
+
+/// Sets the call that is there aside, for another that has interrupted it.
+#[inline(always)]
+fn suspend(thread: *mut ThreadCalls, task: &Task) {
+    // SAFETY: the entry belongs to this thread alone.
+    let thread = unsafe { &mut *thread };
+    thread.call.interrupted = 1;
+    let depth = thread.depth;
+    let key = key(task.tid, depth);
+    if depth < MAX_SUSPENDED_CALLS
+        && SUSPENDED
+            .insert(&key, &thread.call, u64::from(BPF_ANY))
+            .is_ok()
+    {
+        thread.depth = depth + 1;
+        thread.deepest = thread.deepest.max(depth + 1);
+        return;
+    }
+    bump(Counter::CallNotKept);
+    put_back(task, &thread.call);
+}
+
+/// Takes the last call off; the one that it interrupted, if any, is there again.
+#[inline(always)]
+fn restore(thread: *mut ThreadCalls, tid: u32) {
+    // SAFETY: the entry belongs to this thread alone.
+    let thread = unsafe { &mut *thread };
+    thread.call.sp = 0;
+    if thread.depth == 0 {
+        return;
+    }
+    thread.depth -= 1;
+    let key = key(tid, thread.depth);
+    if let Some(call) = SUSPENDED.get_ptr(&key) {
+        // SAFETY: a valid map value, and this thread's alone.
+        thread.call = unsafe { *call };
+    } else {
+        thread.depth = 0;
+        bump(Counter::CallNotKept);
+    }
+}
+
+/// Forgets a thread that ends, or begins anew: its tid may come back as another's.
+#[inline(always)]
+pub(crate) fn forget(tid: u32) {
+    let Some(thread) = PENDING.get_ptr(&tid) else {
+        return;
+    };
+    // SAFETY: a valid map value.
+    let deepest = unsafe { (*thread).deepest };
+    let mut depth = 0;
+    while depth < MAX_SUSPENDED_CALLS && depth < deepest {
+        let _ = SUSPENDED.remove(&key(tid, depth));
+        depth += 1;
+    }
+    let _ = PENDING.remove(&tid);
+}
+
+#[inline(always)]
+const fn key(tid: u32, depth: u32) -> u64 {
+    (tid as u64) << 32 | depth as u64
+}
