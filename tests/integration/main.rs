@@ -13,6 +13,7 @@ mod harness;
 mod interrupted;
 mod ledger;
 mod lifetimes;
+mod limits;
 mod musl;
 mod oracle;
 mod plan;
@@ -41,6 +42,7 @@ fn main() {
         interrupted::trials(),
         lifetimes::trials(),
         escapes::trials(),
+        limits::trials(),
         files::trials(),
         stacks::trials(),
         unwind::trials(),

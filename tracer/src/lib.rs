@@ -9,6 +9,7 @@ pub mod check;
 pub mod checkout;
 pub mod cli;
 pub mod export;
+pub mod extents;
 pub mod life;
 pub mod printable;
 pub mod probe;

@@ -29,9 +29,12 @@ use exit::Exit;
 use say::say_error;
 use signals::Signals;
 
+use crate::process::raise_descriptor_limit;
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    raise_descriptor_limit();
     match run_command(Cli::parse().command) {
         Ok(exit) => exit.leave(),
         Err(error) => {

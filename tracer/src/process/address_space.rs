@@ -4,53 +4,21 @@
 //! with the time they appeared: an address is looked up as of the moment its stack was seen.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::ffi::OsStr;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{MappingEvent, ProcessError, Root, vdso};
+use super::file_id::monotonic_now;
+use super::history::{History, Thing};
+use super::maps::{MapsLine, read_maps};
+use super::{FileId, MappedFile, MappingEvent, NotOpened, ProcessError, Root, vdso};
 
-/// What tells files apart: device, inode, size and time of the last change.
-pub type FileKey = (u64, u64, u64, i64, i64);
-
-/// A mapped file.
-#[derive(Debug)]
-pub struct MappedFile {
-    /// Path as the target sees it.
-    pub path: PathBuf,
-    /// The open file, or why it could not be opened.
-    pub file: Result<Arc<File>, String>,
-    /// Which file it is; `None` where that is not known.
-    pub key: Option<FileKey>,
-}
-
-impl MappedFile {
-    /// A file that was opened, or could not be.
-    #[must_use]
-    pub fn new(path: PathBuf, file: Result<File, String>) -> Self {
-        let key = file.as_ref().ok().and_then(Self::key_of);
-        Self {
-            path,
-            file: file.map(Arc::new),
-            key,
-        }
-    }
-
-    /// Which file an open one is; `None` where that can't be told.
-    #[must_use]
-    pub fn key_of(file: &File) -> Option<FileKey> {
-        let metadata = file.metadata().ok()?;
-        Some((
-            metadata.dev(),
-            metadata.ino(),
-            metadata.size(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        ))
-    }
-}
+/// What the side-band calls anonymous memory.
+const ANONYMOUS: &str = "//anon";
+/// The page that return probes make calls return to.
+const RETURN_PROBES: &str = "[uprobes]";
 
 /// An executable mapping.
 #[derive(Clone, Debug)]
@@ -65,8 +33,8 @@ pub struct Mapped {
     pub file: Option<Arc<MappedFile>>,
     /// Path, or a name such as `[vdso]`.
     pub name: String,
-    /// When it appeared: `CLOCK_MONOTONIC` in nanoseconds, 0 for what was there before.
-    since_ns: u64,
+    /// The file that the kernel said was mapped, whatever was found of it.
+    id: FileId,
 }
 
 /// Where an address lies.
@@ -83,22 +51,55 @@ pub struct Place<'a> {
 /// The executable mappings of one process over time, all its lives included.
 #[derive(Clone, Debug, Default)]
 pub struct AddressSpace {
-    mapped: Vec<Mapped>,
-    /// Times at which the process replaced its image, ascending.
-    execs: Vec<u64>,
-    /// Indices of `mapped` by start address; used while no two mappings overlap.
-    by_start: Vec<usize>,
-    overlapping: bool,
-    /// Ranges that were unmapped, each with the time.
-    unmapped: Vec<(Range<u64>, u64)>,
+    /// By index, which is never used again.
+    mapped: BTreeMap<usize, Arc<Mapped>>,
+    next: usize,
+    history: History,
+    /// What [`History::forgotten`] was when mappings that nothing refers to were last dropped.
+    forgotten: u64,
+    has_return_probes: bool,
+}
+
+/// A mapping as it was announced.
+struct Announced<'a> {
+    start: u64,
+    end: u64,
+    file_offset: u64,
+    id: FileId,
+    path: &'a Path,
+    /// `None` for what is mapped now.
+    time_ns: Option<u64>,
 }
 
 impl Mapped {
     /// Whether it is the page that return probes make calls return to.
     #[must_use]
     pub fn is_return_probes(&self) -> bool {
-        self.name == "[uprobes]"
+        self.name == RETURN_PROBES
     }
+
+    /// Whether what is announced says the same of the addresses that both cover.
+    fn is_same(&self, other: &Announced<'_>) -> bool {
+        let name = other.path.as_os_str();
+        if is_nameless(name) || is_nameless(OsStr::new(&self.name)) {
+            return is_nameless(name) && is_nameless(OsStr::new(&self.name));
+        }
+        let place = |start: u64, offset: u64| offset.wrapping_sub(start);
+        // A file that has been deleted meanwhile has another name.
+        let has_id = self.id.inode != 0;
+        self.id.agrees(&other.id)
+            && (has_id || self.name == other.path.to_string_lossy())
+            && place(self.start, self.file_offset) == place(other.start, other.file_offset)
+    }
+}
+
+/// Whether it is the name of anonymous memory: it may be named, but no code in it is.
+fn is_nameless(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"//anon")
+        || name.starts_with(b"[anon")
+        || name == b"[heap]"
+        || name == b"[stack]"
 }
 
 impl AddressSpace {
@@ -108,243 +109,262 @@ impl AddressSpace {
     ///
     /// The process is gone or may not be looked at.
     pub fn of(pid: u32, root: &Root) -> Result<Self, ProcessError> {
-        use procfs::process::{MMPermissions, MMapPath, Process};
-        let path = PathBuf::from(format!("/proc/{pid}/maps"));
-        let fail = |error: procfs::ProcError| {
-            ProcessError::unreadable(&path, std::io::Error::other(error.to_string()))
-        };
-        let process = Process::new(pid.try_into().unwrap_or(i32::MAX)).map_err(fail)?;
-        let maps = process.maps().map_err(fail)?;
         let mut space = Self::default();
-        for map in maps {
-            if !map.perms.contains(MMPermissions::EXECUTE) {
-                continue;
-            }
-            let (start, end) = map.address;
-            let (name, file) = match map.pathname {
-                MMapPath::Path(path) => {
-                    let name = path.to_string_lossy().into_owned();
-                    (name, Some(open(root, start, end, path)))
-                }
-                MMapPath::Vdso => (vdso::NAME.to_owned(), Some(vdso())),
-                MMapPath::Vsyscall => ("[vsyscall]".to_owned(), None),
-                MMapPath::Other(name) => (format!("[{name}]"), None),
-                _ => ("[anonymous]".to_owned(), None),
-            };
-            space.add(Mapped {
-                start,
-                end,
-                file_offset: map.offset,
-                file,
-                name,
-                since_ns: 0,
-            });
+        for line in executable(pid)? {
+            space.announce(&announced(&line), 0, Some(root));
         }
         Ok(space)
     }
 
-    /// Takes in a mapping as the kernel reported it.
-    pub fn apply(&mut self, event: &MappingEvent, root: Option<&Root>) {
+    /// Reads the mappings a process has now once more, after news of some was lost: what was not known is from now
+    /// on, and what is not there any more is nothing. Returns whether there was anything new.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone or may not be looked at.
+    pub fn reread(&mut self, pid: u32, root: &Root) -> Result<bool, ProcessError> {
+        // Before they are read: what is mapped meanwhile is announced with a later time.
+        let now = monotonic_now();
+        let lines = executable(pid)?;
+        let mut is_news = false;
+        for range in gone(
+            self.now().into_iter().map(|(start, end, _)| start..end),
+            &lines,
+        ) {
+            is_news |= self.history.unmap(&range, now);
+        }
+        for line in lines {
+            is_news |= self.announce(&announced(&line), now, Some(root));
+        }
+        Ok(is_news)
+    }
+
+    /// Takes in a mapping as the kernel reported it. Returns whether it was news: what is announced again changes
+    /// nothing.
+    pub fn apply(&mut self, event: &MappingEvent, root: Option<&Root>) -> bool {
         match event {
             MappingEvent::Map {
                 start,
                 end,
                 file_offset,
+                id,
                 path,
                 time_ns,
                 ..
             } => {
-                let is_file = path.is_absolute() && !path.starts_with("//anon");
-                let file = match root {
-                    _ if path.as_os_str() == vdso::NAME => Some(vdso()),
-                    _ if !is_file => None,
-                    Some(root) => Some(open(root, *start, *end, path.clone())),
-                    None => Some(Arc::new(MappedFile::new(
-                        path.clone(),
-                        Err("the process ended before its files could be opened".to_owned()),
-                    ))),
-                };
-                self.add(Mapped {
+                let announced = Announced {
                     start: *start,
                     end: *end,
                     file_offset: *file_offset,
-                    file,
-                    name: path.to_string_lossy().into_owned(),
-                    since_ns: *time_ns,
-                });
+                    id: *id,
+                    path,
+                    time_ns: Some(*time_ns),
+                };
+                self.announce(&announced, *time_ns, root)
             }
             MappingEvent::Unmap {
                 start,
                 end,
                 time_ns,
                 ..
-            } => {
-                self.unmapped.push((*start..*end, *time_ns));
-                // What is there later may sit where something was before.
-                self.overlapping = true;
-            }
+            } => self.history.unmap(&(*start..*end), *time_ns),
             MappingEvent::Exec { time_ns, .. } => {
-                let at = self.execs.partition_point(|exec| exec <= time_ns);
-                self.execs.insert(at, *time_ns);
-                // The new image may well sit where the old one did.
-                self.overlapping = true;
+                self.history.exec(*time_ns);
+                true
             }
-            MappingEvent::Fork { .. } | MappingEvent::Lost(_) => {}
+            MappingEvent::Fork { .. } | MappingEvent::Lost(_) => false,
         }
     }
 
-    fn add(&mut self, mut mapped: Mapped) {
-        if mapped.is_return_probes() {
-            // Calls return to its first byte, and return addresses are looked up by the byte before.
-            mapped.start -= 1;
+    fn announce(&mut self, announced: &Announced<'_>, since: u64, root: Option<&Root>) -> bool {
+        let index = self.next;
+        let name = announced.path.as_os_str();
+        let start = first_address(announced.start, name);
+        let is_news = self.history.map(
+            &(start..announced.end),
+            since,
+            Thing {
+                index,
+                is_nameless: is_nameless(name),
+            },
+            |other| {
+                self.mapped
+                    .get(&other)
+                    .is_some_and(|other| other.is_same(announced))
+            },
+        );
+        if !is_news {
+            return false;
         }
-        let index = self.mapped.len();
-        let at = self
-            .by_start
-            .partition_point(|&other| self.mapped[other].start < mapped.start);
-        let overlaps = |other: Option<&usize>| {
-            other.is_some_and(|&other| {
-                self.mapped[other].start < mapped.end && mapped.start < self.mapped[other].end
-            })
+        self.has_return_probes |= name == RETURN_PROBES;
+        self.next += 1;
+        let mapped = Mapped {
+            start,
+            end: announced.end,
+            file_offset: announced.file_offset,
+            file: file_of(announced, root),
+            name: announced.path.display().to_string(),
+            id: announced.id,
         };
-        self.overlapping |= overlaps(self.by_start.get(at))
-            || overlaps(
-                at.checked_sub(1)
-                    .and_then(|before| self.by_start.get(before)),
-            );
-        self.by_start.insert(at, index);
-        self.mapped.push(mapped);
+        self.mapped.insert(index, Arc::new(mapped));
+        if self.history.forgotten() > self.forgotten {
+            self.forgotten = self.history.forgotten();
+            let used = self.history.used();
+            self.mapped.retain(|index, _| used.contains(index));
+        }
+        true
     }
 
     /// Where an address lay at a time.
     #[must_use]
     pub fn place(&self, address: u64, time_ns: u64) -> Option<Place<'_>> {
-        let index = if self.overlapping {
-            self.latest(address, time_ns)?
-        } else {
-            let after = self
-                .by_start
-                .partition_point(|&index| self.mapped[index].start <= address);
-            *self.by_start.get(after.checked_sub(1)?)?
-        };
-        let mapped = &self.mapped[index];
-        (mapped.start <= address && address < mapped.end).then(|| Place {
+        let index = self.history.at(address, time_ns)?;
+        let mapped = self.mapped.get(&index)?;
+        Some(Place {
             index,
             mapped,
-            file_offset: address - mapped.start + mapped.file_offset,
+            file_offset: (address - mapped.start).wrapping_add(mapped.file_offset),
         })
-    }
-
-    /// The mapping that covered an address last before a time, in the image of that time.
-    fn latest(&self, address: u64, time_ns: u64) -> Option<usize> {
-        let unmapped = self.unmapped.iter();
-        let unmapped = unmapped.filter(|(range, at)| range.contains(&address) && *at <= time_ns);
-        let unmapped = unmapped.map(|&(_, at)| at).max().unwrap_or(0);
-        let image = self
-            .execs
-            .partition_point(|&exec| exec <= time_ns)
-            .checked_sub(1)
-            .map_or(0, |last| self.execs[last]);
-        (0..self.mapped.len())
-            .filter(|&index| {
-                let mapped = &self.mapped[index];
-                mapped.start <= address
-                    && address < mapped.end
-                    && mapped.since_ns <= time_ns
-                    && mapped.since_ns >= image.max(unmapped)
-            })
-            .max_by_key(|&index| (self.mapped[index].since_ns, index))
-    }
-
-    /// Takes in those of another reading's mappings that are not known here, as if they had been there from
-    /// the beginning. Returns their files.
-    pub fn add_unknown(&mut self, other: Self) -> Vec<Arc<MappedFile>> {
-        let mut files = Vec::new();
-        for mapped in other.mapped {
-            let known = self.place(mapped.start, u64::MAX).is_some_and(|place| {
-                place.mapped.name == mapped.name && place.file_offset == mapped.file_offset
-            });
-            if !known {
-                files.extend(mapped.file.clone());
-                self.add(mapped);
-            }
-        }
-        files
     }
 
     /// Whether return probes have been in the process.
     #[must_use]
-    pub fn has_return_probes(&self) -> bool {
-        self.mapped.iter().any(Mapped::is_return_probes)
+    pub const fn has_return_probes(&self) -> bool {
+        self.has_return_probes
     }
 
     /// The mapping that became known last.
     #[must_use]
     pub fn newest(&self) -> Option<&Mapped> {
-        self.mapped.last()
+        let (_, mapped) = self.mapped.last_key_value()?;
+        Some(mapped)
+    }
+
+    /// The index of the mapping that became known last.
+    #[must_use]
+    pub fn newest_index(&self) -> Option<usize> {
+        self.next.checked_sub(1)
     }
 
     /// What is mapped now, as far as is known: pieces of the image's mappings, each with its first
     /// address and the one past its end, sorted. Of mappings that overlap, the later ones hold.
     #[must_use]
     pub fn now(&self) -> Vec<(u64, u64, &Mapped)> {
-        let image = self.execs.last().copied().unwrap_or(0);
-        let mut pieces: BTreeMap<u64, (u64, &Mapped)> = BTreeMap::new();
-        let mapped = self.mapped.iter().filter(|m| m.since_ns >= image);
-        let mapped = mapped.map(|m| (m.since_ns, m.start, m.end, Some(m)));
-        let unmapped = self.unmapped.iter();
-        let unmapped = unmapped.map(|(range, at)| (*at, range.start, range.end, None));
-        let mut changes: Vec<_> = unmapped.chain(mapped).collect();
-        // Of the same time, what was mapped comes last: the kernel unmaps what was there first.
-        changes.sort_by_key(|&(at, ..)| at);
-        for (_, start, end, mapped) in changes {
-            // Those that begin before its end, as far as they reach past its start.
-            let below: Vec<u64> = pieces
-                .range(..end)
-                .rev()
-                .take_while(|(_, (piece_end, _))| *piece_end > start)
-                .map(|(&piece, _)| piece)
-                .collect();
-            for piece in below {
-                let Some((piece_end, older)) = pieces.remove(&piece) else {
-                    continue;
-                };
-                if piece < start {
-                    pieces.insert(piece, (start, older));
-                }
-                if piece_end > end {
-                    pieces.insert(end, (piece_end, older));
-                }
-            }
-            if let Some(mapped) = mapped {
-                pieces.insert(start, (end, mapped));
-            }
-        }
+        let pieces = self.history.now().into_iter();
         pieces
-            .into_iter()
-            .map(|(start, (end, mapped))| (start, end, mapped))
+            .filter_map(|(piece, index)| {
+                Some((piece.start, piece.end, self.mapped.get(&index)?.as_ref()))
+            })
             .collect()
     }
 
-    /// Every mapping, in the order they became known.
+    /// Every mapping that is known, by its index, in the order they became known.
+    pub fn mappings(&self) -> impl DoubleEndedIterator<Item = (usize, &Mapped)> {
+        self.mapped
+            .iter()
+            .map(|(&index, mapped)| (index, mapped.as_ref()))
+    }
+
+    /// Changes that were forgotten, because the process made too many: what was there then is not known any more.
     #[must_use]
-    pub fn mappings(&self) -> &[Mapped] {
-        &self.mapped
+    pub const fn forgotten(&self) -> u64 {
+        self.history.forgotten()
     }
 }
 
+/// The executable lines of a process's maps.
+fn executable(pid: u32) -> Result<Vec<MapsLine>, ProcessError> {
+    let path = format!("/proc/{pid}/maps");
+    let lines = read_maps(&path).map_err(|error| ProcessError::unreadable(path, error))?;
+    Ok(lines
+        .into_iter()
+        .filter(|line| line.is_executable)
+        .collect())
+}
+
+/// The side-band's words for a line.
+fn announced(line: &MapsLine) -> Announced<'_> {
+    let is_anonymous = line.name.is_empty();
+    Announced {
+        start: line.start,
+        end: line.end,
+        file_offset: if is_anonymous {
+            line.start
+        } else {
+            line.offset
+        },
+        id: line.id,
+        path: Path::new(if is_anonymous {
+            OsStr::new(ANONYMOUS)
+        } else {
+            &line.name
+        }),
+        time_ns: None,
+    }
+}
+
+/// Calls return to the first byte of the page of return probes, and return addresses are looked up by the byte
+/// before.
+fn first_address(start: u64, name: &OsStr) -> u64 {
+    start - u64::from(name == RETURN_PROBES)
+}
+
+/// The parts of ranges that no line covers; both are sorted.
+fn gone(known: impl Iterator<Item = Range<u64>>, lines: &[MapsLine]) -> Vec<Range<u64>> {
+    let mut gone = Vec::new();
+    for mut range in known {
+        let first = lines.partition_point(|line| line.end <= range.start);
+        for line in lines[first..]
+            .iter()
+            .take_while(|line| line.start < range.end)
+        {
+            let start = first_address(line.start, &line.name);
+            if range.start < start {
+                gone.push(range.start..start);
+            }
+            range.start = line.end.min(range.end);
+        }
+        if !range.is_empty() {
+            gone.push(range);
+        }
+    }
+    gone
+}
+
 /// Opens a mapped file while it can be: by the mapping itself, which finds deleted and replaced
-/// files too, else by its path.
-fn open(root: &Root, start: u64, end: u64, path: PathBuf) -> Arc<MappedFile> {
-    let file = root
-        .open_mapping(start, end)
-        .or_else(|_| root.open(&path))
-        .map_err(|error| error.to_string());
-    Arc::new(MappedFile::new(path, file))
+/// files too, else by its path. It must be the one that was mapped.
+fn file_of(announced: &Announced<'_>, root: Option<&Root>) -> Option<Arc<MappedFile>> {
+    let &Announced {
+        start, end, path, ..
+    } = announced;
+    if path.as_os_str() == vdso::NAME {
+        return Some(vdso());
+    }
+    if !path.is_absolute()
+        || path
+            .as_os_str()
+            .as_bytes()
+            .starts_with(ANONYMOUS.as_bytes())
+    {
+        return None;
+    }
+    let keep =
+        |file| MappedFile::of_mapping(path.to_owned(), file, announced.id, announced.time_ns);
+    let Some(root) = root else {
+        return Some(Arc::new(keep(Err(NotOpened::Ended))));
+    };
+    let by_mapping = keep(root.open_mapping(start, end).map_err(Into::into));
+    let file = match by_mapping.not_opened() {
+        None | Some(NotOpened::NoDescriptor(_)) => by_mapping,
+        Some(_) => keep(root.open(path).map_err(Into::into)),
+    };
+    Some(Arc::new(file))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn map(start: u64, end: u64, name: &str, time_ns: u64) -> MappingEvent {
@@ -353,6 +373,7 @@ mod tests {
             start,
             end,
             file_offset: 0x100,
+            id: FileId::default(),
             path: PathBuf::from(name),
             time_ns,
         }

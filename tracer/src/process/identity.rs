@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
+use super::status::Status;
 use super::{ElfKind, ProcessError, elf_kind, shown_as};
 use crate::printable::printable;
 
@@ -46,23 +47,10 @@ impl fmt::Display for Comm {
     }
 }
 
-/// Whether a process has a shadow stack (Intel CET), by its leading thread. Kernels that have none
-/// do not say anything.
+/// Whether a process has a shadow stack (Intel CET), by its leading thread.
 #[must_use]
 pub fn has_shadow_stack(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{}/status", shown_as(pid)))
-        .is_ok_and(|status| names_shadow_stack(&status))
-}
-
-fn names_shadow_stack(status: &str) -> bool {
-    status
-        .lines()
-        .filter_map(|line| line.strip_prefix("x86_Thread_features:"))
-        .any(|features| {
-            features
-                .split_whitespace()
-                .any(|feature| feature == "shstk")
-        })
+    Status::of(shown_as(pid)).is_ok_and(|status| status.has_shadow_stack)
 }
 
 /// Finds out who a pid is and refuses what cannot be traced.
@@ -86,8 +74,8 @@ pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
         .stat()
         .map_err(|_| ProcessError::NoSuchProcess(pid))?;
     let name = Comm::from(stat.comm.clone());
-    if let Ok(status) = process.status()
-        && let Ok(tgid) = u32::try_from(status.tgid)
+    if let Ok(status) = Status::of(pid)
+        && let Some(tgid) = status.tgid
         && tgid != pid
     {
         return Err(ProcessError::NotAProcess {
@@ -119,18 +107,5 @@ pub fn check_traceable(pid: u32) -> Result<Identity, ProcessError> {
             name,
             kind: "non-ELF".to_owned(),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shadow_stack_is_read_from_the_status() {
-        let status = "Name:\tx\nx86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\t\n";
-        assert!(names_shadow_stack(status));
-        let off = "x86_Thread_features:\t\nx86_Thread_features_locked:\tshstk wrss \n";
-        assert!(!names_shadow_stack(off));
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
+use super::limits::restore_descriptor_limit;
 use super::{Identity, Pidfd, ProcessError};
 
 /// Finds the file that a command names, as execvp(3) does: names without a slash in `PATH`.
@@ -270,6 +271,7 @@ fn hold(parent: Pid, tell: &PipeWriter, mut wait: &PipeReader) -> io::Result<()>
     tell.write_all(&std::process::id().to_ne_bytes())?;
     let mut go = [0];
     wait.read_exact(&mut go)?;
+    restore_descriptor_limit()?;
     Ok(set_parent_process_death_signal(None)?)
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use procfs::Current as _;
 
 use super::shown_as;
+use super::status::Status;
 
 /// Bytes of memory that the machine can give without swapping (`MemAvailable`).
 ///
@@ -44,18 +45,12 @@ impl HeapUse {
     ///
     /// The process is gone.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{}/status", shown_as(pid)))?;
-        let kib = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
-                .map(|kib| kib.saturating_mul(1024))
-                // A zombie has a status without memory.
-                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        };
+        let status = Status::of(shown_as(pid))?;
+        // A zombie has a status without memory.
+        let figure = |bytes: Option<u64>| bytes.ok_or(io::ErrorKind::NotFound);
         Ok(Self {
-            data: kib("VmData")?,
-            resident: kib("RssAnon")?,
+            data: figure(status.data)?,
+            resident: figure(status.resident)?,
         })
     }
 

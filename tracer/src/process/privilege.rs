@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::linux::fs::MetadataExt as _;
 
+use super::status::Status;
+
 /// A capability that tracing needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -45,13 +47,7 @@ const NEEDED: [Capability; 4] = [
 ///
 /// `/proc/self/status` could not be read.
 pub fn missing_capabilities() -> io::Result<Vec<Capability>> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    Ok(missing_from(effective))
+    Ok(missing_from(Status::of("self")?.capabilities))
 }
 
 fn missing_from(effective: u64) -> Vec<Capability> {

@@ -1,13 +1,16 @@
 //! Reading an ELF file piece by piece, for `object`'s cache.
 //!
-//! The file's offset is never moved: other threads read the same file.
+//! Never by the descriptor's position, which others may move.
 
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
 
 use object::ReadCache;
 use object::read::{ReadCacheOps, ReadRef};
+
+use crate::extents::ReadBudget;
 
 /// Symbols' names lie side by side, and each is asked for by itself.
 const BLOCK: u64 = 64 << 10;
@@ -15,20 +18,31 @@ const BLOCK: u64 = 64 << 10;
 /// The file as `object` reads it.
 #[must_use]
 pub fn read_elf(file: &File) -> ElfReader<'_> {
-    ElfReader(ReadCache::new(Positional { file, position: 0 }))
+    let budget = Rc::new(ReadBudget::of(file));
+    let cache = ReadCache::new(Positional {
+        file,
+        position: 0,
+        budget: Rc::clone(&budget),
+    });
+    ElfReader { cache, budget }
 }
 
 /// A cache of what was read of a file; strings are found in blocks of it.
 #[derive(Debug)]
-pub struct ElfReader<'a>(ReadCache<Positional<'a>>);
+pub struct ElfReader<'a> {
+    cache: ReadCache<Positional<'a>>,
+    budget: Rc<ReadBudget>,
+}
 
 impl<'a> ReadRef<'a> for &'a ElfReader<'_> {
     fn len(self) -> Result<u64, ()> {
-        self.0.len()
+        self.cache.len()
     }
 
     fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        self.0.read_bytes_at(offset, size)
+        // Memory for it is filled before it is read.
+        self.budget.check(size).map_err(|_| ())?;
+        self.cache.read_bytes_at(offset, size)
     }
 
     fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
@@ -43,7 +57,7 @@ impl<'a> ReadRef<'a> for &'a ElfReader<'_> {
         match memchr::memchr(delimiter, found) {
             Some(len) => Ok(&found[..len]),
             // It goes on in the next block, if anywhere.
-            None => self.0.read_bytes_at_until(range, delimiter),
+            None => self.cache.read_bytes_at_until(range, delimiter),
         }
     }
 }
@@ -53,6 +67,7 @@ impl<'a> ReadRef<'a> for &'a ElfReader<'_> {
 struct Positional<'a> {
     file: &'a File,
     position: u64,
+    budget: Rc<ReadBudget>,
 }
 
 impl ReadCacheOps for Positional<'_> {
@@ -68,11 +83,13 @@ impl ReadCacheOps for Positional<'_> {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
         let count = self.file.read_at(buffer, self.position).map_err(|_| ())?;
+        self.budget.take(count as u64).map_err(|_| ())?;
         self.position += count as u64;
         Ok(count)
     }
 
     fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
+        self.budget.take(buffer.len() as u64).map_err(|_| ())?;
         self.file
             .read_exact_at(buffer, self.position)
             .map_err(|_| ())?;
@@ -86,6 +103,19 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn what_was_never_written_is_not_read() -> Result<(), Box<dyn std::error::Error>> {
+        let file = tempfile::tempfile()?;
+        file.set_len(4 << 30)?;
+        let reader = read_elf(&file);
+        assert!((&reader).read_bytes_at(0, 3 << 30).is_err());
+        // Nor bit by bit.
+        let blocks = (0..1 << 16).map(|block| block * BLOCK);
+        let found = blocks.filter(|&at| (&reader).read_bytes_at_until(at..at + 9, 0).is_ok());
+        assert!(found.count() < 1 << 10);
+        Ok(())
+    }
 
     #[test]
     fn strings_are_found_within_and_across_blocks() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,20 +6,26 @@
 //! for each of its threads. It places no probe and costs an untraced process nothing but the
 //! record of an executable mmap.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use byteorder::NativeEndian;
+use linux_perf_event_reader::{
+    Endianness, EventRecord, Mmap2FileId, PerfEventAttr, PerfEventHeader, RawData, RawEventRecord,
+    RecordParseInfo, RecordType,
+};
 use perf_event_open_sys::bindings::{
-    PERF_COUNT_SW_DUMMY, PERF_RECORD_COMM, PERF_RECORD_FORK, PERF_RECORD_LOST,
-    PERF_RECORD_MISC_COMM_EXEC, PERF_RECORD_MMAP2, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE,
-    perf_event_attr, perf_event_mmap_page,
+    PERF_COUNT_SW_DUMMY, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, perf_event_attr,
+    perf_event_mmap_page,
 };
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::ProcessError;
+use super::{FileId, ProcessError};
 
 /// Pages of records per CPU; a power of two.
 const DATA_PAGES: usize = 64;
@@ -39,6 +45,8 @@ pub enum MappingEvent {
         end: u64,
         /// Offset in the file.
         file_offset: u64,
+        /// Which file it is.
+        id: FileId,
         /// Path as the process sees it, or `//anon`, `[vdso]`.
         path: PathBuf,
         /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -115,29 +123,13 @@ struct Stream {
     ring: NonNull<u8>,
     ring_len: usize,
     page: usize,
+    layout: RecordParseInfo,
 }
 
 impl Stream {
     fn open(cpu: i32) -> io::Result<Self> {
-        let mut attr = perf_event_attr {
-            type_: PERF_TYPE_SOFTWARE,
-            size: size_of::<perf_event_attr>() as u32,
-            config: u64::from(PERF_COUNT_SW_DUMMY),
-            sample_type: u64::from(PERF_SAMPLE_TIME),
-            clockid: libc::CLOCK_MONOTONIC,
-            ..perf_event_attr::default()
-        };
-        attr.set_mmap(1);
-        attr.set_mmap2(1);
-        attr.set_task(1);
-        attr.set_comm(1);
-        attr.set_comm_exec(1);
-        attr.set_sample_id_all(1);
-        attr.set_use_clockid(1);
-        attr.set_exclude_kernel(1);
-        // Wake for every record: a file must be opened before it can go away.
-        attr.set_watermark(1);
-        attr.__bindgen_anon_2.wakeup_watermark = 1;
+        let mut attr = attributes();
+        let layout = layout(&attr)?;
         const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
         // SAFETY: the attribute block is valid and carries its own size.
         let fd = unsafe {
@@ -153,7 +145,7 @@ impl Stream {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let ring = unsafe {
             rustix::mm::mmap(
-                std::ptr::null_mut(),
+                ptr::null_mut(),
                 ring_len,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
@@ -168,6 +160,7 @@ impl Stream {
             ring,
             ring_len,
             page,
+            layout,
         })
     }
 
@@ -195,7 +188,7 @@ impl Stream {
                 break;
             }
             self.copy(at, size, &mut record);
-            if let Some(event) = decode(&record) {
+            if let Some(event) = decode(&record, self.layout) {
                 each(event);
             }
             at += size as u64;
@@ -226,41 +219,81 @@ impl Drop for Stream {
     }
 }
 
+/// What is asked of the kernel.
+fn attributes() -> perf_event_attr {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: u64::from(PERF_COUNT_SW_DUMMY),
+        sample_type: u64::from(PERF_SAMPLE_TIME),
+        clockid: libc::CLOCK_MONOTONIC,
+        ..perf_event_attr::default()
+    };
+    attr.set_mmap(1);
+    attr.set_mmap2(1);
+    attr.set_task(1);
+    attr.set_comm(1);
+    attr.set_comm_exec(1);
+    attr.set_sample_id_all(1);
+    attr.set_use_clockid(1);
+    attr.set_exclude_kernel(1);
+    // Wake for every record: a file must be opened before it can go away.
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = 1;
+    attr
+}
+
 /// Decodes one record; `None` for the kinds that do not matter here.
-fn decode(record: &[u8]) -> Option<MappingEvent> {
-    let word = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
-    let long = |at: usize| Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?));
-    let kind = word(0)?;
-    let misc = u32::from(u16::from_ne_bytes([*record.get(4)?, *record.get(5)?]));
-    // sample_id_all appends the time.
-    let time = || long(record.len().checked_sub(8)?);
-    match kind {
-        PERF_RECORD_MMAP2 => {
-            let name = record.get(72..record.len().checked_sub(8)?)?;
-            let name = &name[..name.iter().position(|&byte| byte == 0)?];
-            let start = long(16)?;
-            use std::os::unix::ffi::OsStrExt as _;
-            Some(MappingEvent::Map {
-                pid: word(8)?,
-                start,
-                end: start.checked_add(long(24)?)?,
-                file_offset: long(32)?,
-                path: PathBuf::from(std::ffi::OsStr::from_bytes(name)),
-                time_ns: time()?,
-            })
-        }
-        PERF_RECORD_COMM if misc & PERF_RECORD_MISC_COMM_EXEC != 0 => Some(MappingEvent::Exec {
-            pid: word(8)?,
-            time_ns: time()?,
+fn decode(record: &[u8], layout: RecordParseInfo) -> Option<MappingEvent> {
+    let header = PerfEventHeader::parse::<_, NativeEndian>(record).ok()?;
+    let body = RawData::from(record.get(HEADER..)?);
+    let raw = RawEventRecord::new(RecordType(header.type_), header.misc, body, layout);
+    // A process of another pid namespace has no pid here.
+    let process = |pid: i32| u32::try_from(pid).ok().filter(|&pid| pid != 0);
+    match raw.parse().ok()? {
+        EventRecord::Mmap2(mapped) => Some(MappingEvent::Map {
+            pid: process(mapped.pid)?,
+            start: mapped.address,
+            end: mapped.address.checked_add(mapped.length)?,
+            file_offset: mapped.page_offset,
+            id: match mapped.file_id {
+                Mmap2FileId::InodeAndVersion(id) => FileId {
+                    major: id.major,
+                    minor: id.minor,
+                    inode: id.inode,
+                    generation: Some(id.inode_generation),
+                },
+                // Not asked for.
+                Mmap2FileId::BuildId(_) => FileId::default(),
+            },
+            path: PathBuf::from(OsString::from_vec(mapped.path.as_slice().into_owned())),
+            time_ns: raw.timestamp()?,
+        }),
+        EventRecord::Comm(named) if named.is_execve => Some(MappingEvent::Exec {
+            pid: process(named.pid)?,
+            time_ns: raw.timestamp()?,
         }),
         // Threads are reported as well; they stay in their parent's process.
-        PERF_RECORD_FORK if word(8)? != word(12)? => Some(MappingEvent::Fork {
-            parent: word(12)?,
-            child: word(8)?,
+        EventRecord::Fork(born) if born.pid != born.ppid => Some(MappingEvent::Fork {
+            parent: process(born.ppid)?,
+            child: process(born.pid)?,
         }),
-        PERF_RECORD_LOST => Some(MappingEvent::Lost(long(16)?)),
+        EventRecord::Lost(lost) => Some(MappingEvent::Lost(lost.count)),
         _ => None,
     }
+}
+
+/// Where records of such an event have what was asked for.
+fn layout(attr: &perf_event_attr) -> io::Result<RecordParseInfo> {
+    // SAFETY: the structure was zeroed before its fields were set, so that all of its bytes are initialised.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(
+            ptr::from_ref(attr).cast::<u8>(),
+            size_of::<perf_event_attr>(),
+        )
+    };
+    let (attr, _) = PerfEventAttr::parse::<_, NativeEndian>(bytes)?;
+    Ok(RecordParseInfo::new(&attr, Endianness::NATIVE))
 }
 
 /// The CPUs that are online, from the kernel's list (`0-3,8`).
@@ -292,29 +325,59 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_record_is_understood() {
+    fn a_mapping_record_is_understood() -> io::Result<()> {
+        let layout = layout(&attributes())?;
         let mut record = Vec::new();
-        record.extend(PERF_RECORD_MMAP2.to_ne_bytes());
-        record.extend([0u8; 4]);
+        record.extend(RecordType::MMAP2.0.to_ne_bytes());
+        record.extend([0, 0, 88, 0u8]);
         for word in [7u32, 8] {
             record.extend(word.to_ne_bytes());
         }
-        for long in [0x1000u64, 0x2000, 0x500, 0, 9, 0, 0] {
+        for long in [0x1000u64, 0x2000, 0x500, 0xfe | 1 << 32, 9, 3, 0] {
             record.extend(long.to_ne_bytes());
         }
         record.extend(*b"/lib/x\0\0");
         record.extend(77u64.to_ne_bytes());
         assert_eq!(
-            decode(&record),
+            decode(&record, layout),
             Some(MappingEvent::Map {
                 pid: 7,
                 start: 0x1000,
                 end: 0x3000,
                 file_offset: 0x500,
+                id: FileId {
+                    major: 0xfe,
+                    minor: 1,
+                    inode: 9,
+                    generation: Some(3),
+                },
                 path: PathBuf::from("/lib/x"),
                 time_ns: 77,
             })
         );
-        assert_eq!(decode(&record[..40]), None);
+        assert_eq!(decode(&record[..40], layout), None);
+        assert_eq!(decode(&record[..4], layout), None);
+        Ok(())
+    }
+
+    #[test]
+    fn threads_are_no_children() -> io::Result<()> {
+        let layout = layout(&attributes())?;
+        let fork = |child: u32, parent: u32| {
+            let mut record = RecordType::FORK.0.to_ne_bytes().to_vec();
+            record.extend([0, 0, 40, 0u8]);
+            for word in [child, parent, child + 1, parent] {
+                record.extend(word.to_ne_bytes());
+            }
+            record.extend([77u64; 2].map(u64::to_ne_bytes).concat());
+            decode(&record, layout)
+        };
+        assert_eq!(fork(5, 5), None);
+        let born = MappingEvent::Fork {
+            parent: 5,
+            child: 6,
+        };
+        assert_eq!(fork(6, 5), Some(born));
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionError;
+use super::unopened::Unopened;
 use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
@@ -54,6 +55,8 @@ pub(super) struct Found {
     pub(super) allocators: Vec<Allocator>,
     /// Other modules that define `malloc`: if one of them serves the process, the probes stay silent.
     pub(super) others: Vec<PathBuf>,
+    /// Modules that could not be looked at: each may be an allocator.
+    pub(super) unread: Unopened,
 }
 
 /// Remembers which files have been looked at, by (device, inode).
@@ -62,12 +65,24 @@ pub(super) struct Searched(HashSet<(u64, u64)>);
 
 impl Searched {
     /// Looks at one file; `None` where it was looked at before or is no module.
-    pub(super) fn look(&mut self, file: &File, path: &Path) -> Option<ModuleSymbols> {
-        let metadata = file.metadata().ok()?;
+    ///
+    /// # Errors
+    ///
+    /// It can't be read, or is a module that is damaged.
+    pub(super) fn look(
+        &mut self,
+        file: &File,
+        path: &Path,
+    ) -> Result<Option<ModuleSymbols>, ProcessError> {
+        let unreadable = |error| ProcessError::unreadable(path, error);
+        let metadata = file.metadata().map_err(unreadable)?;
         if !self.0.insert((metadata.st_dev(), metadata.st_ino())) {
-            return None;
+            return Ok(None);
         }
-        module_symbols(file, path).ok()
+        match elf_kind(file).map_err(unreadable)? {
+            ElfKind::X86_64 => module_symbols(file, path).map(Some),
+            ElfKind::Foreign(_) | ElfKind::NotElf => Ok(None),
+        }
     }
 }
 
@@ -75,7 +90,7 @@ impl Found {
     /// Looks through everything a process has mapped that was not looked at before.
     pub(super) fn in_space(space: &AddressSpace, searched: &mut Searched) -> Self {
         let mut found = Self::default();
-        for mapped in space.mappings() {
+        for (_, mapped) in space.mappings() {
             let Some(module) = &mapped.file else { continue };
             found.add(module, searched);
         }
@@ -84,11 +99,15 @@ impl Found {
 
     /// Looks at one more module.
     pub(super) fn add(&mut self, module: &MappedFile, searched: &mut Searched) {
-        let Ok(file) = &module.file else { return };
-        let Some(symbols) = searched.look(file, &module.path) else {
-            return;
+        let file = match module.open() {
+            Ok(file) => file,
+            Err(reason) => return self.unread.note(&module.path, &reason),
         };
-        self.take(file, &module.path, &symbols);
+        match searched.look(&file, &module.path) {
+            Ok(Some(symbols)) => self.take(&Arc::new(file), &module.path, &symbols),
+            Ok(None) => {}
+            Err(reason) => self.unread.note(&module.path, &reason),
+        }
     }
 
     /// Judges a module by its symbols.
@@ -148,6 +167,9 @@ impl Found {
 
     /// What serves the process instead.
     fn hint(&self) -> String {
+        if let Some(unread) = self.unread.notes().next() {
+            return format!("it may be in a file that could not be looked at: {unread}");
+        }
         match self.others.first() {
             Some(other) => format!(
                 "its allocator is in {}; only {} can be traced so far",
@@ -233,8 +255,8 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
 
 impl Foreseen {
     fn add(&mut self, path: PathBuf) {
-        let Ok(file) = File::open(&path) else { return };
-        let module = MappedFile::new(path, Ok(file));
+        let file = File::open(&path).map_err(Into::into);
+        let module = MappedFile::new(path, file);
         self.found.add(&module, &mut self.searched);
         self.files.push(Arc::new(module));
     }

@@ -17,6 +17,7 @@ mod retire;
 mod room;
 mod roots;
 mod snapshot;
+mod unopened;
 mod unwinding;
 mod verdict;
 mod wake;

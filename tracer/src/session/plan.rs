@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::allocator::{NAMELESS, Searched};
+use super::unopened::Unopened;
 use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan, Cost, Probe, ProbeKind};
 use crate::process::{
-    AddressSpace, MappedFile, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
+    AddressSpace, ModuleSymbols, ProcessError, Root, check_traceable, module_symbols,
 };
 
 /// The plans for some modules.
@@ -105,22 +106,30 @@ impl PlanReport {
         let space = AddressSpace::of(pid, &root)?;
         let mut searched = Searched::default();
         let mut modules = Vec::new();
-        for mapped in space.mappings() {
-            let module = mapped.file.as_deref();
-            let Some(MappedFile { path, file, .. }) = module else {
-                continue;
+        let mut unread = Unopened::default();
+        for (_, mapped) in space.mappings() {
+            let Some(module) = &mapped.file else { continue };
+            let path = &module.path;
+            let file = match module.open() {
+                Ok(file) => file,
+                Err(reason) => {
+                    unread.note(path, &reason);
+                    continue;
+                }
             };
-            let Ok(file) = file else { continue };
-            let symbols = searched.look(file, path);
-            if let Some(symbols) = symbols.filter(ModuleSymbols::defines_malloc) {
-                modules.push(ModulePlan::new(path, &symbols));
+            match searched.look(&file, path) {
+                Ok(Some(symbols)) if symbols.defines_malloc() => {
+                    modules.push(ModulePlan::new(path, &symbols));
+                }
+                Ok(_) => {}
+                Err(reason) => unread.note(path, &reason),
             }
         }
         if modules.is_empty() {
             return Err(ProcessError::NoAllocator {
                 pid,
                 name: who.name,
-                hint: NAMELESS.to_owned(),
+                hint: unread.notes().next().unwrap_or_else(|| NAMELESS.to_owned()),
             });
         }
         Ok(Self { modules })

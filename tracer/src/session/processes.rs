@@ -58,7 +58,8 @@ impl Traced {
 
     /// Refuses a process in which something reads code as data.
     pub(super) fn check_translators(&self, name: &Comm) -> Result<(), ProcessError> {
-        let files = self.space.mappings().iter().flat_map(|mapped| &mapped.file);
+        let mappings = self.space.mappings();
+        let files = mappings.filter_map(|(_, mapped)| mapped.file.as_ref());
         let paths = files.map(|file| &file.path);
         for path in paths.chain([&self.executable]) {
             if let Some(what) = translator(path) {
@@ -298,13 +299,17 @@ impl Processes {
                 let Some(traced) = self.images.get_mut(&image) else {
                     return;
                 };
-                traced.space.apply(&mapping, traced.root.as_ref());
-                if traced.executable.as_os_str().is_empty()
-                    && let MappingEvent::Map { path, .. } = &mapping
-                {
-                    traced.executable.clone_from(path);
+                if !traced.space.apply(&mapping, traced.root.as_ref()) {
+                    // Announced again.
+                    return;
                 }
                 traced.is_unpublished = true;
+                let MappingEvent::Map { path, .. } = &mapping else {
+                    return;
+                };
+                if traced.executable.as_os_str().is_empty() {
+                    traced.executable.clone_from(path);
+                }
                 let newest = traced.space.newest();
                 news.modules
                     .extend(newest.and_then(|mapped| mapped.file.clone()));
@@ -353,18 +358,24 @@ impl Processes {
         let Some(traced) = self.images.get_mut(&image) else {
             return;
         };
-        let Some(Ok(now)) = traced
-            .root
-            .as_ref()
-            .map(|root| AddressSpace::of(shown_as(traced.pid), root))
-        else {
+        let Some(root) = &traced.root else { return };
+        let before = traced.space.newest_index();
+        // Where it has ended, nothing can be mapped any more.
+        let is_news = traced.space.reread(shown_as(traced.pid), root);
+        if !is_news.unwrap_or(false) {
             return;
-        };
-        let added = traced.space.add_unknown(now);
-        if !added.is_empty() {
-            traced.is_unpublished = true;
-            news.modules.extend(added);
         }
+        traced.is_unpublished = true;
+        let new = traced.space.mappings();
+        let new = new.filter(|(index, _)| before.is_none_or(|before| *index > before));
+        news.modules
+            .extend(new.filter_map(|(_, mapped)| mapped.file.clone()));
+    }
+
+    /// Changes of mappings that were forgotten.
+    pub(super) fn forgotten(&self) -> u64 {
+        let images = self.images.values();
+        images.map(|traced| traced.space.forgotten()).sum()
     }
 }
 

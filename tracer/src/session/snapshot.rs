@@ -178,17 +178,12 @@ impl Snapshots {
         let Some((image, traced)) = processes.latest(pid) else {
             return;
         };
-        let main = traced
-            .space
-            .mappings()
-            .iter()
-            .enumerate()
-            .rfind(|(_, mapped)| {
-                mapped
-                    .file
-                    .as_ref()
-                    .is_some_and(|file| traced.is_executable(&file.path))
-            });
+        let main = traced.space.mappings().rfind(|(_, mapped)| {
+            mapped
+                .file
+                .as_ref()
+                .is_some_and(|file| traced.is_executable(&file.path))
+        });
         if let Some((index, mapped)) = main {
             self.mapping(image, traced, index, mapped);
         }
@@ -506,11 +501,7 @@ impl Snapshots {
         let Some(file) = &mapped.file else {
             return self.symbolizer.add_unknown(Unknown::Anonymous);
         };
-        let opened = match &file.file {
-            Ok(opened) => opened.try_clone().map_err(|error| error.to_string()),
-            Err(reason) => Err(reason.clone()),
-        };
-        match opened {
+        match file.open() {
             Ok(opened) => {
                 let roots = self
                     .debug_roots
@@ -520,7 +511,7 @@ impl Snapshots {
             }
             Err(reason) => self
                 .symbolizer
-                .add_unknown(Unknown::FileUnreadable(reason.into())),
+                .add_unknown(Unknown::FileUnreadable(reason.to_string().into())),
         }
     }
 

@@ -4,7 +4,6 @@
 //! mapped is published anew whenever that changes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
@@ -17,7 +16,7 @@ use crate::unwind::UnwindTable;
 use crate::unwind::walk::{Frame, Lookup, walk};
 
 /// Files whose tables are to be compiled.
-pub(super) type FilesToCompile = HashMap<FileKey, Arc<File>>;
+pub(super) type FilesToCompile = HashMap<FileKey, Arc<MappedFile>>;
 /// Compiled tables.
 pub(super) type Tables = HashMap<FileKey, UnwindTable>;
 
@@ -26,8 +25,11 @@ pub(super) fn compile_all(files: FilesToCompile) -> Tables {
     files
         .into_iter()
         .map(|(key, file)| {
-            let table = UnwindTable::from_elf(&read_elf(&file)).unwrap_or_default();
-            (key, table)
+            let table = file
+                .open()
+                .ok()
+                .map(|file| UnwindTable::from_elf(&read_elf(&file)));
+            (key, table.and_then(Result::ok).unwrap_or_default())
         })
         .collect()
 }
@@ -159,7 +161,7 @@ impl Unwinder {
         }
         files
             .into_iter()
-            .filter_map(|mapped| Some((mapped.key?, mapped.file.as_ref().ok()?)))
+            .filter_map(|mapped| Some((mapped.key?, mapped)))
             .filter(|(key, _)| !self.modules.contains_key(key) && !self.compiled.contains_key(key))
             .map(|(key, file)| (key, Arc::clone(file)))
             .collect()

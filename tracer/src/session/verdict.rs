@@ -37,6 +37,10 @@ pub(super) struct Findings {
     pub(super) unknown_locations: u64,
     /// Records of new mappings that the kernel dropped.
     pub(super) mapping_records_lost: u64,
+    /// Changes of mappings that were forgotten, because there were too many.
+    pub(super) mappings_forgotten: u64,
+    /// Mapped files that could not be opened.
+    pub(super) files_not_opened: u64,
     /// Allocators that were mapped later and could not be probed.
     pub(super) modules_not_probed: u64,
     /// Allocators that were mapped later, and probed when the news of that had arrived.
@@ -138,8 +142,20 @@ pub(super) fn counter_values(
         (
             "mapping_records_lost",
             findings.mapping_records_lost,
-            Note,
-            "Records of new mappings that the kernel dropped: code loaded then may have no name.",
+            AttributionLoss,
+            "Records of new mappings that the kernel dropped: code that was loaded then has no name until the mappings were read anew, and an allocator was not probed until then.",
+        ),
+        (
+            "mappings_forgotten",
+            findings.mappings_forgotten,
+            AttributionLoss,
+            "Changes of mappings that were forgotten because the target made too many: code that was there then has no name.",
+        ),
+        (
+            "files_not_opened",
+            findings.files_not_opened,
+            AttributionLoss,
+            "Mapped files that could not be opened: their code has no name, and an allocator in them was not probed.",
         ),
         (
             "modules_not_probed",
@@ -251,6 +267,24 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             findings.mappings_not_published
         ));
     }
+    if findings.mapping_records_lost > 0 {
+        reasons.push(format!(
+            "{} records of new mappings were lost: code that was loaded then may have no name, and an allocator may have been probed late",
+            findings.mapping_records_lost
+        ));
+    }
+    if findings.mappings_forgotten > 0 {
+        reasons.push(format!(
+            "{} changes of mappings were forgotten, because the target made too many: code that was there then has no name",
+            findings.mappings_forgotten
+        ));
+    }
+    if findings.files_not_opened > 0 {
+        reasons.push(format!(
+            "{} mapped files could not be opened: their code has no name, and an allocator in them was not probed",
+            findings.files_not_opened
+        ));
+    }
     if findings.modules_not_probed > 0 {
         reasons.push(format!(
             "{} allocators mapped during the recording could not be probed: what they served is missing",
@@ -288,6 +322,35 @@ mod tests {
         };
         let verdict = verdict(&[(Counter::AllocObjects, 5)], &findings);
         assert!(matches!(verdict, Verdict::Degraded { reasons } if reasons.len() == 1));
+    }
+
+    #[test]
+    fn what_is_not_known_of_mappings_is_a_loss() {
+        let lost = [
+            Findings {
+                mapping_records_lost: 7,
+                ..Findings::default()
+            },
+            Findings {
+                mappings_forgotten: 7,
+                ..Findings::default()
+            },
+            Findings {
+                files_not_opened: 7,
+                ..Findings::default()
+            },
+        ];
+        for findings in lost {
+            let counters = [(Counter::AllocObjects, 5)];
+            let verdict = verdict(&counters, &findings);
+            assert!(matches!(&verdict, Verdict::Degraded { reasons } if reasons.len() == 1));
+            assert!(verdict.reasons()[0].starts_with("7 "));
+            let values = counter_values(&counters, &findings);
+            let losses = values.iter().filter(|counter| {
+                counter.value == 7 && counter.class == CounterClass::AttributionLoss
+            });
+            assert_eq!(losses.count(), 1);
+        }
     }
 
     #[test]

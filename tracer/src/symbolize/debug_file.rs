@@ -4,7 +4,7 @@
 //! cannot lead out of it, and only regular files are opened.
 
 use super::dwarf::has_debug_info;
-use super::elf::{Elf, Image};
+use super::elf::Elf;
 use super::unknown::hex;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::ffi::OsStr;
@@ -151,7 +151,7 @@ fn first(path: &Path, roots: &DebugRoots, is_right: impl Fn(&Elf) -> bool) -> Op
     roots
         .roots
         .iter()
-        .filter_map(|root| Elf::parse(Image::File(open_in(root, path).ok()?)).ok())
+        .filter_map(|root| Elf::parse(open_in(root, path).ok()?.into()).ok())
         .find(is_right)
 }
 

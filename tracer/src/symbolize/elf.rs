@@ -1,9 +1,9 @@
 //! An ELF file read piece by piece: headers at once, section contents when asked for.
 //!
-//! Must not map the file, move the descriptor's offset (the caller may share it), or believe a
-//! size before it is checked against the file.
+//! Must not map the file, or believe a size before it is checked against what the file holds.
 
 use super::Unknown;
+use crate::extents::ReadBudget;
 use object::elf;
 use object::read::elf::{FileHeader as _, NoteIterator, ProgramHeader as _, SectionHeader as _};
 use object::read::{CompressedData, ReadCache, ReadCacheOps};
@@ -20,8 +20,7 @@ const MAX_HEADERS: u32 = 1 << 16;
 /// A build id is 20 bytes as a rule, and its note sits among a few others.
 const MAX_NOTES_SIZE: u64 = 1 << 16;
 const MAX_BUILD_ID: usize = 64;
-/// Bytes of one section in memory. The largest `.debug_info` in the wild are about 2 GiB; a
-/// sparse file can claim any size for the price of a header.
+/// Bytes of one section in memory. The largest `.debug_info` in the wild are about 2 GiB.
 const MAX_SECTION_SIZE: u64 = 4 << 30;
 /// Debug sections compress to a third, strings and line tables to a tenth; a bomb reaches 1,000.
 const MAX_COMPRESSION_RATIO: u64 = 200;
@@ -29,14 +28,21 @@ const MAX_COMPRESSION_RATIO: u64 = 200;
 /// The bytes of an ELF file, wherever they are.
 #[derive(Debug)]
 pub(super) enum Image {
-    File(File),
+    File(File, ReadBudget),
     Memory(Arc<[u8]>),
+}
+
+impl From<File> for Image {
+    fn from(file: File) -> Self {
+        let budget = ReadBudget::of(&file);
+        Self::File(file, budget)
+    }
 }
 
 impl Image {
     fn len(&self) -> io::Result<u64> {
         match self {
-            Self::File(file) => {
+            Self::File(file, _) => {
                 let metadata = file.metadata()?;
                 if !metadata.is_file() {
                     return Err(io::Error::other("not a regular file"));
@@ -50,7 +56,11 @@ impl Image {
     /// Reads at an offset; fewer bytes than asked for only at the end.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.read_at(buffer, offset),
+            Self::File(file, budget) => {
+                let count = file.read_at(buffer, offset)?;
+                budget.take(count as u64)?;
+                Ok(count)
+            }
             Self::Memory(bytes) => {
                 let rest = usize::try_from(offset)
                     .ok()
@@ -362,6 +372,10 @@ impl Elf {
 }
 
 fn read_vec(image: &Image, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+    if let Image::File(_, budget) = image {
+        // Before there is memory for it.
+        budget.check(size)?;
+    }
     let size = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();
     bytes

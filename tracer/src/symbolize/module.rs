@@ -40,7 +40,7 @@ impl Module {
     /// # Errors
     /// When it cannot be read or is no ELF file of a supported kind.
     pub fn open(file: File, path: &Path, roots: Arc<DebugRoots>) -> Result<Self, Unknown> {
-        Self::new(Image::File(file), path, roots)
+        Self::new(file.into(), path, roots)
     }
 
     /// Takes an ELF image that is in memory already, such as the vDSO's.

@@ -103,6 +103,8 @@ impl Session {
             counters: &counters,
             findings: Findings {
                 mapping_records_lost: self.mapping_records_lost,
+                mappings_forgotten: self.processes.forgotten(),
+                files_not_opened: self.found.unread.count(),
                 children_not_followed: self.children,
                 execs_by_other_threads: self.execs_by_other_threads,
                 probes_missing: self.probes_missing,
@@ -152,6 +154,7 @@ impl Session {
             .collect();
         notes.extend(self.made_way.iter().cloned());
         notes.extend(self.not_probed.iter().cloned());
+        notes.extend(self.found.unread.notes());
         notes.extend(self.probed_late.iter().map(|path| {
             format!(
                 "{} was mapped a moment before it was probed: start the program itself, not by a script, \

@@ -81,7 +81,7 @@ impl Session {
         };
         let now = traced.space.now();
         let mut places = self.found.allocators.iter().flat_map(|allocator| {
-            let key = MappedFile::key_of(&allocator.file);
+            let key = MappedFile::key_of(&allocator.file).ok();
             let probes = allocator.plan.allocating.iter().take(1);
             let offsets = probes.map(|probe| probe.point.0);
             let mapped = now.iter().filter(move |(_, _, mapped)| {
