@@ -23,6 +23,7 @@ mod run;
 mod series;
 mod stacks;
 mod storm;
+mod unseen;
 mod unwind;
 mod verdicts;
 mod viewers;
@@ -50,6 +51,7 @@ fn main() {
         allocators::trials(),
         verdicts::trials(),
         run::trials(),
+        unseen::trials(),
         series::trials(),
         bad_input::trials(),
         plan::trials(),

@@ -38,6 +38,10 @@ pub struct Limits {
     pub stacks: u32,
     /// Count by generation, too, see [`Kernel::end_window`].
     pub generations: bool,
+    /// Bytes of the event ring, a power of two.
+    pub ring: u32,
+    /// Bytes of the unwind tables.
+    pub unwind_bytes: usize,
 }
 
 /// What a stack has allocated and freed.
@@ -154,6 +158,7 @@ impl Kernel {
             .map_max_entries("STACK_COUNTERS", stack_counters)
             .map_max_entries("GENERATIONS", cells)
             .map_max_entries("FREE_STACKS", stack_counters)
+            .map_max_entries("EVENTS", limits.ring)
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
@@ -189,7 +194,11 @@ impl Kernel {
             free_heaps: take(&mut probes, "FREE_HEAPS")?,
             counters: take(&mut probes, "COUNTERS")?,
             ring: take(&mut probes, "EVENTS")?,
-            unwind: UnwindMaps::new(|name| take_array(&mut probes, name), tables)?,
+            unwind: UnwindMaps::new(
+                |name| take_array(&mut probes, name),
+                tables,
+                limits.unwind_bytes,
+            )?,
             probes,
         })
     }
@@ -389,13 +398,20 @@ impl Kernel {
     pub fn counters(&self) -> Result<Vec<(Counter, u64)>, BpfError> {
         Counter::ALL
             .iter()
-            .map(|&counter| {
-                self.counters
-                    .get(&(counter as u32), 0)
-                    .map(|values| (counter, values.iter().sum()))
-                    .map_err(|error| map_error("COUNTERS", "read", &error))
-            })
+            .map(|&counter| Ok((counter, self.counter(counter)?)))
             .collect()
+    }
+
+    /// One counter, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The map could not be read.
+    pub fn counter(&self, counter: Counter) -> Result<u64, BpfError> {
+        self.counters
+            .get(&(counter as u32), 0)
+            .map(|values| values.iter().sum())
+            .map_err(|error| map_error("COUNTERS", "read", &error))
     }
 }
 

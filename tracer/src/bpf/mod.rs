@@ -25,4 +25,4 @@ pub use inherited::{Heirs, Threads};
 pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
 pub use probes::{Probes, Scope};
-pub use unwind::{LoadedTable, UnwindMaps};
+pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};

@@ -19,7 +19,7 @@ use super::versions::Versions;
 use super::view::View;
 
 /// Bytes that all tables of a session may take: libLLVM's is 7 MB, all of a browser's 60.
-const MAX_TABLE_BYTES: usize = 256 << 20;
+pub const MAX_TABLE_BYTES: usize = 256 << 20;
 
 /// A loaded table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct UnwindMaps {
     /// Rows that an array has room for, at least.
     least_rows: usize,
     table_bytes: usize,
+    /// Bytes that they may take.
+    max_bytes: usize,
     /// Which entries of `spaces` are in use: the first of each address space, its number of entries and
     /// its heap.
     regions: BTreeMap<u32, (u32, u32)>,
@@ -88,6 +90,7 @@ impl UnwindMaps {
     pub(super) fn new(
         mut take: impl FnMut(&'static str) -> Result<MapData, BpfError>,
         tables: ArrayOfMaps<MapData, MapData>,
+        max_bytes: usize,
     ) -> Result<Self, BpfError> {
         let heap_heads = MAX_HEAPS as usize + 1;
         let mut arrays = Arrays {
@@ -110,6 +113,7 @@ impl UnwindMaps {
             used: 0,
             least_rows: MIN_ARRAY_ROWS,
             table_bytes: 0,
+            max_bytes,
             regions: BTreeMap::new(),
             versions: Versions::default(),
         };
@@ -168,7 +172,7 @@ impl UnwindMaps {
     fn place(&mut self, rows: usize, to_come: usize) -> Result<Option<LoadedTable>, BpfError> {
         let room = self.rows.as_ref().map_or(0, View::len) - self.used;
         if rows > room {
-            let left = (MAX_TABLE_BYTES - self.table_bytes) / size_of::<Row>();
+            let left = self.max_bytes.saturating_sub(self.table_bytes) / size_of::<Row>();
             let wanted = to_come.max(self.least_rows).min(left);
             if wanted < rows || self.array + 1 >= MAX_TABLES {
                 return Ok(None);

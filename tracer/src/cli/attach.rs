@@ -48,7 +48,7 @@ pub(super) fn announce(session: &Session, duration: Option<Duration>) {
     ));
     for other in session.other_allocators() {
         say(format_args!(
-            "note: {} defines malloc, too: what it serves is not seen",
+            "note: {} defines malloc, too: unless it hands its calls on, what it serves is not seen",
             other.shown()
         ));
     }

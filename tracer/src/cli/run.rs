@@ -25,7 +25,7 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
     let (recorded, mut program) = runtime.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
-            foreseen,
+            foreseen: Box::new(foreseen),
         };
         let session = Session::start(target, &options(&args.recording))?;
         // Before the program runs: from then on a signal is the program's to answer.

@@ -35,6 +35,8 @@ pub struct Mapped {
     pub name: String,
     /// The file that the kernel said was mapped, whatever was found of it.
     id: FileId,
+    /// Whether it was seen when it was mapped, and not found there later.
+    is_reported: bool,
 }
 
 /// Where an address lies.
@@ -203,8 +205,9 @@ impl AddressSpace {
             end: announced.end,
             file_offset: announced.file_offset,
             file: file_of(announced, root),
-            name: announced.path.display().to_string(),
+            name: announced.path.to_string_lossy().into_owned(),
             id: announced.id,
+            is_reported: announced.time_ns.is_some(),
         };
         self.mapped.insert(index, Arc::new(mapped));
         if self.history.forgotten() > self.forgotten {
@@ -256,6 +259,21 @@ impl AddressSpace {
                 Some((piece.start, piece.end, self.mapped.get(&index)?.as_ref()))
             })
             .collect()
+    }
+
+    /// What had been mapped before a file, where the kernel reported both.
+    pub fn mapped_before(
+        &self,
+        is_it: impl Fn(&MappedFile) -> bool,
+    ) -> impl Iterator<Item = &Mapped> {
+        let its =
+            |mapped: &Mapped| mapped.is_reported && mapped.file.as_deref().is_some_and(&is_it);
+        let found = self.mappings().find(|(_, mapped)| its(mapped));
+        let until = found.map_or(0, |(index, _)| index);
+        self.mapped
+            .range(..until)
+            .map(|(_, mapped)| mapped.as_ref())
+            .filter(|mapped| mapped.is_reported)
     }
 
     /// Every mapping that is known, by its index, in the order they became known.

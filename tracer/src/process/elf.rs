@@ -80,6 +80,8 @@ pub struct ModuleSymbols {
     pub has_unknown_malloc: bool,
     /// It has a symbol table beyond the dynamic one.
     pub has_symtab: bool,
+    /// It is a program written in Go.
+    pub is_go: bool,
 }
 
 impl ModuleSymbols {
@@ -106,6 +108,7 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
     let elf = ElfFile64::<Endianness, _>::parse(&cache).map_err(|error| bad(error.to_string()))?;
     let mut found = ModuleSymbols {
         has_symtab: elf.symbol_table().is_some(),
+        is_go: elf.section_by_name(".go.buildinfo").is_some(),
         ..ModuleSymbols::default()
     };
     let mut marks = Marks::default();

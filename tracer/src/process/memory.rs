@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procfs::Current as _;
 
@@ -36,9 +36,19 @@ pub struct HeapUse {
     pub data: u64,
     /// Resident anonymous bytes (`RssAnon`).
     pub resident: u64,
+    /// Anonymous bytes that were swapped out (`VmSwap`).
+    pub swapped: u64,
+    /// Threads.
+    pub threads: u64,
 }
 
 impl HeapUse {
+    /// Anonymous bytes, wherever they are.
+    #[must_use]
+    pub const fn anonymous(&self) -> u64 {
+        self.resident.saturating_add(self.swapped)
+    }
+
     /// Reads the figures of a process.
     ///
     /// # Errors
@@ -51,6 +61,8 @@ impl HeapUse {
         Ok(Self {
             data: figure(status.data)?,
             resident: figure(status.resident)?,
+            swapped: status.swapped.unwrap_or(0),
+            threads: figure(status.threads)?,
         })
     }
 
@@ -87,7 +99,8 @@ impl MemoryUse {
             machine.mem_total.saturating_sub(available),
         );
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let limits = group_limits(&groups, Path::new("/sys/fs/cgroup"));
+        let groups = limited_groups(&groups, Path::new(MOUNT)).into_iter();
+        let limits = groups.map(|group| (group.limit, group.used));
         let all = std::iter::once(machine).chain(limits);
         let (limit, used) = all.min_by_key(|(limit, used)| limit.saturating_sub(*used))?;
         Some(Self {
@@ -98,9 +111,48 @@ impl MemoryUse {
     }
 }
 
-/// Limit and use of the control groups that a process is in, down from the outermost one: `groups` is
-/// its /proc/PID/cgroup, in either version.
-fn group_limits(groups: &str, mount: &Path) -> Vec<(u64, u64)> {
+/// Where control groups are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// A control group whose memory is limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitedGroup {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Bytes that it may use.
+    pub limit: u64,
+    /// Bytes that it uses.
+    pub used: u64,
+    /// Bytes of these that the kernel can take back at once: files that were not read for a while.
+    pub reclaimable: u64,
+}
+
+impl LimitedGroup {
+    /// The one with the least room among those that both this process and another are in. What the one
+    /// takes, the other lacks.
+    #[must_use]
+    pub fn shared_with(pid: u32) -> Option<Self> {
+        let of = |pid: &str| {
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            limited_groups(&groups, Path::new(MOUNT))
+        };
+        let its = of(&pid.to_string());
+        let mut shared = of("self");
+        shared.retain(|group| its.iter().any(|other| other.folder == group.folder));
+        shared.into_iter().min_by_key(Self::room)
+    }
+
+    /// Bytes that it may use yet.
+    #[must_use]
+    pub const fn room(&self) -> u64 {
+        self.limit
+            .saturating_sub(self.used.saturating_sub(self.reclaimable))
+    }
+}
+
+/// The control groups with a limit that a process is in, up from its own: `groups` is its
+/// /proc/PID/cgroup, in either version.
+fn limited_groups(groups: &str, mount: &Path) -> Vec<LimitedGroup> {
     let mut found = Vec::new();
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -108,9 +160,14 @@ fn group_limits(groups: &str, mount: &Path) -> Vec<(u64, u64)> {
             continue;
         };
         let (mount, files) = if controllers.is_empty() {
-            (mount.to_owned(), ["memory.max", "memory.current"])
+            let files = ["memory.max", "memory.current", "inactive_file"];
+            (mount.to_owned(), files)
         } else if controllers.split(',').any(|one| one == "memory") {
-            let files = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
+            let files = [
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            ];
             (mount.join("memory"), files)
         } else {
             continue;
@@ -132,8 +189,19 @@ fn group_limits(groups: &str, mount: &Path) -> Vec<(u64, u64)> {
                     .parse()
                     .ok()
             };
-            let [limit, used] = files.map(number);
-            Some((limit.filter(|&limit: &u64| limit < 1 << 60)?, used?))
+            let [limit_file, used_file, inactive] = files;
+            let limit = number(limit_file).filter(|&limit: &u64| limit < 1 << 60)?;
+            let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+            let mut lines = statistics.lines().filter_map(|line| line.split_once(' '));
+            Some(LimitedGroup {
+                folder: group.to_owned(),
+                limit,
+                used: number(used_file)?,
+                reclaimable: lines
+                    .find_map(|(name, value)| (name == inactive).then(|| value.parse().ok()))
+                    .flatten()
+                    .unwrap_or(0),
+            })
         }));
     }
     found
@@ -158,7 +226,12 @@ mod tests {
         group("a", v2("1000\n", "600\n"))?;
         group("a/b", v2("max\n", "500\n"))?;
         group("a/b/c", v2("800\n", "100\n"))?;
-        let limits = |text: &str| group_limits(text, mount.path());
+        let limits = |text: &str| {
+            let groups = limited_groups(text, mount.path()).into_iter();
+            groups
+                .map(|group| (group.limit, group.used))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(limits("0::/a/b/c\n"), [(800, 100), (1_000, 600)]);
         assert_eq!(limits("0::/a/b\n"), [(1_000, 600)]);
         assert_eq!(limits("0::/../a\n1:cpu:/a\nx\n"), []);
@@ -168,6 +241,13 @@ mod tests {
         ];
         group("memory/d", v1)?;
         assert_eq!(limits("4:cpu,memory:/d\n0::/none\n"), [(700, 7)]);
+        // Files that were read are no use that lasts.
+        fs::write(
+            mount.path().join("a/b/c/memory.stat"),
+            "file 90\ninactive_file 60\n",
+        )?;
+        let group = limited_groups("0::/a/b/c\n", mount.path()).swap_remove(0);
+        assert_eq!((group.reclaimable, group.room()), (60, 760));
         Ok(())
     }
 

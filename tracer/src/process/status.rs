@@ -16,6 +16,10 @@ pub(super) struct Status {
     pub(super) data: Option<u64>,
     /// Resident anonymous bytes.
     pub(super) resident: Option<u64>,
+    /// Swapped bytes of its memory.
+    pub(super) swapped: Option<u64>,
+    /// Threads.
+    pub(super) threads: Option<u64>,
     /// Effective capabilities, one bit for each.
     pub(super) capabilities: u64,
     /// It has a shadow stack (Intel CET). Kernels that have none do not say anything.
@@ -54,6 +58,8 @@ impl Status {
                 }
                 "VmData" => status.data = bytes(),
                 "RssAnon" => status.resident = bytes(),
+                "VmSwap" => status.swapped = bytes(),
+                "Threads" => status.threads = value.parse().ok(),
                 "CapEff" => status.capabilities = u64::from_str_radix(value, 16).unwrap_or(0),
                 "x86_Thread_features" => {
                     status.has_shadow_stack = value.split_whitespace().any(|one| one == "shstk");
@@ -81,6 +87,8 @@ mod tests {
             ns_pids: vec![42, 7],
             data: Some(180 << 10),
             resident: Some(12 << 10),
+            swapped: None,
+            threads: None,
             capabilities: 0x1ff_ffff_ffff,
             has_shadow_stack: true,
         };

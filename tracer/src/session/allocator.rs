@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionError;
+use super::runtimes::{self, Runtime};
+use super::serving::Other;
 use super::unopened::Unopened;
 use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan};
@@ -54,14 +56,22 @@ pub(super) struct Found {
     /// Modules with a known allocator: what is probed.
     pub(super) allocators: Vec<Allocator>,
     /// Other modules that define `malloc`: if one of them serves the process, the probes stay silent.
-    pub(super) others: Vec<PathBuf>,
+    pub(super) others: Vec<Other>,
+    /// What else holds memory of its own.
+    pub(super) runtime: Option<Runtime>,
     /// Modules that could not be looked at: each may be an allocator.
     pub(super) unread: Unopened,
 }
 
-/// Remembers which files have been looked at, by (device, inode).
+/// Remembers which files have been looked at.
 #[derive(Debug, Default)]
-pub(super) struct Searched(HashSet<(u64, u64)>);
+pub(super) struct Searched {
+    /// By (device, inode).
+    files: HashSet<(u64, u64)>,
+    /// Where they were found. A file that is gone with its process is most likely the one that another
+    /// process has at the same place.
+    paths: HashSet<PathBuf>,
+}
 
 impl Searched {
     /// Looks at one file; `None` where it was looked at before or is no module.
@@ -76,13 +86,19 @@ impl Searched {
     ) -> Result<Option<ModuleSymbols>, ProcessError> {
         let unreadable = |error| ProcessError::unreadable(path, error);
         let metadata = file.metadata().map_err(unreadable)?;
-        if !self.0.insert((metadata.st_dev(), metadata.st_ino())) {
+        self.paths.insert(path.to_owned());
+        if !self.files.insert((metadata.st_dev(), metadata.st_ino())) {
             return Ok(None);
         }
         match elf_kind(file).map_err(unreadable)? {
             ElfKind::X86_64 => module_symbols(file, path).map(Some),
             ElfKind::Foreign(_) | ElfKind::NotElf => Ok(None),
         }
+    }
+
+    /// Whether a file that can't be opened was never looked at; each place is told once.
+    fn misses(&mut self, path: &Path) -> bool {
+        !path.starts_with("/dev") && self.paths.insert(path.to_owned())
     }
 }
 
@@ -101,7 +117,12 @@ impl Found {
     pub(super) fn add(&mut self, module: &MappedFile, searched: &mut Searched) {
         let file = match module.open() {
             Ok(file) => file,
-            Err(reason) => return self.unread.note(&module.path, &reason),
+            Err(reason) => {
+                if searched.misses(&module.path) {
+                    self.unread.note(&module.path, &reason);
+                }
+                return;
+            }
         };
         match searched.look(&file, &module.path) {
             Ok(Some(symbols)) => self.take(&Arc::new(file), &module.path, &symbols),
@@ -112,6 +133,8 @@ impl Found {
 
     /// Judges a module by its symbols.
     pub(super) fn take(&mut self, file: &Arc<File>, path: &Path, symbols: &ModuleSymbols) {
+        let runtime = runtimes::of_file(path).or_else(|| runtimes::of_program(symbols.is_go));
+        self.runtime = self.runtime.or(runtime);
         if !symbols.allocators.is_empty() {
             self.allocators.push(Allocator {
                 file: Arc::clone(file),
@@ -121,7 +144,11 @@ impl Found {
             });
         }
         if symbols.has_unknown_malloc && !is_loader(path) {
-            self.others.push(path.to_owned());
+            self.others.push(Other {
+                path: path.to_owned(),
+                // Files of a program that is to run come in the order of loading.
+                is_first: self.allocators.is_empty(),
+            });
         }
     }
 
@@ -149,7 +176,7 @@ impl Found {
         let hint = match self.others.first() {
             Some(other) => format!(
                 "its allocator is most likely the one in {}; only {} can be traced so far",
-                other.shown(),
+                other.path.shown(),
                 AllocatorKind::NAMES
             ),
             None => format!(
@@ -173,7 +200,7 @@ impl Found {
         match self.others.first() {
             Some(other) => format!(
                 "its allocator is in {}; only {} can be traced so far",
-                other.shown(),
+                other.path.shown(),
                 AllocatorKind::NAMES
             ),
             None => NAMELESS.to_owned(),

@@ -14,7 +14,9 @@ use super::allocator::{Found, Searched};
 use super::placing::place;
 use super::unwinding::Unwinder;
 use super::{Options, SessionError};
-use crate::bpf::{FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, ProbeKind, Scope, Threads};
+use crate::bpf::{
+    FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Threads,
+};
 use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
 
 /// Rounds of each measurement; the median counts.
@@ -121,6 +123,8 @@ fn measure(
         heap_bytes: 0,
         stacks: 64,
         generations,
+        ring: 1 << 20,
+        unwind_bytes: MAX_TABLE_BYTES,
     };
     let mut kernel = Kernel::new(&LoadOptions {
         tgid: pid,

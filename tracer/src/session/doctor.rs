@@ -7,12 +7,13 @@ use serde::Serialize;
 use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
-use crate::bpf::{Kernel, Limits, LoadOptions};
+use super::room;
+use crate::bpf::{Kernel, Limits, LoadOptions, MAX_TABLE_BYTES};
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
-    AddressSpace, Root, Sideband, bpf_disabled, check_traceable, missing_capabilities,
-    pid_namespace,
+    AddressSpace, LimitedGroup, Root, Sideband, bpf_disabled, check_traceable, load_order,
+    missing_capabilities, pid_namespace,
 };
 
 /// How a line of the diagnosis turned out.
@@ -187,6 +188,8 @@ fn programs() -> Check {
         live: 1,
         heap_bytes: 0,
         stacks: 1,
+        ring: 1 << 20,
+        unwind_bytes: MAX_TABLE_BYTES,
     };
     let options = LoadOptions {
         tgid: std::process::id(),
@@ -254,6 +257,24 @@ fn namespace() -> Check {
     }
 }
 
+/// The control group that the process and tracer are both in.
+fn control_group(group: &LimitedGroup) -> Check {
+    let found = format!(
+        "the process's own ({}) is tracer's, too: {} of {} MiB are left, and tracer takes {} at least",
+        group.folder.shown(),
+        group.room() >> 20,
+        group.limit >> 20,
+        room::least_bytes(false) >> 20
+    );
+    let grade = if room::is_enough(group.room(), false) {
+        Grade::Limited
+    } else {
+        Grade::Failed
+    };
+    let remedy = "run tracer outside the container or control group, where its tables do not count";
+    check("control group", grade, found, Some(remedy))
+}
+
 /// The process: who it is, and whether an allocator of its can be probed.
 fn target(pid: u32, checks: &mut Vec<Check>) {
     let who = match check_traceable(pid) {
@@ -265,6 +286,9 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
     };
     let found = format!("{} ({})", who.name, who.executable.shown());
     checks.push(check("process", Grade::Ok, found, None));
+    if let Some(group) = LimitedGroup::shared_with(pid) {
+        checks.push(control_group(&group));
+    }
     let space = Root::of(pid)
         .map_err(|error| error.to_string())
         .and_then(|root| AddressSpace::of(pid, &root).map_err(|error| error.to_string()));
@@ -276,7 +300,10 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             return;
         }
     };
-    let found = Found::in_space(&space, &mut Searched::default());
+    let mut found = Found::in_space(&space, &mut Searched::default());
+    if let Some(order) = load_order(pid) {
+        found.order_by(&space, &order);
+    }
     match found.allocators.as_slice() {
         [] => checks.push(check(
             "allocator",
@@ -296,12 +323,12 @@ fn target(pid: u32, checks: &mut Vec<Check>) {
             }
         }
     }
-    for other in &found.others {
+    for other in found.serving() {
         checks.push(check(
             "allocator",
             Grade::Limited,
             format!(
-                "{} defines malloc, too: what it serves is not seen",
+                "{} defines malloc, too: unless it hands its calls on, what it serves is not seen",
                 other.shown()
             ),
             Some(&format!(

@@ -1,6 +1,9 @@
 //! Why a session could not be held.
 
+use std::path::PathBuf;
+
 use crate::bpf::BpfError;
+use crate::printable::Shown as _;
 use crate::process::ProcessError;
 use crate::profile::Invalid;
 
@@ -27,6 +30,42 @@ pub enum SessionError {
         changed: u64,
         /// The likely real allocator, and what can be done.
         hint: String,
+    },
+    /// The tracer is in the target's control group, and there is no room for it.
+    #[error(
+        "the tracer is in the same control group as the target, {}, whose memory is limited to {limit} MiB with \
+         {used} MiB in use: its tables take at least {least} MiB there, more than 1/{share} of what is left, \
+         and the kernel might end the target for it; run tracer outside the container or control group \
+         (on the host, or in a pod of its own), or raise the limit",
+        group.shown()
+    )]
+    Crowded {
+        /// The group's folder.
+        group: PathBuf,
+        /// Its limit in MiB.
+        limit: u64,
+        /// What is used of it.
+        used: u64,
+        /// What the tracer takes at least.
+        least: u64,
+        /// Which part of the rest that may be.
+        share: u64,
+    },
+    /// The control group of the tracer has no memory left for the tables.
+    #[error(
+        "{error}; the control group that tracer is in, {}, has {room} MiB left of {limit}: run tracer outside it, \
+         raise its limit, or take smaller tables (--max-live, --max-stacks)",
+        group.shown()
+    )]
+    NoMemory {
+        /// What was refused.
+        error: BpfError,
+        /// The group's folder.
+        group: PathBuf,
+        /// What is left, in MiB.
+        room: u64,
+        /// Its limit, in MiB.
+        limit: u64,
     },
     /// The kernel's counters contradict each other.
     #[error("the series of snapshots contradicts itself: {0}")]

@@ -36,7 +36,7 @@ pub(super) struct Traced {
     /// Whether what it has mapped has changed since it was last published.
     pub(super) is_unpublished: bool,
     /// Heaps whose published mappings its stacks may be walked by, until it has some of its own.
-    walks_by: Vec<u32>,
+    pub(super) walks_by: Vec<u32>,
     /// Whether it has ended, and how.
     pub(super) ended: Option<HowEnded>,
 }

@@ -3,6 +3,7 @@
 mod ending;
 mod events;
 mod keeping;
+mod memory;
 mod series;
 
 pub use series::{Pace, Progress};
@@ -10,7 +11,7 @@ pub use series::{Pace, Progress};
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use tracer_common::{Counter, Unwinding};
 
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
+use super::growth::Growth;
 use super::placing::place;
 use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
@@ -34,8 +36,8 @@ use crate::bpf::{
 use crate::life::Event;
 use crate::printable::Shown as _;
 use crate::process::{
-    HeapUse, Identity, MappedFile, MappingEvent, ProcessError, Sideband, has_first_thread,
-    pid_namespace, stack_start, threads_of,
+    HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
+    has_first_thread, load_order, pid_namespace, stack_start, threads_of,
 };
 use crate::profile::Profile;
 
@@ -71,7 +73,7 @@ pub enum Target {
         /// The process; its name is the program's.
         who: Identity,
         /// What the program will load.
-        foreseen: Foreseen,
+        foreseen: Box<Foreseen>,
     },
 }
 
@@ -208,6 +210,13 @@ pub struct Session {
     attach_time: Duration,
     costs: Arc<OnceLock<EventCosts>>,
     heap_at_start: Option<HeapUse>,
+    growth: Growth,
+    /// Why the tables are smaller than usual.
+    crowded: Option<String>,
+    /// When memory is read.
+    pulse: Ticks,
+    /// Times that it was not, since it was.
+    glances: usize,
 }
 
 impl Session {
@@ -238,7 +247,12 @@ impl Session {
                     traced.check_translators(&who.name)?;
                 }
                 let found = traced.map(|traced| Found::in_space(&traced.space, &mut searched));
-                let found = found.unwrap_or_default();
+                let mut found = found.unwrap_or_default();
+                if !found.others.is_empty()
+                    && let (Some(traced), Some(order)) = (traced, load_order(who.pid))
+                {
+                    found.order_by(&traced.space, &order);
+                }
                 if found.allocators.is_empty() {
                     return Err(found.no_allocator(&who).into());
                 }
@@ -267,9 +281,12 @@ impl Session {
             Reach::Process(_) => options.probes,
         };
         let heap_at_start = HeapUse::of(who.pid).ok();
+        room::be_the_first_to_go();
+        let group = LimitedGroup::shared_with(who.pid);
+        let (limits, crowded) = room::limits(options, heap_at_start, group.as_ref())?;
         let mut kernel = Kernel::new(&LoadOptions {
             tgid: who.pid,
-            limits: room::limits(options, heap_at_start),
+            limits,
             follow_forks: options.follow_forks,
             pidns: namespace,
             kind,
@@ -278,7 +295,8 @@ impl Session {
             has_return_probes: processes
                 .get(FIRST_IMAGE)
                 .is_some_and(|traced| traced.space.has_return_probes()),
-        })?;
+        })
+        .map_err(room::explain)?;
         let pid = who.pid;
         let list = move || threads_of(&[pid]);
         for allocator in &found.allocators {
@@ -289,7 +307,8 @@ impl Session {
             unwinder.leave_spaces_unpublished();
         }
         place(&mut kernel, &found.allocators, reach.scope(&list), |maps| {
-            if let Some(Foreseen { files, .. }) = waiting {
+            if let Some(foreseen) = waiting {
+                let Foreseen { files, .. } = *foreseen;
                 maps.await_program();
                 unwinder.foresee(&files);
             }
@@ -305,8 +324,16 @@ impl Session {
         let costs = cost::calibrate(kind, options);
         ask_for_short_slices();
         kernel.start()?;
+        let mut growth = Growth::default();
+        if let (Some(had), "attach") = (heap_at_start, mode) {
+            growth.begin(FIRST_IMAGE, had);
+        }
         Ok(Self {
             heap_at_start,
+            growth,
+            crowded,
+            pulse: Ticks::new(Some(memory::INTERVAL)),
+            glances: 0,
             kernel,
             sideband,
             processes,
@@ -372,10 +399,10 @@ impl Session {
         format!("{} ({})", modules.join(", "), self.kernel.probe_kind())
     }
 
-    /// Modules beside the C library that define `malloc` and may serve the target instead.
-    #[must_use]
-    pub fn other_allocators(&self) -> &[PathBuf] {
-        &self.found.others
+    /// Modules that define `malloc` before the allocators that are probed: they serve the target, or hand
+    /// its calls on.
+    pub fn other_allocators(&self) -> impl Iterator<Item = &Path> {
+        self.found.serving()
     }
 
     /// Listens until the target ends or `until` resolves, calling `tick` with the status at each
@@ -396,6 +423,7 @@ impl Session {
         loop {
             match self.wait(until.as_mut(), &mut ticks, &mut never).await? {
                 Wake::Events => self.take_events(),
+                Wake::Memory => self.glance_at_memory(),
                 Wake::Status => tick(&self.status()?),
                 Wake::Window => {}
                 Wake::End(ended) => return Ok(ended),
@@ -415,6 +443,7 @@ impl Session {
         Ok(tokio::select! {
             biased;
             ended = until => Wake::End(ended),
+            () = self.pulse.next() => Wake::Memory,
             guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
             guard = self.exited.readable(), if !self.has_ended => {
                 guard?.retain_ready();
@@ -473,6 +502,7 @@ impl Session {
 
 /// What woke the session.
 enum Wake {
+    Memory,
     Events,
     Status,
     Window,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracer_common::{Counter, StackEnd, StackKey};
 
+use super::allocator::Found;
 use super::frames::Frames;
 use super::processes::{Processes, Traced};
 use super::retire::Retired;
@@ -12,6 +13,7 @@ use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
 use crate::bpf::StackAmounts;
+use crate::printable::Shown as _;
 use crate::process::{FileKey, Mapped, Place};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
@@ -92,6 +94,7 @@ pub(super) struct Parts<'a> {
     pub(super) seen: &'a mut Arrived,
     pub(super) amounts: &'a [StackAmounts],
     pub(super) counters: &'a [(Counter, u64)],
+    pub(super) found: &'a Found,
     pub(super) findings: Findings,
 }
 
@@ -139,6 +142,7 @@ impl Snapshots {
             seen,
             amounts,
             counters,
+            found,
             mut findings,
         } = parts;
         if self.profile.mappings.is_empty() {
@@ -169,6 +173,8 @@ impl Snapshots {
                     .filter(|&pid| pid != main),
             )
             .collect();
+        let not_probed = found.not_probed(&self.profile).into_iter();
+        findings.allocators_not_probed = not_probed.map(|path| path.shown().to_string()).collect();
         self.profile.counters = counter_values(counters, &findings);
         self.profile.verdict = verdict(counters, &findings);
     }

@@ -1,6 +1,7 @@
 //! Mapped files that could not be opened: nobody knows what is in them. Not the names only; any of them may have been
 //! an allocator.
 
+use crate::printable::Shown as _;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ impl Unopened {
     pub(super) fn note(&mut self, path: &Path, reason: &dyn Display) {
         self.count += 1;
         if self.named.len() < MAX_NAMED {
-            let path = path.display();
+            let path = path.shown();
             self.named
                 .push(format!("{path} could not be read: {reason}"));
         }

@@ -8,8 +8,12 @@ use crate::profile::{CounterClass, CounterValue, Verdict};
 /// Share of the allocations that may be missing, or in no stack, before nothing can be concluded.
 const INCONCLUSIVE_SHARE: f64 = 0.01;
 
+/// What memory that no allocator handed out is, where no runtime is known.
+const NO_RUNTIME: &str = "usually memory that the program maps itself (mmap, brk) for pools of its own, an \
+     allocator that is linked into it, or free memory in pieces that the allocator can't give back";
+
 /// What user space itself found out, in addition to the kernel's counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
     /// Distinct stacks with amounts.
     pub(super) stacks: u64,
@@ -45,6 +49,14 @@ pub(super) struct Findings {
     pub(super) modules_not_probed: u64,
     /// Allocators that were mapped later, and probed when the news of that had arrived.
     pub(super) modules_probed_late: u64,
+    /// Modules that serve the process and are not probed.
+    pub(super) allocators_not_probed: Vec<String>,
+    /// Bytes of memory that the allocators do not explain.
+    pub(super) unseen_growth_bytes: u64,
+    /// Bytes that a language runtime has taken for itself.
+    pub(super) runtime_bytes: u64,
+    /// Which runtime that is, and what can be done.
+    pub(super) runtime: Option<&'static str>,
     /// Processes that the target started and that were not counted.
     pub(super) children_not_followed: u64,
     /// Execs by another thread than the first, after which the probes had to be put back.
@@ -154,7 +166,7 @@ pub(super) fn counter_values(
         (
             "files_not_opened",
             findings.files_not_opened,
-            AttributionLoss,
+            AmountLoss,
             "Mapped files that could not be opened: their code has no name, and an allocator in them was not probed.",
         ),
         (
@@ -168,6 +180,24 @@ pub(super) fn counter_values(
             findings.modules_probed_late,
             AmountLoss,
             "Allocators mapped during the recording that were probed a moment later: what they served until then is missing.",
+        ),
+        (
+            "allocators_not_probed",
+            findings.allocators_not_probed.len() as u64,
+            AmountLoss,
+            "Modules whose malloc serves the process and is none that can be probed: what they hand out is missing.",
+        ),
+        (
+            "unseen_growth_bytes",
+            findings.unseen_growth_bytes,
+            AmountLoss,
+            "Bytes by which the processes' memory grew beyond what their allocators were seen to hand out.",
+        ),
+        (
+            "runtime_bytes",
+            findings.runtime_bytes,
+            Note,
+            "Bytes that a language runtime took for its own heap early in the recording, and hardly more later.",
         ),
         (
             "children_not_followed",
@@ -297,12 +327,27 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             findings.modules_probed_late
         ));
     }
+    for path in &findings.allocators_not_probed {
+        reasons.push(format!(
+            "{path} serves the target's malloc and is none that can be probed: what it hands out is missing"
+        ));
+    }
+    if findings.unseen_growth_bytes > 0 {
+        reasons.push(format!(
+            "{:.1} MiB by which the target's memory grew were handed out by no allocator that is probed: {}",
+            findings.unseen_growth_bytes as f64 / f64::from(1 << 20),
+            findings.runtime.unwrap_or(NO_RUNTIME)
+        ));
+    }
     if reasons.is_empty() {
         return Verdict::Complete;
     }
     let share = lost as f64 / value(Counter::AllocObjects).max(1) as f64;
     // How much an unprobed library served, nobody knows.
-    let unknown = value(Counter::LiveTableFull) > 0 || findings.modules_not_probed > 0;
+    let unknown = value(Counter::LiveTableFull) > 0
+        || findings.modules_not_probed > 0
+        || !findings.allocators_not_probed.is_empty()
+        || findings.unseen_growth_bytes > 0;
     if unknown || share > INCONCLUSIVE_SHARE {
         Verdict::Inconclusive { reasons }
     } else {
@@ -421,6 +466,48 @@ mod tests {
         let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
         assert_eq!(verdict.name(), "degraded");
         assert!(verdict.reasons()[0].contains("a moment later"));
+    }
+
+    #[test]
+    fn growth_that_was_not_seen_is_inconclusive_and_says_what_it_may_be() {
+        let with = |runtime| {
+            let findings = Findings {
+                unseen_growth_bytes: 118 << 20,
+                runtime,
+                ..Findings::default()
+            };
+            verdict(&[(Counter::AllocObjects, 1_000)], &findings)
+        };
+        for (runtime, words) in [(None, "mmap"), (Some("arenas of its own"), "arenas")] {
+            let verdict = with(runtime);
+            assert_eq!(verdict.name(), "inconclusive");
+            let reason = &verdict.reasons()[0];
+            assert!(
+                reason.contains("118.0 MiB") && reason.contains(words),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn memory_of_a_runtime_that_does_not_grow_is_worth_a_note() {
+        let findings = Findings {
+            runtime_bytes: 118 << 20,
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
+        assert_eq!(verdict, Verdict::Complete);
+    }
+
+    #[test]
+    fn an_allocator_that_is_not_probed_is_inconclusive_and_named() {
+        let findings = Findings {
+            allocators_not_probed: vec!["/lib/libarena.so".to_owned()],
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 1_000)], &findings);
+        assert_eq!(verdict.name(), "inconclusive");
+        assert!(verdict.reasons()[0].contains("/lib/libarena.so"));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Liv
     runtime()?.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
-            foreseen,
+            foreseen: Box::new(foreseen),
         };
         let session = Session::start(target, &options(args))?;
         let until = signals.finish(args.duration);

@@ -7,6 +7,7 @@ use tracer_common::Counter;
 use super::{Ended, Recording, Session, SessionError};
 use crate::bpf::StackAmounts;
 use crate::printable::Shown as _;
+use crate::probe::AllocatorKind;
 use crate::process::HeapUse;
 use crate::profile::Profile;
 use crate::session::cost::events;
@@ -39,6 +40,7 @@ impl Session {
     pub(super) fn stop(&mut self) -> Result<Stopped, SessionError> {
         // While the target runs.
         self.check_probes();
+        self.read_memory();
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
@@ -95,12 +97,14 @@ impl Session {
         for (counter, value) in &mut counters {
             *value += self.cut_here.get(counter).copied().unwrap_or(0);
         }
+        let unseen = self.unseen();
         self.snapshots.update(Parts {
             processes: &self.processes,
             main: self.who.pid,
             seen: &mut self.stacks,
             amounts,
             counters: &counters,
+            found: &self.found,
             findings: Findings {
                 mapping_records_lost: self.mapping_records_lost,
                 mappings_forgotten: self.processes.forgotten(),
@@ -118,7 +122,7 @@ impl Session {
                 unwind_spaces: self.unwinder.spaces(),
                 live_table_growth_failures: self.kernel.live_table_growth_failures(),
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
-                ..Findings::default()
+                ..unseen
             },
         });
         let notes = self.notes(self.snapshots.profile());
@@ -141,20 +145,22 @@ impl Session {
     }
 
     fn notes(&self, profile: &Profile) -> Vec<String> {
-        let mut notes: Vec<String> = self
-            .found
-            .others
+        let mut notes: Vec<_> = self
+            .crowded
             .iter()
-            .map(|other| {
-                format!(
-                    "{} defines malloc, too: what it serves is not in this profile",
-                    other.shown()
-                )
-            })
+            .chain(&self.not_probed)
+            .cloned()
             .collect();
         notes.extend(self.made_way.iter().cloned());
-        notes.extend(self.not_probed.iter().cloned());
         notes.extend(self.found.unread.notes());
+        notes.extend(self.found.not_probed(profile).into_iter().map(|path| {
+            format!(
+                "{} serves the target's malloc: what it hands out is not in this profile; start the target \
+                 without it (LD_PRELOAD), or with one of {}",
+                path.shown(),
+                AllocatorKind::NAMES
+            )
+        }));
         notes.extend(self.probed_late.iter().map(|path| {
             format!(
                 "{} was mapped a moment before it was probed: start the program itself, not by a script, \
@@ -170,6 +176,14 @@ impl Session {
                 .map(|counter| counter.value)
                 .sum::<u64>()
         };
+        let runtime_bytes = counter("runtime_bytes");
+        if let (Some(runtime), 1..) = (self.found.runtime, runtime_bytes) {
+            notes.push(format!(
+                "{} MiB of what the target holds is not in this profile: {}",
+                runtime_bytes >> 20,
+                runtime.words
+            ));
+        }
         let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
         let allocations = counter(Counter::AllocObjects.name());
         let cut: u64 = profile

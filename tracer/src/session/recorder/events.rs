@@ -284,6 +284,9 @@ impl Session {
     fn probe(&mut self, module: &MappedFile) {
         let before = self.found.allocators.len();
         self.found.add(module, &mut self.searched);
+        for (_, traced) in self.processes.iter() {
+            self.found.order_by_time(&traced.space, module);
+        }
         for allocator in &self.found.allocators[before..] {
             let probed = allocator
                 .check_harmless(&self.who)

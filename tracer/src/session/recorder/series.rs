@@ -59,6 +59,10 @@ impl Session {
                     self.take_events();
                     ControlFlow::Continue(())
                 }
+                Wake::Memory => {
+                    self.glance_at_memory();
+                    continue;
+                }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
                 Wake::Window => {
                     self.end_window(&mut series)?;
@@ -91,6 +95,7 @@ impl Session {
 
     fn end_window(&mut self, series: &mut Series) -> Result<(), SessionError> {
         self.take_events();
+        self.read_memory();
         let elapsed = self.started.elapsed();
         let amounts = self.kernel.end_window()?;
         // Once more: the frames of what was counted meanwhile.
