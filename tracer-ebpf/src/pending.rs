@@ -317,8 +317,9 @@ fn restore(thread: *mut ThreadCalls, tid: u32) {
     }
 }
 
-/// Forgets a thread that ends, or begins anew: its tid may come back as another's.
-#[inline(always)]
+/// Forgets a thread that ends, or begins anew: its tid may come back as another's. Not inlined: in exec's
+/// program LLVM then read a slot of the stack before it was written (6.18: "invalid size of register fill").
+#[inline(never)]
 pub(crate) fn forget(tid: u32) {
     let Some(thread) = PENDING.get_ptr(&tid) else {
         return;
