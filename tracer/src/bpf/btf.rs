@@ -45,13 +45,13 @@ fn member_offsets<const N: usize>(
         let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
         at += 12;
         if kind == KIND_STRUCT && is_called(name, structure) {
-            let fields = records.get(at..at + count * 12)?.chunks_exact(12);
+            let (fields, _) = records.get(at..at + count * 12)?.as_chunks::<12>();
             let offset = |wanted: &str| {
                 let field = fields
-                    .clone()
-                    .find(|field| word(field, 0).is_some_and(|name| is_called(name, wanted)))?;
+                    .iter()
+                    .find(|field| word(*field, 0).is_some_and(|name| is_called(name, wanted)))?;
                 // The upper byte is the size of a bit field.
-                Some((word(field, 8)? & 0x00ff_ffff) / 8)
+                Some((word(field.as_slice(), 8)? & 0x00ff_ffff) / 8)
             };
             let mut offsets = [0; N];
             for (place, member) in offsets.iter_mut().zip(members) {
@@ -136,16 +136,14 @@ mod tests {
     /// A structure `b` with members `b` and `c`, behind an integer and a structure of another name.
     fn types() -> Vec<u8> {
         let names = b"\0a\0b\0c\0";
-        let records: [u32; 22] = [
+        let records: Vec<u32> = [
             // Name, kind and number of members, size; then what the kind has.
             [1, 1 << 24, 4, 32].as_slice(),
             [1, 4 << 24 | 1, 4, 3, 1, 0].as_slice(),
             [3, 4 << 24 | 2, 16, 3, 1, 64, 5, 1, 3 << 24 | 96].as_slice(),
             [5, 2 << 24, 1].as_slice(),
         ]
-        .concat()
-        .try_into()
-        .unwrap();
+        .concat();
         let header: [u32; 6] = [0x0001_eb9f, 24, 0, 88, 88, 7];
         let words = header.iter().chain(&records);
         let mut bytes: Vec<u8> = words.flat_map(|word| word.to_ne_bytes()).collect();
