@@ -54,6 +54,7 @@ fn agreeing() -> (Ledger, Profile) {
         alloc_space: 500,
         inuse_objects: 3,
         inuse_space: 350,
+        ..Values::default()
     };
     let profile = Profile {
         functions: vec![Function {

@@ -101,6 +101,7 @@ fn followed_fork() -> Result<()> {
         alloc_space: bytes,
         inuse_objects: objects,
         inuse_space: bytes,
+        ..Values::default()
     };
     let child = profile::through(&profile, "forker_child");
     ensure!(child == expected, "the child: {child:?}, not {expected:?}");

@@ -16,6 +16,7 @@ mod lifetimes;
 mod limits;
 mod musl;
 mod oracle;
+mod peak;
 mod plan;
 mod programs;
 mod rooms;
@@ -44,6 +45,7 @@ fn main() {
         lifetimes::trials(),
         escapes::trials(),
         limits::trials(),
+        peak::trials(),
         files::trials(),
         stacks::trials(),
         unwind::trials(),

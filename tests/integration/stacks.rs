@@ -43,6 +43,7 @@ fn hundred_thousand() -> Result<()> {
             alloc_space: size,
             inuse_objects: kept,
             inuse_space: kept * size,
+            ..Values::default()
         };
         let found = seen.remove(&number);
         ensure!(

@@ -55,6 +55,7 @@ impl Amount {
             inuse_space: live_bytes
                 .context("freed more than allocated")?
                 .try_into()?,
+            ..Values::default()
         })
     }
 }

@@ -58,8 +58,11 @@ pub fn contains(whole: Values, part: Values) -> bool {
         .all(|&kind| part.get(kind) <= whole.get(kind))
 }
 
+/// Without what was held at the peak, which ledgers do not know.
 fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Values {
-    samples.fold(Values::default(), |sum, sample| sum.plus(sample.values))
+    samples.fold(Values::default(), |sum, sample| {
+        sum.plus(sample.values.without_peak())
+    })
 }
 
 /// The names on a sample's stack, leaf first, inlined frames included, without parameters.
@@ -128,6 +131,7 @@ pub fn check_sane(profile: &Profile) -> Result<()> {
             alloc_space,
             inuse_objects,
             inuse_space,
+            ..
         } = sample.values;
         if !(0..=alloc_objects).contains(&inuse_objects)
             || !(0..=alloc_space).contains(&inuse_space)

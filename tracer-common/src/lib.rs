@@ -14,6 +14,7 @@ mod hash;
 mod known;
 pub mod limits;
 mod live;
+mod peak;
 mod records;
 mod space;
 mod unwind;
@@ -32,6 +33,10 @@ pub use known::{
 pub use live::{
     LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,
     segment_buckets,
+};
+pub use peak::{
+    LiveChange, LiveTotal, PeakMark, PeakWord, is_new_peak, peak_objects_step, peak_shift,
+    peak_step,
 };
 pub use records::{
     AlternateStack, Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey,

@@ -27,6 +27,10 @@ pub struct Config {
     pub return_probes: ReturnProbes,
     /// Where a thread's alternate signal stack is told.
     pub alternate_stack: AlternateStack,
+    /// How exactly the peak is kept: see [`peak_step`](crate::peak_step).
+    pub peak_shift: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// Byte offsets in `task_struct`: where the thread's alternate signal stack begins, and its size. All 0
@@ -147,8 +151,17 @@ pub struct StackCounters {
     pub alloc_objects: u64,
     /// Bytes allocated.
     pub alloc_bytes: u64,
+    /// Objects live when the peak was declared that [`Self::peak_epoch`] names.
+    pub peak_objects: u64,
+    /// Bytes live then.
+    pub peak_bytes: u64,
+    /// The last peak whose amounts are kept here: those of later ones are what is live, since nothing has
+    /// changed; see [`PeakWord`](crate::PeakWord).
+    pub peak_epoch: u32,
     /// Not 0 once the frames have been handed to the event ring.
-    pub sent: u64,
+    pub sent: u16,
+    /// Not 0 where the image is gone that allocated, with all its memory.
+    pub released: u16,
 }
 
 /// A call of an allocating function that has not returned yet. Functions entered by the allocator from
@@ -201,10 +214,10 @@ const _: () = {
     assert!(size_of::<TargetInfo>() == 16);
     assert!(size_of::<LiveRecord>() == 16);
     assert!(size_of::<StackKey>() == 16);
-    assert!(size_of::<StackCounters>() == 56);
+    assert!(size_of::<StackCounters>() == 72);
     assert!(size_of::<PendingCall>() == 72);
     assert!(size_of::<ThreadCalls>() == 104);
-    assert!(size_of::<Config>() == 88);
+    assert!(size_of::<Config>() == 96);
 };
 
 #[cfg(feature = "user")]
@@ -212,7 +225,7 @@ mod pod {
     use super::{
         Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, ThreadCalls,
     };
-    use crate::{GenerationCell, KnownStack, LiveBucket, SpaceEntry};
+    use crate::{GenerationCell, KnownStack, LiveBucket, LiveTotal, PeakMark, SpaceEntry};
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -228,6 +241,8 @@ mod pod {
         LiveBucket,
         SpaceEntry,
         LiveRecord,
+        LiveTotal,
+        PeakMark,
         PendingCall,
         StackCounters,
         StackKey,

@@ -14,6 +14,7 @@ use crate::count::{add, bump};
 use crate::generation;
 use crate::live;
 use crate::maps::PENDING;
+use crate::peak;
 use crate::pending::{self, Returns};
 use crate::stack;
 use crate::task::{self, Task};
@@ -302,7 +303,10 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
         // Its free will not be recognised, so it must not stay in the live amounts either.
         stack::debit(stack, size);
         generation::debit(&record);
+        return;
     }
+    // Last: the peak that it may be has it in its stack.
+    peak::came(size);
 }
 
 /// Counts a free.
@@ -312,4 +316,5 @@ fn debit(record: &LiveRecord) {
     add(Counter::FreeBytes, record.size);
     stack::debit(record.stack, record.size);
     generation::debit(record);
+    peak::went(record.size);
 }

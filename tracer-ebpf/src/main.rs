@@ -7,7 +7,7 @@
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "atomics, see count.rs")]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod account;
 mod context;
@@ -17,6 +17,7 @@ mod generation;
 mod known;
 mod live;
 mod maps;
+mod peak;
 mod pending;
 mod process;
 mod replaced;

@@ -10,9 +10,9 @@ use tracer_common::limits::{
 };
 use tracer_common::{
     AlternateStack, Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
-    MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PendingCall, RULE_CACHE_ENTRIES, ReturnProbes, Row,
-    Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo, TaskOffsets,
-    ThreadCalls,
+    LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall, RULE_CACHE_ENTRIES,
+    ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
+    TaskOffsets, ThreadCalls,
 };
 
 use crate::copy::StackCopy;
@@ -50,6 +50,8 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
         address: 0,
         size: 0,
     },
+    peak_shift: 0,
+    reserved: 0,
 });
 
 /// The process that the session began with, where it is traced; else heap 0. Reading an array costs
@@ -131,6 +133,19 @@ pub(crate) static GENERATION: maps::Array<u64> = maps::Array::with_max_entries(1
 /// Entries of [`STACK_COUNTERS`] that may be used again.
 #[map]
 pub(crate) static FREE_STACKS: Queue<u32> = Queue::with_max_entries(1, 0);
+
+/// What has changed on each CPU and was not handed on to [`LIVE_TOTAL`] yet: a
+/// [`LiveChange`](tracer_common::LiveChange).
+#[map]
+pub(crate) static LIVE_CHANGE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is live in all heaps. Apart from the peak, which each event reads.
+#[map]
+pub(crate) static LIVE_TOTAL: maps::Array<LiveTotal> = maps::Array::with_max_entries(1, 0);
+
+/// The most that was live at once.
+#[map]
+pub(crate) static PEAK: maps::Array<PeakMark> = maps::Array::with_max_entries(1, 0);
 
 /// How many entries of [`STACK_COUNTERS`] were given out.
 #[map]

@@ -11,6 +11,7 @@ use tracer_common::{Counter, EventHeader, EventKind, ProcessEvent, TargetInfo};
 
 use crate::count::{bump, take_number};
 use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES};
+use crate::peak;
 use crate::pending;
 use crate::task::{self, Task};
 use crate::unwind;
@@ -23,6 +24,9 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     };
     // A call that was left by longjmp belongs to the old image.
     pending::forget(task.tid);
+    if task.borrowed == 0 {
+        peak::release(&task);
+    }
     // The old image's addresses must not be taken for the new one's, whatever happens.
     let new = new_image(None).filter(|info| task::trace(task.tgid, info).is_ok());
     if new.is_none() {
@@ -89,6 +93,9 @@ pub(crate) fn thread_exit() {
     } else if is_last() {
         // The pid may come back as another process.
         task::forget(task.tgid);
+        if task.borrowed == 0 {
+            peak::release(&task);
+        }
         send(
             EventKind::Exit,
             &task,

@@ -12,6 +12,7 @@ use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
 use crate::known;
 use crate::maps::{CONFIG, EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED};
+use crate::peak;
 use crate::scratch::{self, Scratch};
 use crate::task::Task;
 use crate::unwind::{self, unwind};
@@ -173,6 +174,7 @@ fn credit_unknown(task: &Task, size: u64) -> Option<u32> {
 
 #[inline(always)]
 fn add_allocation(counters: *mut StackCounters, size: u64) {
+    peak::keep(counters);
     // SAFETY: a valid map value; only its address is formed here.
     let (objects, bytes) = unsafe {
         (
@@ -191,6 +193,7 @@ pub(crate) fn debit(index: u32, size: u64) {
         bump(Counter::MapUpdateFailed);
         return;
     };
+    peak::keep(counters);
     // SAFETY: a valid map value; only its address is formed here.
     let (objects, bytes) = unsafe {
         (

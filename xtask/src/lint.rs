@@ -33,7 +33,11 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
         .env("CARGO_TARGET_DIR", workspace.target.join("ebpf"))
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
+            // As in the build: the assembly takes what this CPU has.
+            format!(
+                "--cfg=bpf_target_arch=\"{}\"\x1f-Ctarget-cpu=v3",
+                std::env::consts::ARCH
+            ),
         )
         .env("RUSTC_BOOTSTRAP", "1"))?;
 

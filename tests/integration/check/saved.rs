@@ -3,8 +3,10 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use tests::process;
+use tests::tracing::tracer;
 
-use super::series::{Course, Place, SNAPSHOTS, lossy, snapshot, write};
+use super::series::{Course, Place, SNAPSHOTS, lossy, snapshot, without_peak, write};
 
 fn contains(text: &str, expected: &[&str]) -> Result<()> {
     for expected in expected {
@@ -36,7 +38,7 @@ pub(super) fn a_leak_is_1() -> Result<()> {
     let files = fs::read_dir(place.at("profiles"))?;
     let files: Vec<_> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
     let mut command = place.command(&["--memory-limit=1MiB", "--operations-per-second=4"])?;
-    let ended = tests::process::run(command.args(files), b"")?;
+    let ended = process::run(command.args(files), b"")?;
     ended.expect_code(1)?;
     let text = String::from_utf8(ended.stdout)?;
     contains(
@@ -94,6 +96,21 @@ pub(super) fn too_little_is_3() -> Result<()> {
         &["no allocation was seen"],
     )?;
     silent.expect(3, &["profiles/0.pb.gz", "--max-peak=1GiB"])?;
+    // Snapshots without the peak between them show that a limit was exceeded, not that it was kept.
+    let other = leaky.at("other.pb.gz");
+    write(&without_peak(snapshot(Course::Leak, SNAPSHOTS)), &other)?;
+    contains(
+        &leaky.expect(3, &["other.pb.gz", "--max-peak=1GiB"])?,
+        &["the peak could not be judged"],
+    )?;
+    contains(
+        &leaky.expect(1, &["other.pb.gz", "--max-peak=1KiB"])?,
+        &["Only snapshots were seen"],
+    )?;
+    let mut report = tracer(["report", "--value", "peak_space"])?;
+    let ended = process::run(report.arg(&other), b"")?;
+    ended.expect_code(2)?;
+    contains(&ended.stderr, &["has no peak_space"])?;
     // Growth that happened too few times to tell.
     let few = Place::with(Course::Churn, 0)?;
     for second in 0..SNAPSHOTS {

@@ -10,7 +10,7 @@ use tests::process::{self, Ended};
 use tests::tracing::tracer;
 use tracer::export::pprof;
 use tracer::profile::{
-    Function, Line, Location, LocationIndex, Mapping, Profile, Sample, Values, Verdict,
+    Function, Line, Location, LocationIndex, Mapping, Peak, Profile, Sample, Values, Verdict,
 };
 
 /// Snapshots of a folder.
@@ -54,6 +54,8 @@ pub(super) fn snapshot(course: Course, second: i64) -> Profile {
             alloc_space: objects * 64,
             inuse_objects: live,
             inuse_space: live * 64,
+            peak_objects: live,
+            peak_space: live * 64,
         },
         pid: None,
     };
@@ -84,11 +86,25 @@ pub(super) fn snapshot(course: Course, second: i64) -> Profile {
             sample(&[3, 2, 1, 0], second * 100, lost),
             sample(&[1, 0], second * 1_000 + 10, 10),
         ],
+        peak: Some(Peak {
+            bytes: (lost + 10) * 64,
+            objects: lost + 10,
+            after_nanos: Some(second * 1_000_000_000),
+        }),
         ..Profile::default()
     };
     profile.metadata.period = 1;
     profile.metadata.time_nanos = 1_700_000_000_000_000_000 + second * 1_000_000_000;
     profile.metadata.pids = vec![4711];
+    profile
+}
+
+/// A profile that has not kept the peak, as those of other tools.
+pub(super) fn without_peak(mut profile: Profile) -> Profile {
+    profile.peak = None;
+    for sample in &mut profile.samples {
+        sample.values = sample.values.without_peak();
+    }
     profile
 }
 

@@ -85,6 +85,7 @@ pub(super) fn amounts(stack: usize, build: usize) -> Values {
         alloc_space: objects * 3 * size,
         inuse_objects: objects,
         inuse_space: objects * size,
+        ..Values::default()
     }
 }
 

@@ -20,6 +20,7 @@ fn child() -> Values {
         alloc_space: all.sum(),
         inuse_objects: 800,
         inuse_space: kept.sum(),
+        ..Values::default()
     }
 }
 
@@ -48,6 +49,7 @@ fn at_rest(recorded: &Recorded, function: &str, window: usize) -> Result<Values>
             alloc_space: counters.alloc_bytes.try_into()?,
             inuse_objects: live.0.try_into()?,
             inuse_space: live.1.try_into()?,
+            ..Values::default()
         };
     }
     Ok(all)

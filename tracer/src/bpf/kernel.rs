@@ -4,9 +4,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, RingBuf};
+use aya::util::nr_cpus;
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
     Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, TaskOffsets, Unwinding,
+    peak_shift,
 };
 
 use super::btf::{KernelTypes, alternate_stack};
@@ -16,7 +18,7 @@ use super::generations::Generations;
 use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
 use super::probes::Probes;
-use super::stacks::Stacks;
+use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
 use super::{BpfError, KernelEvent, events};
 use crate::profile::series::Survivors;
@@ -51,9 +53,31 @@ pub struct StackAmounts {
     pub index: u32,
     /// Which stack, and its counters.
     pub counters: StackCounters,
+    /// What it held of the last peak.
+    pub at_peak: Held,
+    /// What it holds now: nothing where its image is gone.
+    pub now: Held,
     /// Its generations that live, the oldest first. `None` where they are not counted, and where the
     /// stack rests since the window before.
     pub survivors: Option<Vec<Survivors>>,
+}
+
+impl StackAmounts {
+    fn new(stack: StackReading, survivors: Option<Vec<Survivors>>) -> Self {
+        let StackReading {
+            index,
+            counters,
+            at_peak,
+            now,
+        } = stack;
+        Self {
+            index,
+            counters,
+            at_peak,
+            now,
+            survivors,
+        }
+    }
 }
 
 /// What the programs are loaded for.
@@ -136,6 +160,7 @@ impl Kernel {
             None
         };
         let return_probes = types.as_ref().and_then(|types| types.return_probes().ok());
+        let cpus = nr_cpus().map_err(|(path, error)| BpfError::Btf(format!("{path}: {error}")))?;
         let config = Config {
             pidns_dev,
             pidns_ino,
@@ -150,6 +175,8 @@ impl Kernel {
             audit: u32::from(audit),
             return_probes: return_probes.unwrap_or_default(),
             alternate_stack: alternate_stack().unwrap_or_default(),
+            peak_shift: peak_shift(cpus.get()),
+            reserved: 0,
         };
         let ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
@@ -179,6 +206,7 @@ impl Kernel {
                 take(&mut probes, "FREE_STACKS")?,
                 take_array(&mut probes, "STACK_COUNTERS")?,
                 stack_counters,
+                take(&mut probes, "PEAK")?,
             )?,
             generations: if limits.generations {
                 Some(Generations::new(
@@ -303,12 +331,10 @@ impl Kernel {
                 .push(&heap, 0)
                 .map_err(|error| map_error("FREE_HEAPS", "written", &error))?;
         }
-        let amounts = stacks.into_iter().map(|(index, counters)| StackAmounts {
-            index,
-            counters,
-            survivors: None,
-        });
-        Ok(amounts.collect())
+        let amounts = stacks.into_iter();
+        Ok(amounts
+            .map(|stack| StackAmounts::new(stack, None))
+            .collect())
     }
 
     /// Whether any process is still counted.
@@ -361,11 +387,7 @@ impl Kernel {
     /// The map could not be read.
     pub fn stacks(&self) -> Result<Vec<StackAmounts>, BpfError> {
         let stacks = self.stacks.read()?;
-        let amounts = stacks.map(|(index, counters)| StackAmounts {
-            index,
-            counters,
-            survivors: None,
-        });
+        let amounts = stacks.map(|stack| StackAmounts::new(stack, None));
         Ok(amounts.collect())
     }
 
@@ -381,13 +403,21 @@ impl Kernel {
         let stacks = self.stacks.read()?;
         // Room for all at once: growing would take up to three times as much.
         let mut amounts = Vec::with_capacity(stacks.size_hint().1.unwrap_or(0));
-        amounts.extend(stacks.map(|(index, counters)| StackAmounts {
-            index,
-            survivors: generations.read(index, &counters),
-            counters,
+        amounts.extend(stacks.map(|stack| {
+            let survivors = generations.read(stack.index, &stack.counters);
+            StackAmounts::new(stack, survivors)
         }));
         generations.advance()?;
         Ok(amounts)
+    }
+
+    /// The most that was live at once so far.
+    ///
+    /// # Errors
+    ///
+    /// The map could not be read.
+    pub fn peak(&self) -> Result<KernelPeak, BpfError> {
+        self.stacks.peak()
     }
 
     /// Every counter, summed over CPUs.

@@ -25,4 +25,5 @@ pub use inherited::{Heirs, Threads};
 pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
 pub use probes::{Probes, Scope};
+pub use stacks::{Held, KernelPeak};
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};

@@ -50,17 +50,15 @@ pub enum Rule {
     BaselineStack(Fingerprint),
 }
 
-/// The most that was live at once, against its limits.
+/// The most that was live at once, against its limits. `kinds` say which values of a profile tell who held
+/// it: bytes, then objects.
 #[must_use]
-pub fn peak(peak: &Peak, most: Live) -> Vec<Breach> {
+pub fn peak(peak: &Peak, most: Live, kinds: [ValueKind; 2]) -> Vec<Breach> {
     let Live { bytes, objects } = most;
+    let [space, count] = kinds;
     [
-        (ValueKind::InuseSpace, bytes, in_bytes(peak.max_live)),
-        (
-            ValueKind::InuseObjects,
-            objects,
-            in_objects(peak.max_live_objects),
-        ),
+        (space, bytes, in_bytes(peak.max_live)),
+        (count, objects, in_objects(peak.max_live_objects)),
     ]
     .into_iter()
     .filter_map(|(value, amount, limit)| {
@@ -240,7 +238,8 @@ mod tests {
         };
         let limits = |text: &str| -> Result<Vec<Breach>, Box<dyn std::error::Error>> {
             let policy = Policy::parse(&format!("[peak]\n{text}"))?;
-            Ok(peak(&policy.peak.ok_or("no peak")?, most))
+            let kinds = [ValueKind::InuseSpace, ValueKind::InuseObjects];
+            Ok(peak(&policy.peak.ok_or("no peak")?, most, kinds))
         };
         assert_eq!(
             summary(&limits("max-live = 3097575\nmax-live-objects = 2010")?),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::evaluate::{Breach, Rule};
 use super::leaks::{Lack, Leak};
 use super::place::Frame;
-use crate::profile::{Fingerprint, Values, Verdict};
+use crate::profile::{Fingerprint, Peak, Values, Verdict};
 
 /// How a check ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub struct Judgement {
     pub warm_up_seconds: Option<f64>,
     /// Stacks that allocated.
     pub stacks: usize,
+    /// The most that was live at once, where that was kept.
+    pub peak: Option<Peak>,
     /// The worst verdict of what was recorded.
     pub verdict: Verdict,
     /// The rules that were judged, by their ids.
@@ -110,6 +112,8 @@ pub struct Finding {
     pub what: What,
     /// The stack it is about; for what is about everything, the largest contributor.
     pub stack: Option<Stack>,
+    /// Of a peak, the next largest contributors.
+    pub others: Vec<Stack>,
     /// The suppression it is known by.
     pub suppression: Option<String>,
     /// Who last touched the line, where that was asked for.

@@ -1,7 +1,7 @@
 //! What is live altogether, window by window, and how fast that grows.
 
 use super::evaluate::Live;
-use crate::profile::series::{Series, StackId};
+use crate::profile::series::{Counters, Series, StackId};
 
 /// What the stacks that `counts` accepts hold together at the end of each window.
 pub(super) fn totals(series: &Series, counts: impl Fn(StackId) -> bool) -> Vec<Live> {
@@ -38,6 +38,18 @@ pub(super) fn peak(totals: &[Live]) -> Live {
         bytes: totals.iter().map(|live| live.bytes).max().unwrap_or(0),
         objects: totals.iter().map(|live| live.objects).max().unwrap_or(0),
     }
+}
+
+/// What each stack had come to at the end of a window.
+pub(super) fn counters_at(
+    series: &Series,
+    window: usize,
+) -> impl Iterator<Item = (StackId, Counters)> {
+    series.stacks().filter_map(move |(stack, history)| {
+        let mut points = history.points().iter();
+        let point = points.rfind(|point| point.window as usize <= window)?;
+        Some((stack, point.counters))
+    })
 }
 
 /// Growth in bytes a second from a window on: the slope of the straight line with the least squares,

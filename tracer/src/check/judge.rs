@@ -9,14 +9,14 @@ pub(crate) mod tests;
 
 use std::collections::HashMap;
 
-use super::evaluate::{self, Rule};
+use super::evaluate::{self, Live, Rule};
 use super::finding::{Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 use super::growth;
 use super::leaks::{self, Class, Confidence, Lack, MemoryLimit, Options};
-use super::policy::{Growth, Policy};
+use super::policy::{Growth, Peak, Policy};
 use super::report::bytes;
 use crate::profile::series::{Series, StackId};
-use crate::profile::{Fingerprint, Incompatible, Profile, Verdict};
+use crate::profile::{Fingerprint, Incompatible, Profile, ValueKind, Verdict};
 use stacks::label;
 
 /// A recording to judge.
@@ -290,6 +290,7 @@ impl<'a> Judge<'a> {
                 self.findings.push(Finding {
                     what: What::Growth { bytes, limit, per },
                     stack,
+                    others: Vec::new(),
                     suppression: None,
                     blame: None,
                 });
@@ -302,11 +303,7 @@ impl<'a> Judge<'a> {
         let profile = &self.recorded.profile;
         if let Some(rule) = &self.policy.peak {
             self.rules.push(RuleId::Peak);
-            let most = growth::peak(&growth::totals(&self.recorded.series, |_| true));
-            for breach in evaluate::peak(rule, most) {
-                let finding = self.about_everything(breach);
-                self.findings.push(finding);
-            }
+            self.peak(rule);
         }
         if !self.policy.budgets.is_empty() {
             self.rules.push(RuleId::Budget);
@@ -314,6 +311,41 @@ impl<'a> Judge<'a> {
                 let finding = self.about_everything(breach);
                 self.findings.push(finding);
             }
+        }
+    }
+
+    /// The most that was live at once: the high-water mark where it was kept. Snapshots alone can show that
+    /// a limit was exceeded, never that it was not.
+    fn peak(&mut self, rule: &Peak) {
+        let totals = growth::totals(&self.recorded.series, |_| true);
+        let seen = growth::peak(&totals);
+        let Some(peak) = self.recorded.profile.peak else {
+            let kinds = [ValueKind::InuseSpace, ValueKind::InuseObjects];
+            let breaches = evaluate::peak(rule, seen, kinds);
+            let limits =
+                usize::from(rule.max_live.is_some()) + usize::from(rule.max_live_objects.is_some());
+            if breaches.len() < limits {
+                self.reasons.push(
+                    "the peak could not be judged: it was not kept in what was read, and snapshots show \
+                     only what was live at their moments. Record with this version of tracer, or limit \
+                     what they show with a [[budget]]"
+                        .to_owned(),
+                );
+            }
+            for breach in breaches {
+                let finding = self.about_snapshot(breach, &totals);
+                self.findings.push(finding);
+            }
+            return;
+        };
+        // A snapshot may have seen a little more: the mark is within 1%.
+        let most = Live {
+            bytes: seen.bytes.max(peak.bytes),
+            objects: seen.objects.max(peak.objects),
+        };
+        for breach in evaluate::peak(rule, most, [ValueKind::PeakSpace, ValueKind::PeakObjects]) {
+            let finding = self.about_peak(breach);
+            self.findings.push(finding);
         }
     }
 
@@ -381,6 +413,7 @@ impl<'a> Judge<'a> {
             seconds: series.marks().last().map_or(0.0, |mark| mark.seconds),
             warm_up_seconds: last(warm_up).filter(|_| self.over_time),
             stacks: series.stacks().len(),
+            peak: profile.peak,
             verdict: profile.verdict.clone(),
             rules: self.rules,
             unused_suppressions: unused.map(|(one, _)| label(one)).collect(),

@@ -101,7 +101,7 @@ pub(super) struct RecordingArgs {
     /// Form of the profile
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: FormatArg,
-    /// The value that text, folded stacks and flame graphs show; the other forms have all four
+    /// The value that text, folded stacks and flame graphs show; the other forms have all
     #[arg(long, value_enum, default_value_t)]
     pub(super) value: ValueArg,
     /// Count the processes that the target starts, too, and record until the last of them has ended. Each call
@@ -168,7 +168,7 @@ pub(super) struct DiffArgs {
     pub(super) before: PathBuf,
     /// Profile B, the one after
     pub(super) after: PathBuf,
-    /// The value to show; a pprof file has all four
+    /// The value to show; a pprof file has all
     #[arg(
         short,
         long = "sample-index",
@@ -382,7 +382,7 @@ impl From<UnwindArg> for Unwinding {
     }
 }
 
-/// One of the four values.
+/// One of the values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(super) enum ValueArg {
@@ -395,6 +395,10 @@ pub(super) enum ValueArg {
     /// Bytes live at the end
     #[default]
     InuseSpace,
+    /// Objects live when most bytes were
+    PeakObjects,
+    /// Bytes live when most were
+    PeakSpace,
 }
 
 impl From<ValueArg> for ValueKind {
@@ -404,6 +408,8 @@ impl From<ValueArg> for ValueKind {
             ValueArg::AllocSpace => Self::AllocSpace,
             ValueArg::InuseObjects => Self::InuseObjects,
             ValueArg::InuseSpace => Self::InuseSpace,
+            ValueArg::PeakObjects => Self::PeakObjects,
+            ValueArg::PeakSpace => Self::PeakSpace,
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::args::{DiffArgs, DiffFormat, ReportFormat};
 use super::exit::Exit;
 use super::output::{Output, terminal_width};
-use super::read::read;
+use super::read::{check_has, read};
 use super::report::{filtered, write_report};
 use super::say::say;
 use crate::export::{Contents, Format, flame, folded, pprof};
@@ -104,8 +104,15 @@ fn check_kinds(
         let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
         names.join(", ")
     };
+    check_has(&args.before, &before.profile, by)?;
+    check_has(&args.after, &after.profile, by)?;
+    // The peak, where only one of them has kept it, is left out.
+    let others = |contents: &Contents| -> Vec<ValueKind> {
+        let kinds = contents.kinds.iter().copied();
+        kinds.filter(|kind| !kind.is_peak()).collect()
+    };
     ensure!(
-        before.kinds == after.kinds,
+        others(before) == others(after),
         "{}: A has {}, B has {}: compare profiles of the same kind",
         incomparable(args),
         names(&before.kinds),

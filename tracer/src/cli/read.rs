@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::export::{self, Contents, MAX_INFLATED};
 use crate::printable::Shown as _;
+use crate::profile::{Profile, ValueKind};
 
 /// Reads a profile; `-` is standard input.
 pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
@@ -25,4 +26,15 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
     let bytes = open().with_context(|| format!("{} could not be read", path.shown()))?;
     export::read_contents(&bytes)
         .with_context(|| format!("{} is not a profile tracer can show", path.shown()))
+}
+
+/// A value that a profile lacks is not 0, but unknown.
+pub(super) fn check_has(path: &Path, profile: &Profile, by: ValueKind) -> anyhow::Result<()> {
+    ensure!(
+        profile.has(by),
+        "{} has no {}: its peak was not kept, which takes a recording by this version of tracer",
+        path.shown(),
+        by.name()
+    );
+    Ok(())
 }

@@ -142,7 +142,7 @@ pub(super) fn deliver(
     if !args.quiet {
         say(format_args!(
             "{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
-            summary(&recording.profile),
+            summary(recording),
             recording.attach_time.as_secs_f64() * 1e3,
             recording.detach_time.as_secs_f64() * 1e3,
         ));

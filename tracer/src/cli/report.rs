@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{ReportArgs, ReportFormat, ViewFormat};
 use super::exit::Exit;
 use super::output::terminal_width;
-use super::read::read;
+use super::read::{check_has, read};
 use crate::export;
 use crate::printable::JsonEscapes;
 use crate::profile::{Filter, FrameRules, Profile, prune};
@@ -19,6 +19,7 @@ use crate::report::{PeekOptions, Sort, TopOptions, TreeOptions, peek, top, tree}
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let profile = read(&args.file)?.profile;
     let by = args.value.into();
+    check_has(&args.file, &profile, by)?;
     let filter = Filter::from(&args.filter);
     let max_width = terminal_width();
     let format = match args.format {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use super::args::SeriesArgs;
 use super::exit::Exit;
 use super::output::terminal_width;
-use super::read::read;
+use super::read::{check_has, read};
 use super::report::show;
 use crate::export::{Contents, ReadError};
 use crate::printable::Shown as _;
@@ -24,7 +24,10 @@ pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
     let builder = in_order_of_time(
         paths,
         || new_builder(args),
-        |builder, path, contents| push(builder, path, &contents.profile),
+        |builder, path, contents| {
+            check_has(path, &contents.profile, args.value.into())?;
+            push(builder, path, &contents.profile)
+        },
     )?;
     if builder.len() < 2 {
         let (directory, found) = (args.directory.shown(), builder.len());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::printable::printable;
-use crate::profile::{Profile, Values};
-use crate::session::Status;
+use crate::profile::Values;
+use crate::session::{Recording, Status};
 
 /// The live line; nothing where standard error is no terminal.
 pub(super) struct StatusLine {
@@ -64,11 +64,12 @@ fn line(status: &Status, last: Option<&Status>) -> String {
         0
     };
     format!(
-        "{:>4}s  {} allocations/s  live {} in {} objects  {} stacks  {}{}",
+        "{:>4}s  {} allocations/s  live {} in {} objects  peak {}  {} stacks  {}{}",
         status.elapsed.as_secs(),
         HumanCount(rate),
         HumanBytes(status.live_bytes),
         HumanCount(status.live_objects),
+        HumanBytes(status.peak_bytes.max(status.live_bytes)),
         HumanCount(status.stacks as u64),
         match status.losses {
             0 => "nothing lost".to_owned(),
@@ -82,15 +83,23 @@ fn line(status: &Status, last: Option<&Status>) -> String {
 }
 
 /// What a finished recording amounts to: totals, verdict with its reasons, notes.
-pub(super) fn summary(profile: &Profile) -> String {
+pub(super) fn summary(recording: &Recording) -> String {
+    let profile = &recording.profile;
     let total = profile
         .samples
         .iter()
         .fold(Values::default(), |sum, sample| sum.plus(sample.values));
     let bytes = |value: i64| HumanBytes(value.unsigned_abs());
     let count = |value: i64| HumanCount(value.unsigned_abs());
+    let peak = profile.peak.map_or_else(String::new, |peak| {
+        let since = match recording.mode {
+            "attach" => " of what was allocated since the attach",
+            _ => "",
+        };
+        format!("peak {peak}{since}\n")
+    });
     let mut text = format!(
-        "{} live in {} objects; {} allocated in {} objects, from {} stacks\nverdict: {}",
+        "{} live in {} objects; {} allocated in {} objects, from {} stacks\n{peak}verdict: {}",
         bytes(total.inuse_space),
         count(total.inuse_objects),
         bytes(total.alloc_space),
@@ -119,6 +128,7 @@ mod tests {
             alloc_objects,
             live_objects: 12_345,
             live_bytes: 3 << 20,
+            peak_bytes: 5 << 20,
             stacks: 7,
             losses,
             cost: Some(0.0123),
@@ -130,7 +140,7 @@ mod tests {
         let shown = line(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
         assert_eq!(
             shown,
-            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  7 stacks  nothing lost  costs 1.2% of a CPU"
+            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  peak 5.00 MiB  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
 

@@ -6,7 +6,7 @@
 //! stays a line.
 
 use crate::printable::is_plain;
-use crate::profile::{CounterClass, CounterValue, Profile, Verdict};
+use crate::profile::{CounterClass, CounterValue, Peak, Profile, Verdict};
 
 const PREFIX: &str = "tracer: ";
 const HIDDEN: &str = "# ";
@@ -19,6 +19,8 @@ pub(super) struct Comments {
     pub(super) source: String,
     pub(super) pids: Vec<u32>,
     pub(super) counters: Vec<CounterValue>,
+    /// The peak of each profile that was merged into the file.
+    pub(super) peaks: Vec<Peak>,
     /// Our notes, and every line that is not ours.
     pub(super) notes: Vec<String>,
 }
@@ -38,6 +40,10 @@ pub(super) fn write(profile: &Profile) -> Vec<String> {
     say(false, "verdict", profile.verdict.name());
     for reason in profile.verdict.reasons() {
         say(false, "reason", reason);
+    }
+    if let Some(peak) = &profile.peak {
+        say(false, "peak", &peak.to_string());
+        say(true, "peak-kept", &peak_fields(peak));
     }
     for counter in profile.counters.iter().filter(|c| c.value != 0) {
         let hidden = counter.class == CounterClass::Traffic;
@@ -102,8 +108,9 @@ impl Comments {
         reasons: &mut Vec<String>,
     ) -> Option<()> {
         match key {
-            // A field of the file says the same.
-            "period" => {}
+            // A field of the file, or another line, says the same.
+            "period" | "peak" => {}
+            "peak-kept" => self.peaks.push(parse_peak(value)?),
             "source" if self.source.is_empty() => value.clone_into(&mut self.source),
             "source" => self.source = format!("{}; {value}", self.source),
             "verdict" => {
@@ -132,6 +139,23 @@ impl Comments {
         }
         Some(())
     }
+}
+
+/// `bytes 210763776 objects 2 after 451000000`
+fn peak_fields(peak: &Peak) -> String {
+    let after = peak.after_nanos;
+    let after = after.map_or_else(String::new, |nanos| format!(" after {nanos}"));
+    format!("bytes {} objects {}{after}", peak.bytes, peak.objects)
+}
+
+fn parse_peak(text: &str) -> Option<Peak> {
+    let mut words = text.split(' ');
+    let mut field = |name: &str| (words.next()? == name).then(|| words.next()?.parse().ok())?;
+    Some(Peak {
+        bytes: field("bytes")?,
+        objects: field("objects")?,
+        after_nanos: field("after"),
+    })
 }
 
 fn parse_counter(text: &str) -> Option<CounterValue> {
@@ -243,6 +267,7 @@ mod tests {
                 pids: profile.metadata.pids,
                 counters: profile.counters,
                 notes: profile.metadata.notes,
+                peaks: Vec::new(),
             }
         );
     }

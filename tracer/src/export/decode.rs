@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost::{DecodeError, Message as _};
 
-use super::pprof::LABEL_PID;
+use super::pprof::{LABEL_PEAK_OBJECTS, LABEL_PEAK_SPACE, LABEL_PID};
 use super::{Contents, ReadError, comments, proto};
 use crate::profile::{
     FrameRules, Function, Line, Location, LocationIndex, Mapping, Metadata, Profile, Sample,
@@ -93,8 +93,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
         }
         samples.push(Sample {
             locations,
-            values: columns.values(&sample, message.sample_type.len())?,
-            pid: pid(&sample, strings)?,
+            values: Values {
+                peak_objects: label(&sample, LABEL_PEAK_OBJECTS, strings)?.unwrap_or(0),
+                peak_space: label(&sample, LABEL_PEAK_SPACE, strings)?.unwrap_or(0),
+                ..columns.values(&sample, message.sample_type.len())?
+            },
+            pid: label(&sample, LABEL_PID, strings)?.and_then(|pid| u32::try_from(pid).ok()),
         });
     }
 
@@ -117,10 +121,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
         let keep = strings.get(message.keep_frames).unwrap_or_default();
         (drop, keep)
     });
-    Ok(Contents {
-        profile,
-        kinds: columns.kinds(),
-    })
+    let mut kinds = columns.kinds();
+    if profile.peak.is_some() {
+        kinds.extend(ValueKind::PEAK);
+    }
+    Ok(Contents { profile, kinds })
 }
 
 fn profile_comments(
@@ -146,6 +151,11 @@ fn apply_comments(
     profile.metadata.pids = comments.pids;
     profile.metadata.notes = comments.notes;
     profile.counters = comments.counters;
+    // Where several were merged, their labels are those of one or the other.
+    match comments.peaks.as_slice() {
+        &[peak] => profile.peak = Some(peak),
+        _ => profile.forget_peak(),
+    }
     if let Some(verdict) = comments.verdict {
         profile.verdict = verdict;
         return;
@@ -197,10 +207,15 @@ fn name_by_address(location: &mut Location, mappings: &[Mapping], functions: &mu
         .get_or_insert_with(|| "not symbolized in the file".to_owned());
 }
 
-fn pid(sample: &proto::Sample, strings: Strings<'_>) -> Result<Option<u32>, ReadError> {
+/// The value of a numeric label.
+fn label(
+    sample: &proto::Sample,
+    name: &str,
+    strings: Strings<'_>,
+) -> Result<Option<i64>, ReadError> {
     for label in &sample.label {
-        if label.str == 0 && strings.bytes(label.key)? == LABEL_PID.as_bytes() {
-            return Ok(u32::try_from(label.num).ok());
+        if label.str == 0 && strings.bytes(label.key)? == name.as_bytes() {
+            return Ok(Some(label.num));
         }
     }
     Ok(None)
@@ -267,6 +282,7 @@ impl Columns {
             alloc_space,
             inuse_objects,
             inuse_space,
+            ..Values::default()
         })
     }
 }

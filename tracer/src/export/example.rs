@@ -29,6 +29,7 @@ pub(crate) fn counter_service() -> Profile {
             alloc_space: values[1],
             inuse_objects: values[2],
             inuse_space: values[3],
+            ..Values::default()
         },
         pid: Some(4711),
     };
@@ -102,6 +103,7 @@ pub(crate) fn counter_service() -> Profile {
             sample(&[4, 1, 0], [7, 700, 0, 0]),
             sample(&[4, 0], [1, 1_048_576, 1, 1_048_576]),
         ],
+        peak: None,
         counters: vec![
             counter(
                 "alloc_objects",

@@ -182,13 +182,15 @@ const fn title(value: ValueKind) -> &'static str {
         ValueKind::AllocSpace => "Bytes allocated (alloc_space)",
         ValueKind::InuseObjects => "Objects live (inuse_objects)",
         ValueKind::InuseSpace => "Bytes live (inuse_space)",
+        ValueKind::PeakObjects => "Objects live at the peak (peak_objects)",
+        ValueKind::PeakSpace => "Bytes live at the peak (peak_space)",
     }
 }
 
 const fn count_name(value: ValueKind) -> &'static str {
     match value {
-        ValueKind::AllocObjects | ValueKind::InuseObjects => "objects",
-        ValueKind::AllocSpace | ValueKind::InuseSpace => "bytes",
+        ValueKind::AllocObjects | ValueKind::InuseObjects | ValueKind::PeakObjects => "objects",
+        ValueKind::AllocSpace | ValueKind::InuseSpace | ValueKind::PeakSpace => "bytes",
     }
 }
 

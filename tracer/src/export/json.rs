@@ -61,8 +61,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
         return Err(ReadError::Version(head.version));
     }
     let envelope: Envelope<Profile> = serde_json::from_slice(bytes)?;
-    envelope.profile.validate()?;
-    Ok(envelope.profile)
+    let mut profile = envelope.profile;
+    profile.validate()?;
+    if profile.peak.is_none() {
+        profile.forget_peak();
+    }
+    Ok(profile)
 }
 
 #[cfg(test)]

@@ -21,6 +21,12 @@ pub(super) const LABEL_PID: &str = "pid";
 /// Numeric label with the average size of a sample's objects, as in Go's heap profiles.
 const LABEL_BYTES: &str = "bytes";
 
+/// Numeric labels with what a sample held at the peak. Not sample types: Go's pprof before 1.21 merges and
+/// compares only files with the same ones, and so no longer with those from before.
+pub(super) const LABEL_PEAK_OBJECTS: &str = "peak_objects";
+/// The same in bytes.
+pub(super) const LABEL_PEAK_SPACE: &str = "peak_space";
+
 /// Writes the profile as a gzipped pprof file.
 ///
 /// The same profile gives the same bytes: the gzip head carries no time.
@@ -129,6 +135,19 @@ fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
             num_unit: bytes,
             ..proto::Label::default()
         });
+    }
+    for (key, num, num_unit) in [
+        (LABEL_PEAK_OBJECTS, values.peak_objects, 0),
+        (LABEL_PEAK_SPACE, values.peak_space, bytes),
+    ] {
+        if num != 0 {
+            label.push(proto::Label {
+                key: strings.add(key),
+                num,
+                num_unit,
+                ..proto::Label::default()
+            });
+        }
     }
     if let Some(pid) = sample.pid {
         label.push(proto::Label {

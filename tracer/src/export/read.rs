@@ -87,7 +87,7 @@ pub fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
 pub struct Contents {
     /// The profile.
     pub profile: Profile,
-    /// Those of the four values that the file has; the others are 0 in the profile.
+    /// Those of the values that the file has; the others are 0 in the profile.
     pub kinds: Vec<ValueKind>,
 }
 
@@ -112,10 +112,12 @@ fn read_plain(bytes: &[u8]) -> Result<Contents, ReadError> {
     }
     // `{` opens no field of profile.proto.
     if bytes.starts_with(b"{") {
-        return Ok(Contents {
-            profile: json::read(bytes)?,
-            kinds: ValueKind::ALL.to_vec(),
-        });
+        let profile = json::read(bytes)?;
+        let mut kinds = ValueKind::ALL.to_vec();
+        if profile.peak.is_some() {
+            kinds.extend(ValueKind::PEAK);
+        }
+        return Ok(Contents { profile, kinds });
     }
     if bytes.starts_with(b"heap_v2/") || bytes.starts_with(b"heap profile:") {
         return Err(ReadError::TextHeap);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Format, pprof, read, write};
 use crate::profile::{
     CounterClass, CounterValue, Filter, Function, Line, Location, LocationIndex, Mapping, Metadata,
-    Profile, Sample, ValueKind, Values, Verdict,
+    Peak, Profile, Sample, ValueKind, Values, Verdict,
 };
 use crate::report::{PeekOptions, TopOptions, TreeOptions, peek, top, tree};
 
@@ -90,7 +90,7 @@ fn location(mappings: usize, functions: usize) -> impl Strategy<Value = Location
 fn sample(locations: usize) -> impl Strategy<Value = Sample> {
     (
         proptest::collection::vec((0..locations).prop_map(LocationIndex::new), 0..6),
-        any::<[i64; 4]>(),
+        any::<[i64; 6]>(),
         proptest::option::of(any::<u32>()),
     )
         .prop_map(|(locations, values, pid)| Sample {
@@ -100,6 +100,8 @@ fn sample(locations: usize) -> impl Strategy<Value = Sample> {
                 alloc_space: values[1],
                 inuse_objects: values[2],
                 inuse_space: values[3],
+                peak_objects: values[4],
+                peak_space: values[5],
             },
             pid,
         })
@@ -154,17 +156,34 @@ fn profile() -> impl Strategy<Value = Profile> {
             Just((locations, tables)),
         )
     });
-    (samples, metadata(), counters(), verdict()).prop_map(
-        |((samples, (locations, (mappings, functions))), metadata, counters, verdict)| Profile {
-            metadata,
-            mappings,
-            functions,
-            locations,
-            samples,
-            counters,
-            verdict,
+    (samples, peak(), metadata(), counters(), verdict()).prop_map(
+        |((samples, (locations, (mappings, functions))), peak, metadata, counters, verdict)| {
+            let mut profile = Profile {
+                metadata,
+                mappings,
+                functions,
+                locations,
+                samples,
+                peak,
+                counters,
+                verdict,
+            };
+            if peak.is_none() {
+                profile.forget_peak();
+            }
+            profile
         },
     )
+}
+
+fn peak() -> impl Strategy<Value = Option<Peak>> {
+    proptest::option::of((any::<[i64; 2]>(), any::<Option<i64>>()).prop_map(
+        |([bytes, objects], after_nanos)| Peak {
+            bytes,
+            objects,
+            after_nanos,
+        },
+    ))
 }
 
 /// Everything that can be made of a profile.

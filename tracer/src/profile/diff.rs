@@ -58,15 +58,21 @@ pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
     Incompatible::check(before, after)?;
     let mut merger = Merger::starting_with(after);
     let mut stacks = Stacks::default();
+    // What one of them has not kept is not known to differ.
+    let peaks = before.peak.zip(after.peak);
+    let values = |sample: &Sample| match peaks {
+        Some(_) => sample.values,
+        None => sample.values.without_peak(),
+    };
     for (sample, fingerprint) in after.samples.iter().zip(after.fingerprints()) {
         stacks
             .change(fingerprint, sample.pid, || sample.locations.clone())
-            .after += sample.values;
+            .after += values(sample);
     }
     let mut adoption = merger.adopt(before);
     for (sample, fingerprint) in before.samples.iter().zip(before.fingerprints()) {
         let change = stacks.change(fingerprint, sample.pid, || adoption.locations(sample));
-        change.before += sample.values;
+        change.before += values(sample);
     }
     let mut profile = merger.profile;
     profile.samples = stacks.samples;
@@ -74,6 +80,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
         sample.values = change.after.minus(change.before);
     }
     profile.metadata = metadata(&before.metadata, &after.metadata);
+    profile.peak = peaks.map(|(before, after)| after.minus(before));
     profile.counters = losses(before, after);
     profile.verdict = of("A", &before.verdict).worse_of(of("B", &after.verdict));
     Ok(Diff {
@@ -175,7 +182,7 @@ mod tests {
     use super::diff;
     use crate::export::example::counter_service;
     use crate::profile::{
-        Incompatible, LocationIndex, Profile, Sample, ValueKind, Values, Verdict,
+        Incompatible, LocationIndex, Peak, Profile, Sample, ValueKind, Values, Verdict,
     };
 
     fn total(profile: &Profile) -> Values {
@@ -301,28 +308,38 @@ mod tests {
 
     /// The example with other stacks and amounts.
     fn arbitrary() -> impl Strategy<Value = Profile> {
-        let amount = -1_000_i64..1_000;
-        let values = [amount.clone(), amount.clone(), amount.clone(), amount];
+        let amount = || -1_000_i64..1_000;
+        let values = [amount(), amount(), amount(), amount(), amount(), amount()];
         let sample = (proptest::collection::vec(0_usize..5, 0..4), values);
-        proptest::collection::vec(sample, 0..20).prop_map(|samples| Profile {
-            samples: samples
-                .into_iter()
-                .map(
-                    |(locations, [alloc_objects, alloc_space, inuse_objects, inuse_space])| {
-                        Sample {
-                            locations: locations.into_iter().map(LocationIndex::new).collect(),
-                            values: Values {
-                                alloc_objects,
-                                alloc_space,
-                                inuse_objects,
-                                inuse_space,
-                            },
-                            pid: None,
-                        }
-                    },
-                )
-                .collect(),
-            ..counter_service()
+        let samples = proptest::collection::vec(sample, 0..20);
+        (samples, proptest::option::of(amount())).prop_map(|(samples, peak)| {
+            let mut profile = Profile {
+                samples: samples
+                    .into_iter()
+                    .map(|(locations, values)| Sample {
+                        locations: locations.into_iter().map(LocationIndex::new).collect(),
+                        values: Values {
+                            alloc_objects: values[0],
+                            alloc_space: values[1],
+                            inuse_objects: values[2],
+                            inuse_space: values[3],
+                            peak_objects: values[4],
+                            peak_space: values[5],
+                        },
+                        pid: None,
+                    })
+                    .collect(),
+                peak: peak.map(|bytes| Peak {
+                    bytes,
+                    objects: bytes,
+                    after_nanos: Some(bytes),
+                }),
+                ..counter_service()
+            };
+            if peak.is_none() {
+                profile.forget_peak();
+            }
+            profile
         })
     }
 
@@ -330,6 +347,13 @@ mod tests {
         #[test]
         fn nothing_appears_or_goes_missing(before in arbitrary(), after in arbitrary()) {
             let diff = diff(&before, &after).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            // Of a peak that only one has kept nothing is said; the rest is as if neither had.
+            let (mut before, mut after) = (before, after);
+            prop_assert_eq!(diff.profile.peak.is_some(), before.peak.is_some() && after.peak.is_some());
+            if diff.profile.peak.is_none() {
+                before.forget_peak();
+                after.forget_peak();
+            }
             prop_assert_eq!(diff.profile.validate(), Ok(()));
             prop_assert_eq!(total(&diff.profile), total(&after).minus(total(&before)));
 
@@ -349,7 +373,7 @@ mod tests {
             );
             for (stack, sample) in diff.stacks.iter().zip(&diff.profile.samples) {
                 prop_assert_eq!(Some(&(stack.before, stack.after)), expected.get(&stack.fingerprint));
-                for kind in ValueKind::ALL {
+                for kind in ValueKind::ALL.into_iter().chain(ValueKind::PEAK) {
                     let change = stack.after.get(kind) - stack.before.get(kind);
                     prop_assert_eq!(sample.values.get(kind), change);
                 }

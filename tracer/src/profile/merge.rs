@@ -89,6 +89,13 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
             _ => add_metadata(metadata, &profile.metadata),
         };
         add_counters(&mut merger.profile.counters, &profile.counters);
+        merger.profile.peak = match nth {
+            0 => profile.peak,
+            _ => {
+                let both = merger.profile.peak.zip(profile.peak);
+                both.map(|(sum, other)| sum.plus(other))
+            }
+        };
         let verdict = std::mem::take(&mut merger.profile.verdict);
         merger.profile.verdict = verdict.worse_of(profile.verdict.clone());
         let mut adoption = merger.adopt(profile);
@@ -110,7 +117,11 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
             }
         }
     }
-    Ok(merger.profile)
+    let mut merged = merger.profile;
+    if merged.peak.is_none() {
+        merged.forget_peak();
+    }
+    Ok(merged)
 }
 
 /// From the first beginning to the last end.

@@ -10,6 +10,7 @@ mod fingerprint;
 mod frames;
 mod merge;
 mod model;
+mod peak;
 mod prune;
 pub mod series;
 mod validate;
@@ -23,5 +24,6 @@ pub use model::{
     CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,
     MappingIndex, Metadata, Profile, Sample, ValueKind, Values, Verdict,
 };
+pub use peak::Peak;
 pub use prune::{DROP_FRAMES, FrameRules, KEEP_FRAMES, prune};
 pub use validate::Invalid;

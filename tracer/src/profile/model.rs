@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use super::Peak;
+
 /// A heap profile: who allocated, who still holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -18,6 +20,10 @@ pub struct Profile {
     pub locations: Vec<Location>,
     /// Amounts per call stack.
     pub samples: Vec<Sample>,
+    /// The most that was live at once; `None` where that was not kept, and then no sample has a value for
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
     /// Named counters of everything seen and everything missed.
     pub counters: Vec<CounterValue>,
     /// What the counters mean for the profile as a whole.
@@ -161,7 +167,7 @@ pub struct Sample {
     pub pid: Option<u32>,
 }
 
-/// Go's four values.
+/// Go's four values, and what was held at the peak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Values {
     /// Objects allocated.
@@ -172,9 +178,23 @@ pub struct Values {
     pub inuse_objects: i64,
     /// Bytes live at the end.
     pub inuse_space: i64,
+    /// Objects live when most bytes were; 0 where [`Profile::peak`] is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_objects: i64,
+    /// Bytes live when most were; 0 where [`Profile::peak`] is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_space: i64,
 }
 
-/// Names one of the four values; the order is the order in the file.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(amount: &i64) -> bool {
+    *amount == 0
+}
+
+/// Names one of the values; the order is the order in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueKind {
@@ -187,16 +207,28 @@ pub enum ValueKind {
     /// Bytes live at the end.
     #[default]
     InuseSpace,
+    /// Objects live when most bytes were.
+    PeakObjects,
+    /// Bytes live when most were.
+    PeakSpace,
 }
 
 impl ValueKind {
-    /// In file order.
+    /// Those that every profile has, in file order.
     pub const ALL: [Self; 4] = [
         Self::AllocObjects,
         Self::AllocSpace,
         Self::InuseObjects,
         Self::InuseSpace,
     ];
+    /// Those that a profile has whose [`peak`](Profile::peak) was kept.
+    pub const PEAK: [Self; 2] = [Self::PeakObjects, Self::PeakSpace];
+
+    /// Whether it is one of [`Self::PEAK`].
+    #[must_use]
+    pub const fn is_peak(self) -> bool {
+        matches!(self, Self::PeakObjects | Self::PeakSpace)
+    }
 
     /// The sample type's name in pprof.
     #[must_use]
@@ -206,6 +238,8 @@ impl ValueKind {
             Self::AllocSpace => "alloc_space",
             Self::InuseObjects => "inuse_objects",
             Self::InuseSpace => "inuse_space",
+            Self::PeakObjects => "peak_objects",
+            Self::PeakSpace => "peak_space",
         }
     }
 
@@ -213,8 +247,8 @@ impl ValueKind {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::AllocObjects | Self::InuseObjects => "count",
-            Self::AllocSpace | Self::InuseSpace => "bytes",
+            Self::AllocObjects | Self::InuseObjects | Self::PeakObjects => "count",
+            Self::AllocSpace | Self::InuseSpace | Self::PeakSpace => "bytes",
         }
     }
 }
@@ -228,6 +262,8 @@ impl Values {
             ValueKind::AllocSpace => self.alloc_space,
             ValueKind::InuseObjects => self.inuse_objects,
             ValueKind::InuseSpace => self.inuse_space,
+            ValueKind::PeakObjects => self.peak_objects,
+            ValueKind::PeakSpace => self.peak_space,
         }
     }
 
@@ -239,6 +275,8 @@ impl Values {
             alloc_space: self.alloc_space.saturating_add(other.alloc_space),
             inuse_objects: self.inuse_objects.saturating_add(other.inuse_objects),
             inuse_space: self.inuse_space.saturating_add(other.inuse_space),
+            peak_objects: self.peak_objects.saturating_add(other.peak_objects),
+            peak_space: self.peak_space.saturating_add(other.peak_space),
         }
     }
 
@@ -250,6 +288,18 @@ impl Values {
             alloc_space: self.alloc_space.saturating_sub(other.alloc_space),
             inuse_objects: self.inuse_objects.saturating_sub(other.inuse_objects),
             inuse_space: self.inuse_space.saturating_sub(other.inuse_space),
+            peak_objects: self.peak_objects.saturating_sub(other.peak_objects),
+            peak_space: self.peak_space.saturating_sub(other.peak_space),
+        }
+    }
+
+    /// The same without what was held at the peak.
+    #[must_use]
+    pub const fn without_peak(self) -> Self {
+        Self {
+            peak_objects: 0,
+            peak_space: 0,
+            ..self
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::filters::{ActiveFilter, fmt_filters};
 use super::format::show_alone;
 use crate::printable::printable;
-use crate::profile::{Profile, ValueKind};
+use crate::profile::{Peak, Profile, ValueKind};
 
 /// The head of a report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +25,9 @@ pub struct Header {
     /// Sum over all stacks, the reference of all percentages; of a difference, the sum of the
     /// absolute amounts, as pprof has it.
     pub total: i64,
+    /// The most that was live at once, where that was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
     /// What the report is limited to; percentages are of the whole nevertheless.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<ActiveFilter>,
@@ -41,6 +44,7 @@ impl Header {
             total: profile.samples.iter().fold(0_i64, |total, sample| {
                 total.saturating_add(sample.values.get(by).saturating_abs())
             }),
+            peak: profile.peak,
             filters: Vec::new(),
         }
     }
@@ -57,6 +61,9 @@ impl fmt::Display for Header {
         }
         let total = show_alone(self.total, &self.unit);
         writeln!(f, "Type:    {}, total {total}", self.sample_type.name())?;
+        if let Some(peak) = &self.peak {
+            writeln!(f, "Peak:    {peak}")?;
+        }
         fmt_filters(&self.filters, f)
     }
 }

@@ -4,6 +4,7 @@
 //! nothing else touches the maps.
 
 mod allocator;
+mod amounts;
 mod cost;
 mod doctor;
 mod error;

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, Unwinding};
@@ -101,6 +102,8 @@ pub struct Status {
     pub live_objects: u64,
     /// Live bytes.
     pub live_bytes: u64,
+    /// Most bytes that were live at once so far.
+    pub peak_bytes: u64,
     /// Distinct stacks that have arrived.
     pub stacks: usize,
     /// Events lost, of every kind.
@@ -114,6 +117,8 @@ pub struct Status {
 pub struct Recording {
     /// The profile.
     pub profile: Profile,
+    /// `attach` or `run`.
+    pub mode: &'static str,
     /// Why it ended.
     pub ended: Ended,
     /// How long it counted.
@@ -207,6 +212,8 @@ pub struct Session {
     /// Why the tables could not be cleared of processes that have ended.
     not_retired: Option<BpfError>,
     started: Instant,
+    /// The same, `CLOCK_MONOTONIC` in nanoseconds.
+    started_ns: u64,
     attach_time: Duration,
     costs: Arc<OnceLock<EventCosts>>,
     heap_at_start: Option<HeapUse>,
@@ -369,6 +376,7 @@ impl Session {
             probes_missing: 0,
             not_retired: None,
             started: Instant::now(),
+            started_ns: monotonic_ns(),
             attach_time: begun.elapsed(),
             costs,
             unwinder,
@@ -478,6 +486,7 @@ impl Session {
         use tracer_common::CounterKind::{AmountLoss, AttributionLoss};
         let elapsed = self.started.elapsed();
         let (allocations, frees) = cost::events(&counters);
+        let live_bytes = value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes));
         Ok(Status {
             elapsed,
             cost: self
@@ -486,7 +495,8 @@ impl Session {
                 .map(|costs| costs.share(allocations, frees, elapsed)),
             alloc_objects: value(Counter::AllocObjects),
             live_objects: value(Counter::AllocObjects).saturating_sub(value(Counter::FreeObjects)),
-            live_bytes: value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes)),
+            live_bytes,
+            peak_bytes: self.kernel.peak()?.bytes,
             stacks: self.stacks.len(),
             losses: counters
                 .iter()
@@ -498,6 +508,13 @@ impl Session {
                 .sum(),
         })
     }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, as the kernel side has it.
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let part = |part: i64| u64::try_from(part).unwrap_or(0);
+    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 
 /// What woke the session.

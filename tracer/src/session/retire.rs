@@ -7,7 +7,7 @@ use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots, Stack};
 use super::verdict::Findings;
 use crate::bpf::StackAmounts;
-use crate::profile::{LocationIndex, Values};
+use crate::profile::{LocationIndex, Profile, Values};
 
 /// The samples of processes that have ended.
 #[derive(Default)]
@@ -20,6 +20,22 @@ pub(super) struct Retired {
     findings: Findings,
     /// Processes.
     images: u64,
+    /// The peak that what they held at it is of.
+    peak: u32,
+}
+
+impl Retired {
+    /// What ended processes held at a peak, they did not hold at a later one.
+    pub(super) fn keep_peak(&mut self, profile: &mut Profile, peak: u32) {
+        if std::mem::replace(&mut self.peak, peak) == peak {
+            return;
+        }
+        for &sample in self.samples.values() {
+            if let Some(sample) = profile.samples.get_mut(sample as usize) {
+                sample.values = sample.values.without_peak();
+            }
+        }
+    }
 }
 
 impl Snapshots {
@@ -30,12 +46,15 @@ impl Snapshots {
         processes: &Processes,
         images: &HashSet<u32>,
         amounts: &[StackAmounts],
+        peak: u32,
         seen: &mut Arrived,
     ) {
+        self.retired.keep_peak(&mut self.profile, peak);
         let mut findings = std::mem::take(&mut self.retired.findings);
         for amount in amounts {
             let key = amount.counters.key;
-            let named = self.sample(processes, amount, seen.get_mut(&key), false, &mut findings);
+            let (held, seen_of) = (amount.at_peak, seen.get_mut(&key));
+            let named = self.sample(processes, amount, held, seen_of, false, &mut findings);
             seen.remove(&key);
             self.forget(amount.index);
             self.merge(named);

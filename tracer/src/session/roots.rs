@@ -26,6 +26,12 @@ pub(super) fn is_root(function: Option<&str>, may_be_nameless: bool) -> bool {
     }
 }
 
+/// The C library by its usual names; only used to recognise where stacks begin.
+pub(super) fn is_c_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("libc.so") || name.starts_with("libc-2.") || name.starts_with("libpthread")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

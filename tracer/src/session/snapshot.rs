@@ -2,22 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracer_common::{Counter, StackEnd, StackKey};
 
 use super::allocator::Found;
+use super::amounts::{peak_of, values};
 use super::frames::Frames;
 use super::processes::{Processes, Traced};
 use super::retire::Retired;
-use super::roots::is_root;
+use super::roots::{is_c_library, is_root};
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
-use crate::bpf::StackAmounts;
+use crate::bpf::{Held, KernelPeak, StackAmounts};
 use crate::printable::Shown as _;
 use crate::process::{FileKey, Mapped, Place};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
-    Values,
 };
 use crate::symbolize::{DebugRoots, ModuleId, Resolved, Source, Symbolizer, Unknown};
 
@@ -93,6 +94,10 @@ pub(super) struct Parts<'a> {
     pub(super) main: u32,
     pub(super) seen: &'a mut Arrived,
     pub(super) amounts: &'a [StackAmounts],
+    /// The most that was live at once.
+    pub(super) peak: KernelPeak,
+    /// When counting began, `CLOCK_MONOTONIC` in nanoseconds, and for how long it has.
+    pub(super) counted: (u64, Duration),
     pub(super) counters: &'a [(Counter, u64)],
     pub(super) found: &'a Found,
     pub(super) findings: Findings,
@@ -141,6 +146,8 @@ impl Snapshots {
             main,
             seen,
             amounts,
+            peak,
+            counted,
             counters,
             found,
             mut findings,
@@ -152,9 +159,13 @@ impl Snapshots {
         let samples = &mut self.profile.samples;
         samples.reserve_exact(amounts.len().saturating_sub(samples.len()));
         let several = processes.has_several();
+        self.retired.keep_peak(&mut self.profile, peak.epoch);
+        let (peak, is_now) = peak_of(peak, counted, amounts);
+        self.profile.peak = Some(peak);
         for amount in amounts {
             let seen = seen.get_mut(&amount.counters.key);
-            self.sample(processes, amount, seen, several, &mut findings);
+            let held = if is_now { amount.now } else { amount.at_peak };
+            self.sample(processes, amount, held, seen, several, &mut findings);
         }
         let retired = self.retired_findings();
         findings.stacks += retired.stacks;
@@ -200,22 +211,13 @@ impl Snapshots {
         &mut self,
         processes: &Processes,
         amount: &StackAmounts,
+        held: Held,
         seen: Option<&mut Option<Box<Seen>>>,
         several: bool,
         findings: &mut Findings,
     ) -> Stack {
         let counters = &amount.counters;
-        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let mut values = Values {
-            alloc_objects: count(counters.alloc_objects),
-            alloc_space: count(counters.alloc_bytes),
-            inuse_objects: count(
-                counters
-                    .alloc_objects
-                    .saturating_sub(counters.freed_objects),
-            ),
-            inuse_space: count(counters.alloc_bytes.saturating_sub(counters.freed_bytes)),
-        };
+        let mut values = values(counters, held);
         let traced = processes.get(counters.key.image);
         if processes.is_gone(&counters.key) {
             findings.bytes_released_by_exec += values.inuse_space.unsigned_abs();
@@ -535,10 +537,4 @@ impl Snapshots {
 
 fn short_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The C library by its usual names; only used to recognise where stacks begin.
-fn is_c_library(path: &str) -> bool {
-    let name = short_name(path);
-    name.starts_with("libc.so") || name.starts_with("libc-2.") || name.starts_with("libpthread")
 }

@@ -1,12 +1,16 @@
 //! From the ids of a series to stacks that people can read, and to the suppressions they are known by.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use super::Judge;
-use crate::check::evaluate::Breach;
+use crate::check::evaluate::{Breach, Live};
 use crate::check::finding::{Finding, Stack, What};
+use crate::check::growth;
 use crate::check::place;
 use crate::check::suppressions::{Suppression, frames};
-use crate::profile::Values;
 use crate::profile::series::{Counters, StackId};
+use crate::profile::{ValueKind, Values};
 
 impl Judge<'_> {
     /// The suppression of a stack, which is in use from now on.
@@ -51,6 +55,7 @@ impl Judge<'_> {
         Finding {
             what,
             stack: Some(self.stack(stack, Some(counters))),
+            others: Vec::new(),
             suppression: self.suppression(suppression).map(label),
             blame: None,
         }
@@ -65,6 +70,7 @@ impl Judge<'_> {
             alloc_space: signed(counters.alloc_bytes),
             inuse_objects: signed(counters.live_objects()),
             inuse_space: signed(counters.live_bytes()),
+            ..stack.values
         });
         Stack { values, ..stack }
     }
@@ -94,6 +100,7 @@ impl Judge<'_> {
         Finding {
             stack: Some(self.stack_of_samples(&breach.samples)),
             what: What::Breach(breach),
+            others: Vec::new(),
             suppression: None,
             blame: None,
         }
@@ -115,6 +122,77 @@ impl Judge<'_> {
             });
         Finding {
             stack,
+            what: What::Breach(breach),
+            others: Vec::new(),
+            suppression: None,
+            blame: None,
+        }
+    }
+
+    /// With the stacks that held most at the peak: those of one place and its caller, which tells the users
+    /// of a helper such as `xmalloc` apart, are one. What held less than a tenth of the largest is left out.
+    pub(super) fn about_peak(&self, breach: Breach) -> Finding {
+        const MOST: usize = 4;
+        // All that follow are a small part, and there may be a hundred thousand.
+        const LOOKED_AT: usize = 1_000;
+        let samples = &self.recorded.profile.samples;
+        let held = |index: usize| samples.get(index).map_or(0, |s| s.values.get(breach.value));
+        let mut places: Vec<Vec<usize>> = Vec::new();
+        let mut place_of = HashMap::new();
+        let mut holders: Vec<usize> = (0..samples.len())
+            .filter(|&index| held(index) > 0)
+            .collect();
+        holders.sort_by_key(|&index| Reverse(held(index)));
+        for index in holders.into_iter().take(LOOKED_AT) {
+            let Stack { frames, place, .. } = self.stack_of_samples(&[index]);
+            let at = frames.into_iter().skip(place.unwrap_or(0)).take(2);
+            let at = at.map(|frame| (frame.function, frame.file, frame.line));
+            let at: Vec<_> = at.collect();
+            let place = *place_of.entry(at).or_insert_with(|| {
+                places.push(Vec::new());
+                places.len() - 1
+            });
+            places[place].push(index);
+        }
+        let sum = |samples: &[usize]| samples.iter().map(|&index| held(index)).sum::<i64>();
+        places.sort_by_key(|place| Reverse(sum(place)));
+        let least = places.first().map_or(0, |place| sum(place) / 10);
+        places.retain(|place| sum(place) >= least);
+        let mut stacks = places.iter().take(MOST).map(|place| Stack {
+            only_largest: true,
+            stacks: place.len(),
+            ..self.stack_of_samples(place)
+        });
+        Finding {
+            stack: stacks.next(),
+            others: stacks.collect(),
+            what: What::Breach(breach),
+            suppression: None,
+            blame: None,
+        }
+    }
+
+    /// With the stack that held most in the snapshot that shows it.
+    pub(super) fn about_snapshot(&self, breach: Breach, totals: &[Live]) -> Finding {
+        let bytes = breach.value == ValueKind::InuseSpace;
+        let total = |live: &Live| if bytes { live.bytes } else { live.objects };
+        let window = totals.iter().position(|live| total(live) == breach.amount);
+        let largest = window.and_then(|window| {
+            growth::counters_at(&self.recorded.series, window).max_by_key(|(stack, counters)| {
+                let live = if bytes {
+                    counters.live_bytes()
+                } else {
+                    counters.live_objects()
+                };
+                (live, Reverse(*stack))
+            })
+        });
+        Finding {
+            stack: largest.map(|(stack, counters)| Stack {
+                only_largest: true,
+                ..self.stack(stack, Some(counters))
+            }),
+            others: Vec::new(),
             what: What::Breach(breach),
             suppression: None,
             blame: None,

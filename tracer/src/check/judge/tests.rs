@@ -5,7 +5,7 @@ use crate::check::{
     Finding, Judgement, Outcome, Policy, Recorded, RuleId, SavedSeries, What, judge,
 };
 use crate::export::example::counter_service;
-use crate::profile::{LocationIndex, Profile, ValueKind, Values, Verdict};
+use crate::profile::{LocationIndex, Peak, Profile, ValueKind, Values, Verdict};
 
 type Checked<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -39,6 +39,7 @@ pub(crate) fn leaking(second: i64) -> Values {
         alloc_space: second * 640,
         inuse_objects: second,
         inuse_space: second * 64,
+        ..Values::default()
     }
 }
 
@@ -48,6 +49,7 @@ fn resting(_: i64) -> Values {
         alloc_space: 4_000,
         inuse_objects: 10,
         inuse_space: 1_000,
+        ..Values::default()
     }
 }
 
@@ -59,6 +61,7 @@ fn now_and_then(second: i64) -> Values {
         alloc_space: objects * 64,
         inuse_objects: objects,
         inuse_space: objects * 64,
+        ..Values::default()
     }
 }
 
@@ -70,6 +73,7 @@ fn slower(second: i64) -> Values {
         alloc_space: objects * 640,
         inuse_objects: objects,
         inuse_space: objects * 64,
+        ..Values::default()
     }
 }
 
@@ -249,7 +253,9 @@ fn no_allocation_is_no_evidence() -> Checked<()> {
 fn one_profile_is_enough_for_amounts() -> Checked<()> {
     let one = recorded(1, resting)?;
     let peak = judged(&one, "[peak]\nmax-live = \"1GiB\"")?;
-    assert_eq!(peak.outcome, Outcome::NothingFound);
+    // One profile shows what was live at its moment, not what was before.
+    assert_eq!(peak.outcome, Outcome::Inconclusive);
+    assert!(peak.reasons[0].contains("the peak could not be judged"));
     assert_eq!(peak.rules, [RuleId::Peak]);
     assert!(peak.notes[0].contains("leaks were not judged"));
     let over = judged(&one, "[peak]\nmax-live = \"1MiB\"")?;
@@ -262,6 +268,60 @@ fn one_profile_is_enough_for_amounts() -> Checked<()> {
     assert_eq!(both.outcome, Outcome::Inconclusive);
     let growth = judged(&one, "[growth]\nmax-per-second = 1")?;
     assert_eq!(growth.outcome, Outcome::Inconclusive);
+    Ok(())
+}
+
+#[test]
+fn the_peak_is_the_mark_and_its_holders() -> Checked<()> {
+    let mut one = recorded(5, resting)?;
+    let mark = Peak {
+        bytes: 9 << 20,
+        objects: 5_000,
+        after_nanos: Some(1_500_000_000),
+    };
+    one.profile.peak = Some(mark);
+    // At the end others hold more.
+    one.profile.samples[2].values.peak_space = 7 << 20;
+    one.profile.samples[2].values.peak_objects = 70;
+    one.profile.samples[1].values.peak_space = 2 << 20;
+    one.profile.samples[1].values.peak_objects = 4_900;
+    let limit = |text: &str| judged(&one, &format!("no-leaks = false\n[peak]\n{text}"));
+    let kept = limit("max-live = \"9MiB\"\nmax-live-objects = 5000")?;
+    assert_eq!(kept.outcome, Outcome::NothingFound);
+    assert_eq!(kept.peak, Some(mark));
+    let over = limit("max-live = \"8MiB\"\nmax-live-objects = 4999")?;
+    assert_eq!((over.outcome, over.findings.len()), (Outcome::Found, 2));
+    let held = |finding: &Finding| -> Vec<i64> {
+        let stacks = finding.stack.iter().chain(&finding.others);
+        stacks.map(|stack| stack.values.peak_space >> 20).collect()
+    };
+    assert_eq!(held(&over.findings[0]), [7, 2]);
+    assert_eq!(
+        held(&over.findings[1]),
+        [2],
+        "by objects, the other has too few"
+    );
+    Ok(())
+}
+
+#[test]
+fn snapshots_prove_that_a_limit_was_exceeded_and_name_who_did() -> Checked<()> {
+    // The second of the stacks holds most, but not at the end.
+    let hump = |second: i64| {
+        let live = if second == 1 { 64 << 20 } else { 0 };
+        Values {
+            alloc_objects: second + 1,
+            alloc_space: (second + 1) * (64 << 20),
+            inuse_objects: i64::from(second == 1),
+            inuse_space: live,
+            ..Values::default()
+        }
+    };
+    let recorded = recorded(4, hump)?;
+    let over = judged(&recorded, "no-leaks = false\n[peak]\nmax-live = \"32MiB\"")?;
+    assert_eq!(over.outcome, Outcome::Found);
+    let stack = over.findings[0].stack.as_ref().ok_or("no stack")?;
+    assert_eq!(stack.values.inuse_space, 64 << 20);
     Ok(())
 }
 

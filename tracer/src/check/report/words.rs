@@ -4,7 +4,7 @@ use super::amounts::{bytes, count, number, percent, time};
 use crate::check::evaluate::{Breach, Rule};
 use crate::check::finding::{Blame, Finding, Judgement, Outcome, Per, Stack, What};
 use crate::check::leaks::{Confidence, Lack, Leak};
-use crate::profile::ValueKind;
+use crate::profile::{ValueKind, Values};
 use crate::report::shorten;
 
 /// `1 leak found`, in the first line of every report.
@@ -48,6 +48,12 @@ pub(super) fn evidence(judgement: &Judgement) -> String {
     );
     if let Some(warm_up) = judgement.warm_up_seconds {
         text.push_str(&format!(", warm-up {}", time(warm_up)));
+    }
+    if let Some(peak) = &judgement.peak {
+        text.push_str(&format!("; peak {}", bytes(peak.bytes as f64)));
+        if let Some(nanos) = peak.after_nanos {
+            text.push_str(&format!(" after {}", time(nanos as f64 / 1e9)));
+        }
     }
     format!("{text}; profile {}", judgement.verdict.name())
 }
@@ -109,13 +115,20 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
 
 fn breached(breach: &Breach) -> String {
     let amount = |amount: i64| match breach.value {
-        ValueKind::AllocObjects | ValueKind::InuseObjects => count_of(amount),
-        ValueKind::AllocSpace | ValueKind::InuseSpace => bytes(amount as f64),
+        ValueKind::AllocObjects | ValueKind::InuseObjects | ValueKind::PeakObjects => {
+            count_of(amount)
+        }
+        ValueKind::AllocSpace | ValueKind::InuseSpace | ValueKind::PeakSpace => {
+            bytes(amount as f64)
+        }
     };
     let (found, limit) = (amount(breach.amount), amount(breach.limit));
     let verb = match breach.value {
         ValueKind::AllocObjects | ValueKind::AllocSpace => "allocated",
-        ValueKind::InuseObjects | ValueKind::InuseSpace => "live",
+        ValueKind::InuseObjects
+        | ValueKind::InuseSpace
+        | ValueKind::PeakObjects
+        | ValueKind::PeakSpace => "live",
     };
     let before = breach.before.map_or_else(String::new, |before| {
         format!(" (baseline {})", amount(before))
@@ -145,8 +158,36 @@ pub(super) fn details(finding: &Finding) -> Vec<String> {
     if let What::Leak(leak) = &finding.what {
         lines.push(pace(leak));
     }
-    if let Some(stack) = &finding.stack {
-        lines.push(amounts(stack));
+    match (&finding.what, &finding.stack) {
+        (What::Breach(breach), Some(stack)) if breach.value.is_peak() => {
+            lines.push(format!("largest part: held {}", at_peak(stack)));
+            let others = finding.others.iter();
+            lines.extend(others.map(|stack| {
+                let frames = stack.frames.iter().skip(stack.place.unwrap_or(0));
+                let frames: Vec<String> = frames.take(2).map(frame).collect();
+                format!(
+                    "then held {}: {}",
+                    at_peak(stack),
+                    frames.join(", called by ")
+                )
+            }));
+            if breach.value == ValueKind::PeakObjects {
+                lines.push(
+                    "That is what was held when most bytes were live; who held most objects is not kept."
+                        .to_owned(),
+                );
+            }
+        }
+        (_, Some(stack)) => lines.push(amounts(stack)),
+        (_, None) => {}
+    }
+    if let What::Breach(Breach {
+        rule: Rule::Peak,
+        value: ValueKind::InuseSpace | ValueKind::InuseObjects,
+        ..
+    }) = &finding.what
+    {
+        lines.push("Only snapshots were seen: the peak may have been higher.".to_owned());
     }
     if let What::Leak(leak) = &finding.what {
         lines.extend(
@@ -195,6 +236,21 @@ fn amounts(stack: &Stack) -> String {
         count_of(values.inuse_objects),
         percent(values.inuse_space, values.alloc_space),
     )
+}
+
+/// `200 MiB in 1 object at the peak`
+fn at_peak(stack: &Stack) -> String {
+    let Values {
+        peak_space,
+        peak_objects,
+        ..
+    } = stack.values;
+    let stacks = match stack.stacks {
+        0 | 1 => String::new(),
+        stacks => format!(" by {stacks} stacks"),
+    };
+    let (space, objects) = (bytes(peak_space as f64), count_of(peak_objects));
+    format!("{space} in {objects}{stacks} at the peak")
 }
 
 fn last_touched(blame: &Blame) -> String {

@@ -76,7 +76,7 @@ pub(super) struct RuleArgs {
     /// Operations a second, for growth per operation
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) operations_per_second: Option<f64>,
-    /// Most bytes live at once, such as 512MiB
+    /// Most bytes live at once, such as 512MiB; the peak is kept however short it is
     #[arg(long, value_name = "SIZE")]
     pub(super) max_peak: Option<Bytes>,
     /// Most objects live at once

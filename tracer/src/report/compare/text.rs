@@ -114,6 +114,7 @@ impl Compare {
         let (count, noun): (fn(&Values) -> i64, _) = match self.sample_type {
             ValueKind::AllocSpace | ValueKind::AllocObjects => (|v| v.alloc_objects, "allocations"),
             ValueKind::InuseSpace | ValueKind::InuseObjects => (|v| v.inuse_objects, "objects"),
+            ValueKind::PeakSpace | ValueKind::PeakObjects => (|v| v.peak_objects, "objects"),
         };
         for row in &self.stack_rows {
             let objects = Change::new(count(&row.values_before), count(&row.values_after));

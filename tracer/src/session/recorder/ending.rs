@@ -80,6 +80,7 @@ impl Session {
         profile.metadata.notes.extend(cost_note);
         Ok(Recording {
             profile,
+            mode: self.mode,
             ended,
             elapsed,
             attach_time: self.attach_time,
@@ -103,6 +104,8 @@ impl Session {
             main: self.who.pid,
             seen: &mut self.stacks,
             amounts,
+            peak: self.kernel.peak()?,
+            counted: (self.started_ns, elapsed),
             counters: &counters,
             found: &self.found,
             findings: Findings {

@@ -209,8 +209,9 @@ impl Session {
             .filter(|&heap| heap != 0)
             .collect();
         let amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
+        let peak = self.kernel.peak()?.epoch;
         self.snapshots
-            .retire(&self.processes, &images, &amounts, &mut self.stacks);
+            .retire(&self.processes, &images, &amounts, peak, &mut self.stacks);
         self.processes.remove(&images);
         Ok(())
     }
