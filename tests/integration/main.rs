@@ -6,6 +6,7 @@ mod bad_input;
 mod check;
 mod compare;
 mod escapes;
+mod family;
 mod files;
 mod gallery;
 mod gdb;
@@ -44,6 +45,7 @@ fn main() {
         interrupted::trials(),
         lifetimes::trials(),
         escapes::trials(),
+        family::trials(),
         limits::trials(),
         peak::trials(),
         files::trials(),

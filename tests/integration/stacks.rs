@@ -30,7 +30,7 @@ fn hundred_thousand() -> Result<()> {
         let names: Vec<_> = profile::stack(&profile, sample).collect();
         let number = number_of(&names).with_context(|| names.join(" < "))?;
         ensure!(
-            seen.insert(number, sample.values).is_none(),
+            seen.insert(number, without_peak(sample.values)).is_none(),
             "stack {number} is there twice: {}",
             names.join(" < ")
         );
@@ -71,4 +71,13 @@ fn number_of(names: &[&str]) -> Result<u64> {
         .collect();
     ensure!(turns.len() == LEVELS, "{} of {LEVELS} turns", turns.len());
     Ok(turns.iter().fold(0, |number, turn| number << 1 | turn))
+}
+
+/// Which of them was live at the peak is not the question here.
+fn without_peak(values: Values) -> Values {
+    Values {
+        peak_objects: 0,
+        peak_space: 0,
+        ..values
+    }
 }

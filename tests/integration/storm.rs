@@ -2,6 +2,7 @@
 //! a long one by `./x storm`.
 
 mod kills;
+mod lives;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,10 @@ use libtest_mimic::Trial;
 use tests::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial::heavy("storm::kills", kills::kills)]
+    vec![
+        trial::heavy("storm::kills", kills::kills),
+        trial::heavy("storm::lives", lives::lives),
+    ]
 }
 
 /// How many seconds the long form takes, set by `./x storm`.

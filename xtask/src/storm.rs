@@ -29,12 +29,15 @@ pub(crate) struct Options {
 enum Part {
     /// The tracer is killed, whatever it is at
     Kills,
+    /// Processes, threads and programs come and go
+    Lives,
 }
 
 impl Part {
     const fn trial(self) -> &'static str {
         match self {
             Self::Kills => "storm::kills",
+            Self::Lives => "storm::lives",
         }
     }
 }

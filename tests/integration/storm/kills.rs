@@ -20,7 +20,7 @@ use tests::{binaries, http, memory, profile, wait};
 use super::{Length, Random};
 
 /// Kills of a test run.
-const ROUNDS: u32 = 24;
+const ROUNDS: u32 = 12;
 const CLIENTS: usize = 2;
 
 /// What the tracer is at when it is killed.

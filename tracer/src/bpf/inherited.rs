@@ -12,6 +12,11 @@
 //! definition and not to one perf event. It is attached through a perf event of its own, that is not
 //! inherited: when a child ends, the kernel takes a program that came with an inherited one out for
 //! everybody.
+//!
+//! Where two tasks that have inherited the same events follow each other on a CPU, the kernel saves work and
+//! exchanges their events. An event that goes with one of them may then be the other's, whose breakpoints
+//! go with it. It does not where an event reads a counter for each sample (Linux 6.12 allows that for inherited
+//! ones), and so these ask for it, though they have no samples.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,7 +25,10 @@ use std::path::Path;
 use std::thread;
 
 use aya_obj::generated::{bpf_attach_type, bpf_cmd};
-use perf_event_open_sys::bindings::{PERF_TYPE_TRACEPOINT, perf_event_attr};
+use perf_event_open_sys::bindings::{
+    PERF_COUNT_SW_DUMMY, PERF_SAMPLE_READ, PERF_SAMPLE_TID, PERF_TYPE_SOFTWARE,
+    PERF_TYPE_TRACEPOINT, perf_event_attr,
+};
 
 use super::sys::{bpf, zeroed};
 use super::tracefs::{Defined, TraceFs};
@@ -53,7 +61,8 @@ pub(super) struct Place<'a> {
 
 /// The probes that are placed.
 pub(super) struct InheritedProbes {
-    tracefs: TraceFs,
+    /// Until it is closed.
+    tracefs: Option<TraceFs>,
     places: Vec<Placed>,
 }
 
@@ -69,7 +78,7 @@ struct Placed {
 impl InheritedProbes {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            tracefs: TraceFs::open()?,
+            tracefs: Some(TraceFs::open()?),
             places: Vec::new(),
         })
     }
@@ -96,8 +105,9 @@ impl InheritedProbes {
         threads: Threads<'_>,
     ) -> io::Result<()> {
         let first = self.places.len();
+        let tracefs = self.tracefs.as_mut().ok_or(io::ErrorKind::NotFound)?;
         for place in places {
-            let event = self.tracefs.define(file, place.offset, place.at_return)?;
+            let event = tracefs.define(file, place.offset, place.at_return)?;
             self.places.push(Placed {
                 event,
                 program: None,
@@ -152,34 +162,20 @@ impl InheritedProbes {
         Ok(true)
     }
 
-    /// Takes the places from `first` on out, side by side: for each the kernel waits until nobody runs
-    /// its programs any more.
+    /// Closes all, side by side: where a copy is the last one, the kernel waits for each until nobody runs its
+    /// programs any more.
+    pub(super) fn close(mut self) -> LeftEvents {
+        LeftEvents {
+            events: close_all(std::mem::take(&mut self.places)),
+            tracefs: self.tracefs.take(),
+        }
+    }
+
+    /// Takes the places from `first` on out.
     fn take_out(&mut self, first: usize) {
-        let places = self.places.split_off(first);
-        let events: Vec<Defined> = thread::scope(|scope| {
-            // Entries first, so that no call begins whose return would not be seen.
-            let closing: Vec<_> = places
-                .into_iter()
-                .rev()
-                .map(|placed| {
-                    let Placed {
-                        event,
-                        program,
-                        threads,
-                    } = placed;
-                    (event, scope.spawn(move || drop((program, threads))))
-                })
-                .collect();
-            let closed = closing.into_iter().map(|(event, closing)| {
-                // Closing descriptors does not panic.
-                let _ = closing.join();
-                event
-            });
-            closed.collect()
-        });
-        for event in &events {
-            // What can't be removed is a name without a probe; the next tracer tries again.
-            let _ = self.tracefs.remove(event);
+        let events = close_all(self.places.split_off(first));
+        if let Some(tracefs) = &self.tracefs {
+            remove(tracefs, &events);
         }
     }
 }
@@ -188,6 +184,53 @@ impl Drop for InheritedProbes {
     fn drop(&mut self) {
         self.take_out(0);
     }
+}
+
+/// Events whose probes are closed.
+#[derive(Default)]
+pub(super) struct LeftEvents {
+    tracefs: Option<TraceFs>,
+    events: Vec<Defined>,
+}
+
+impl LeftEvents {
+    /// Removes them.
+    pub(super) fn remove(self) {
+        if let Some(tracefs) = &self.tracefs {
+            remove(tracefs, &self.events);
+        }
+    }
+}
+
+/// What can't be removed is a name without a probe; the next tracer tries again.
+fn remove(tracefs: &TraceFs, events: &[Defined]) {
+    for event in events {
+        let _ = tracefs.remove(event);
+    }
+}
+
+fn close_all(places: Vec<Placed>) -> Vec<Defined> {
+    thread::scope(|scope| {
+        // Entries first, so that no call begins whose return would not be seen.
+        let closing: Vec<_> = places
+            .into_iter()
+            .rev()
+            .map(|placed| {
+                let Placed {
+                    event,
+                    program,
+                    threads,
+                } = placed;
+                (event, scope.spawn(move || drop((program, threads))))
+            })
+            .collect();
+        let closed = closing.into_iter().map(|(event, closing)| {
+            // Closing descriptors does not panic.
+            let _ = closing.join();
+            event
+        });
+        closed.collect()
+    })
 }
 
 /// Opens an event for a thread, disabled: it keeps the breakpoint, and costs no switch of tasks anything.
@@ -199,19 +242,47 @@ fn open(event: u64, tid: u32, heirs: Option<Heirs>) -> io::Result<OwnedFd> {
         ..perf_event_attr::default()
     };
     attr.set_disabled(1);
-    attr.set_inherit(u64::from(heirs.is_some()));
-    attr.set_inherit_thread(u64::from(heirs == Some(Heirs::Threads)));
+    let Some(heirs) = heirs else {
+        return open_as(&mut attr, tid);
+    };
+    attr.set_inherit(1);
+    attr.set_inherit_thread(u64::from(heirs == Heirs::Threads));
+    attr.sample_type = u64::from(PERF_SAMPLE_READ | PERF_SAMPLE_TID);
+    open_as(&mut attr, tid).or_else(|error| {
+        if error.raw_os_error() != Some(libc::EINVAL) {
+            return Err(error);
+        }
+        attr.sample_type = 0;
+        open_as(&mut attr, tid)
+    })
+}
+
+fn open_as(attr: &mut perf_event_attr, tid: u32) -> io::Result<OwnedFd> {
     let tid = i32::try_from(tid).map_err(io::Error::other)?;
     const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
     // SAFETY: the attribute block is valid and carries its own size.
-    let fd = unsafe {
-        perf_event_open_sys::perf_event_open(&mut attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC)
-    };
+    let fd =
+        unsafe { perf_event_open_sys::perf_event_open(attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether inherited events stay with the task that they are for, on this kernel: it is asked for a harmless
+/// one.
+pub(super) fn stay_with_their_task() -> bool {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: u64::from(PERF_COUNT_SW_DUMMY),
+        sample_type: u64::from(PERF_SAMPLE_READ | PERF_SAMPLE_TID),
+        ..perf_event_attr::default()
+    };
+    attr.set_disabled(1);
+    attr.set_inherit(1);
+    open_as(&mut attr, 0).is_ok()
 }
 
 /// Attaches a program through a perf event, with a cookie.

@@ -20,7 +20,7 @@ use super::live::{LiveSizes, LiveTable};
 use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
-use super::{BpfError, KernelEvent, events};
+use super::{BpfError, KernelEvent, events, inherited};
 use crate::profile::series::Survivors;
 
 /// The object that `build.rs` embedded.
@@ -335,6 +335,12 @@ impl Kernel {
         Ok(amounts
             .map(|stack| StackAmounts::new(stack, None))
             .collect())
+    }
+
+    /// Whether probes may be lost that children have inherited: the kernel exchanges those of two tasks.
+    #[must_use]
+    pub fn may_lose_inherited(&self) -> bool {
+        self.probes.kind() == ProbeKind::Inherited && !inherited::stay_with_their_task()
     }
 
     /// Whether any process is still counted.

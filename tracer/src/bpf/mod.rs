@@ -6,6 +6,7 @@ mod btf;
 mod error;
 mod events;
 mod generations;
+mod holder;
 mod inherited;
 mod kernel;
 mod ladder;

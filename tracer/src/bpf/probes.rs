@@ -12,7 +12,8 @@ use aya::programs::{ProgramFd, RawTracePoint, UProbe};
 
 use super::BpfError;
 use super::error::{attach_error, load_error};
-use super::inherited::{InheritedProbes, Place, Threads};
+use super::holder::Holder;
+use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
 use super::session::SessionProgram;
 use crate::probe::{AttachPlan, Probe};
@@ -251,6 +252,10 @@ impl Probes {
         plan: &AttachPlan,
         threads: Threads<'_>,
     ) -> Result<(), BpfError> {
+        if self.kind == ProbeKind::Perf {
+            // Its programs do not run for a memory whose first thread is gone, and so not twice.
+            return self.attach_inherited(file, path, plan, threads);
+        }
         if !self.is_keeping {
             self.load_uprobe(KEEP)?;
             self.is_keeping = true;
@@ -275,6 +280,26 @@ impl Probes {
     ///
     /// The kernel refused; the end of the process will take them out.
     pub fn detach(&mut self) -> Result<(), BpfError> {
+        // Where there is none, they are closed here.
+        let holder = Holder::new().ok();
+        let left = self.close()?;
+        drop(holder);
+        left.remove();
+        Ok(())
+    }
+
+    /// As [`Self::detach`], as fast as can be: somebody is about to read the breakpoints.
+    ///
+    /// # Errors
+    ///
+    /// As for that.
+    pub fn detach_at_once(&mut self) -> Result<(), BpfError> {
+        self.close()?.remove();
+        Ok(())
+    }
+
+    /// Closes the probes' links. What is left can be removed when the last copy is closed.
+    fn close(&mut self) -> Result<LeftEvents, BpfError> {
         // Entries first, so that no call begins whose return would not be seen.
         for link in std::mem::take(&mut self.links).into_iter().rev() {
             match link {
@@ -285,8 +310,11 @@ impl Probes {
                 Link::Session(link) => drop(link),
             }
         }
-        self.inherited = None;
-        Ok(())
+        Ok(self
+            .inherited
+            .take()
+            .map(InheritedProbes::close)
+            .unwrap_or_default())
     }
 
     fn uprobe(&mut self, name: &'static str) -> Result<&mut UProbe, BpfError> {
@@ -300,6 +328,15 @@ impl Probes {
         self.uprobe(name)?
             .load()
             .map_err(|error| load_error(name, &error))
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        if !self.links.is_empty() || self.inherited.is_some() {
+            // What fails here goes with the process.
+            let _ = self.detach();
+        }
     }
 }
 

@@ -27,6 +27,17 @@ pub struct Image {
     pub heap: u32,
 }
 
+/// What an image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// It is a copy of that image, mappings included.
+    Fork(u32),
+    /// A process of that image has called exec.
+    Exec(u32),
+    /// The news was lost.
+    Unknown,
+}
+
 /// Something that happened to a process. `M` is what is said of a mapping. Times are `CLOCK_MONOTONIC`
 /// in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +59,8 @@ pub enum Event<M> {
     Execed {
         /// Process.
         pid: u32,
+        /// The one before: after vfork that is the parent's, and goes on there.
+        old: u32,
         /// The new one; `None` where it is followed no more.
         image: Option<Image>,
         /// When.
@@ -105,8 +118,8 @@ pub enum Decision<M> {
         pid: u32,
         /// Image.
         image: Image,
-        /// The image that it is a copy of, mappings included.
-        copy_of: Option<u32>,
+        /// What it comes from.
+        from: From,
     },
     /// Mappings of an image may be unknown: what the process has now is to be read.
     Read {
@@ -209,9 +222,10 @@ impl<M> Lives<M> {
                 image,
                 time_ns,
                 ..
-            } => self.begin(child, image, Some(parent_image), time_ns, decide),
+            } => self.begin(child, image, From::Fork(parent_image), time_ns, decide),
             Event::Execed {
                 pid,
+                old,
                 image,
                 time_ns,
             } => {
@@ -221,7 +235,7 @@ impl<M> Lives<M> {
                     self.end(pid, true, decide);
                 }
                 match image {
-                    Some(image) => self.begin(pid, image, None, time_ns, decide),
+                    Some(image) => self.begin(pid, image, From::Exec(old), time_ns, decide),
                     None => self.forget(pid),
                 }
             }
@@ -250,7 +264,7 @@ impl<M> Lives<M> {
                         number: image,
                         heap: 0,
                     };
-                    self.begin(pid, image, None, time_ns, decide);
+                    self.begin(pid, image, From::Unknown, time_ns, decide);
                 }
             }
             Event::Replacing { pid, time_ns } => self.replacing(pid, time_ns, decide),
@@ -298,7 +312,7 @@ impl<M> Lives<M> {
         &mut self,
         pid: u32,
         image: Image,
-        copy_of: Option<u32>,
+        from: From,
         time_ns: u64,
         decide: &mut impl FnMut(Decision<M>),
     ) {
@@ -306,6 +320,7 @@ impl<M> Lives<M> {
             // Old news: the numbers only grow.
             return;
         }
+        let is_fork = matches!(from, From::Fork(_));
         let before = self.processes.remove(&pid);
         let is_known = before.is_some();
         let mut waiting = before.map_or_else(Vec::new, |before| before.pending);
@@ -313,7 +328,7 @@ impl<M> Lives<M> {
         waiting.sort_by_key(|&(time, _)| time);
         // The mappings of a new image come before the kernel side tells of it.
         let is_its_beginning = |(time, what): &&(u64, What<M>)| {
-            copy_of.is_none() && *time <= time_ns && matches!(what, What::Replacing)
+            !is_fork && *time <= time_ns && matches!(what, What::Replacing)
         };
         let began = waiting.iter().rfind(is_its_beginning);
         let began = began.map(|&(time, _)| time);
@@ -321,17 +336,13 @@ impl<M> Lives<M> {
         let process = Process {
             image: image.number,
             since_ns,
-            is_estimated: copy_of.is_none() && began.is_none(),
+            is_estimated: !is_fork && began.is_none(),
             replacing_ns: None,
             pending: Vec::new(),
         };
         self.processes.insert(pid, process);
-        decide(Decision::Begin {
-            pid,
-            image,
-            copy_of,
-        });
-        if copy_of.is_none() && !(is_known && began.is_some()) {
+        decide(Decision::Begin { pid, image, from });
+        if !is_fork && !(is_known && began.is_some()) {
             decide(Decision::Read {
                 image: image.number,
             });

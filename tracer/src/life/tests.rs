@@ -95,6 +95,7 @@ fn history(random: &mut Random, steps: usize) -> History {
                 time_ns += 5;
                 let event = Event::Execed {
                     pid,
+                    old: image,
                     image: Some(Image {
                         number: images,
                         heap: images,

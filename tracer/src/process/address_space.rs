@@ -50,7 +50,7 @@ pub struct Place<'a> {
     pub file_offset: u64,
 }
 
-/// The executable mappings of one process over time, all its lives included.
+/// The executable mappings of one image over time.
 #[derive(Clone, Debug, Default)]
 pub struct AddressSpace {
     /// By index, which is never used again.
@@ -170,11 +170,8 @@ impl AddressSpace {
                 time_ns,
                 ..
             } => self.history.unmap(&(*start..*end), *time_ns),
-            MappingEvent::Exec { time_ns, .. } => {
-                self.history.exec(*time_ns);
-                true
-            }
-            MappingEvent::Fork { .. } | MappingEvent::Lost(_) => false,
+            // A new image has a space of its own.
+            MappingEvent::Exec { .. } | MappingEvent::Fork { .. } | MappingEvent::Lost(_) => false,
         }
     }
 
@@ -425,9 +422,6 @@ mod tests {
                 (0x7000, 0x8000, "/far"),
             ]
         );
-        let exec = MappingEvent::Exec { pid: 1, time_ns: 5 };
-        space.apply(&exec, None);
-        assert!(space.now().is_empty());
     }
 
     #[test]
@@ -491,23 +485,5 @@ mod tests {
         space.apply(&unmap(0x1000, 0x2000, 20), None);
         assert_eq!(name_at(&space, 0x1800, 25), None);
         assert_eq!(name_at(&space, 0x1800, 30), Some("/new"));
-    }
-
-    #[test]
-    fn an_exec_voids_what_was_mapped_before() {
-        let mut space = AddressSpace::default();
-        space.apply(&map(0x1000, 0x2000, "/old", 10), None);
-        // The buffers of two CPUs may be read in either order.
-        space.apply(&map(0x1000, 0x1800, "/new", 32), None);
-        space.apply(
-            &MappingEvent::Exec {
-                pid: 1,
-                time_ns: 30,
-            },
-            None,
-        );
-        assert_eq!(name_at(&space, 0x1100, 20), Some("/old"));
-        assert_eq!(name_at(&space, 0x1100, 40), Some("/new"));
-        assert_eq!(name_at(&space, 0x1900, 40), None);
     }
 }

@@ -10,8 +10,6 @@ use std::ops::Range;
 
 /// Changes of all pieces that are kept. A program with a thousand libraries has some thousands.
 const MAX_CHANGES: usize = 1 << 16;
-/// Times the process may have replaced its image.
-const MAX_EXECS: usize = 1 << 12;
 
 /// Changes over time, by address.
 #[derive(Clone, Debug)]
@@ -20,8 +18,6 @@ pub(super) struct History {
     pieces: BTreeMap<u64, Vec<Change>>,
     /// In all pieces.
     changes: usize,
-    /// Times at which the process replaced its image, ascending.
-    execs: Vec<u64>,
     /// Changes up to this time may have been forgotten.
     horizon: u64,
     /// Changes that were forgotten while they may have been of use.
@@ -80,7 +76,6 @@ impl History {
         Self {
             pieces: BTreeMap::new(),
             changes: 0,
-            execs: Vec::new(),
             horizon: 0,
             forgotten: 0,
             limit,
@@ -91,16 +86,15 @@ impl History {
     pub(super) fn at(&self, address: u64, time: u64) -> Option<usize> {
         let (_, changes) = self.pieces.range(..=address).next_back()?;
         let change = before(changes, (time, true))?;
-        (change.since >= self.image(time)).then_some(change.what?.index)
+        Some(change.what?.index)
     }
 
     /// What is there now, by address: pieces with their first address and the one past the end.
     pub(super) fn now(&self) -> Vec<(Range<u64>, usize)> {
-        let image = self.execs.last().copied().unwrap_or(0);
         let mut now: Vec<(Range<u64>, usize)> = Vec::new();
         let ends = self.pieces.keys().skip(1).copied().chain([u64::MAX]);
         for ((&start, changes), end) in self.pieces.iter().zip(ends) {
-            let last = changes.last().filter(|change| change.since >= image);
+            let last = changes.last();
             let Some(Thing { index: what, .. }) = last.and_then(|change| change.what) else {
                 continue;
             };
@@ -131,30 +125,6 @@ impl History {
         self.change(range, since, None, |other| other.is_none())
     }
 
-    /// Takes in that the process replaced its image.
-    pub(super) fn exec(&mut self, time: u64) {
-        let at = self.execs.partition_point(|&exec| exec <= time);
-        self.execs.insert(at, time);
-        if self.execs.len() > MAX_EXECS {
-            self.execs.drain(..MAX_EXECS / 2);
-            let oldest = self.execs[0];
-            self.drop_first(|changes| changes.partition_point(|change| change.since < oldest));
-        }
-        // Late news: what was announced before and after is there again from then on.
-        for changes in self.pieces.values_mut() {
-            let at = changes.partition_point(|change| change.since < time);
-            let Some(before) = at.checked_sub(1).map(|before| &mut changes[before]) else {
-                continue;
-            };
-            if before.last >= time
-                && let Some(again) = before.split(time)
-            {
-                changes.insert(at, again);
-                self.changes += 1;
-            }
-        }
-    }
-
     /// Changes that were forgotten.
     pub(super) const fn forgotten(&self) -> u64 {
         self.forgotten
@@ -166,12 +136,6 @@ impl History {
         changes
             .filter_map(|change| Some(change.what?.index))
             .collect()
-    }
-
-    /// When the image of a time began.
-    fn image(&self, time: u64) -> u64 {
-        let after = self.execs.partition_point(|&exec| exec <= time);
-        after.checked_sub(1).map_or(0, |last| self.execs[last])
     }
 
     fn change(
@@ -189,7 +153,6 @@ impl History {
             self.forgotten += 1;
             return false;
         }
-        let image = self.image(since);
         self.cut(range.start);
         self.cut(range.end);
         let new = Change {
@@ -208,13 +171,13 @@ impl History {
                 is_news = true;
                 continue;
             };
-            if before.since >= image && is_same(before.what) {
+            if is_same(before.what) {
                 before.is_exact |= since > before.last;
                 before.last = before.last.max(since);
                 continue;
             }
             is_news = true;
-            if before.since >= image && before.last > since {
+            if before.last > since {
                 // It was announced after this, and perhaps several times: until the last of them nobody knows.
                 let again = before.split(since);
                 changes.insert(at, Change { what: None, ..new });
@@ -250,10 +213,9 @@ impl History {
 
     /// Forgets half of the changes: first what was replaced, then what has no names, then the oldest.
     fn forget(&mut self) {
-        let image = self.execs.last().copied().unwrap_or(0);
         let rank = |changes: &[Change], at: usize| {
             let change = &changes[at];
-            let is_past = at + 1 < changes.len() || change.since < image;
+            let is_past = at + 1 < changes.len();
             let has_names = change.what.is_some_and(|what| !what.is_nameless);
             (
                 u8::from(!is_past) + u8::from(!is_past && has_names),
@@ -318,7 +280,6 @@ mod tests {
     enum Event {
         Map(u64, u64, usize),
         Unmap(u64, u64),
-        Exec,
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -326,7 +287,6 @@ mod tests {
         prop_oneof![
             6 => map.prop_map(|(start, len, what)| Event::Map(start, len, what)),
             2 => (0..24_u64, 1..12_u64).prop_map(|(start, len)| Event::Unmap(start, len)),
-            1 => Just(Event::Exec),
         ]
     }
 
@@ -338,21 +298,12 @@ mod tests {
         fn at(&self, address: u64, time: u64) -> Option<usize> {
             let mut past: Vec<_> = self.0.iter().filter(|(at, _)| *at <= time).collect();
             past.sort_by_key(|(at, event)| (*at, matches!(event, Event::Map(..))));
-            let image = past
-                .iter()
-                .filter(|(_, event)| matches!(event, Event::Exec));
-            let image = image.map(|(at, _)| *at).max().unwrap_or(0);
-            past.iter().rev().filter(|(at, _)| *at >= image).find_map(
-                |(_, event)| match *event {
-                    Event::Map(start, len, what) => (start..start + len)
-                        .contains(&address)
-                        .then_some(Some(what)),
-                    Event::Unmap(start, len) => {
-                        (start..start + len).contains(&address).then_some(None)
-                    }
-                    Event::Exec => None,
-                },
-            )?
+            past.iter().rev().find_map(|(_, event)| match *event {
+                Event::Map(start, len, what) => (start..start + len)
+                    .contains(&address)
+                    .then_some(Some(what)),
+                Event::Unmap(start, len) => (start..start + len).contains(&address).then_some(None),
+            })?
         }
     }
 
@@ -374,7 +325,6 @@ mod tests {
             Event::Unmap(start, len) => {
                 history.unmap(&(start..start + len), time);
             }
-            Event::Exec => history.exec(time),
         }
     }
 
@@ -478,19 +428,5 @@ mod tests {
         assert_eq!(history.at(2 * 999, 1_000), Some(1));
         assert_eq!(history.at(2, 1_000), None);
         assert!(history.forgotten() > 1_000);
-    }
-
-    #[test]
-    fn execs_are_bounded() {
-        let mut history = History::default();
-        for time in 0..3 * MAX_EXECS as u64 {
-            history.exec(10 * time);
-            history.map(&(1..2), 10 * time + 1, thing(7), |_| false);
-        }
-        assert!(history.execs.len() <= MAX_EXECS);
-        assert!(history.changes <= MAX_EXECS + 1);
-        assert_eq!(history.at(1, u64::MAX), Some(7));
-        assert_eq!(history.at(1, 11), None);
-        assert!(history.forgotten() > 0);
     }
 }

@@ -11,7 +11,7 @@ use tracer_common::StackKey;
 
 use super::SessionError;
 use crate::bpf::{FIRST_HEAP, FIRST_IMAGE};
-use crate::life::{Decision, Event, Image, Lives};
+use crate::life::{Decision, Event, From, Image, Lives};
 use crate::process::{
     AddressSpace, Comm, Identity, MappedFile, MappingEvent, ProcessError, Root, shown_as,
     translator,
@@ -148,6 +148,8 @@ pub(super) struct Processes {
     lives: Lives<MappingEvent>,
     /// Images that have ended and are still here.
     ended: usize,
+    /// Children that began by fork.
+    followed: u64,
 }
 
 impl Processes {
@@ -180,6 +182,7 @@ impl Processes {
             images: BTreeMap::from([(FIRST_IMAGE, first)]),
             lives: Lives::new(who.pid, FIRST_IMAGE, follows),
             ended: 0,
+            followed: 0,
         }
     }
 
@@ -243,6 +246,11 @@ impl Processes {
         }
     }
 
+    /// Children that have been followed.
+    pub(super) const fn followed(&self) -> u64 {
+        self.followed
+    }
+
     /// Mappings that found no room before it was known whose they are.
     pub(super) const fn dropped(&self) -> u64 {
         self.lives.dropped()
@@ -278,18 +286,23 @@ impl Processes {
 
     fn carry_out(&mut self, decision: Decision<MappingEvent>, news: &mut News) {
         match decision {
-            Decision::Begin {
-                pid,
-                image,
-                copy_of,
-            } => {
-                let parent = copy_of.and_then(|parent| self.images.get(&parent));
-                let traced = match parent {
-                    Some(parent) => parent.child(pid, image),
-                    None => {
+            Decision::Begin { pid, image, from } => {
+                let parent = match from {
+                    From::Fork(parent) => self.images.get(&parent),
+                    From::Exec(_) | From::Unknown => None,
+                };
+                let traced = match (parent, from) {
+                    (Some(parent), _) => {
+                        self.followed += 1;
+                        parent.child(pid, image)
+                    }
+                    (None, From::Exec(before) | From::Fork(before)) => {
                         news.begun.push(image.number);
-                        let before = self.latest(pid).map(|(_, before)| before);
-                        Traced::of(pid, image, before)
+                        Traced::of(pid, image, self.images.get(&before))
+                    }
+                    (None, From::Unknown) => {
+                        news.begun.push(image.number);
+                        Traced::of(pid, image, None)
                     }
                 };
                 self.images.insert(image.number, traced);

@@ -200,11 +200,12 @@ pub struct Session {
     probed_late: Vec<PathBuf>,
     follow_forks: bool,
     is_series: bool,
-    pid: NonZeroU32,
     /// The target has ended, and others that it has started may go on.
     has_ended: bool,
-    /// Whether the breakpoints belong to the target's threads.
-    is_kept: bool,
+    /// Since when the breakpoints belong to the target's threads, nanoseconds.
+    kept_ns: Option<u64>,
+    /// Whether they did from the beginning.
+    had_first_thread_gone: bool,
     /// Why the probes were taken out before the end.
     made_way: Option<String>,
     execs_by_other_threads: u64,
@@ -368,9 +369,9 @@ impl Session {
             probed_late: Vec::new(),
             follow_forks: options.follow_forks,
             is_series: options.series,
-            pid: process,
             has_ended: false,
-            is_kept: false,
+            kept_ns: None,
+            had_first_thread_gone: reach == Reach::Heirs(Heirs::Threads),
             made_way: None,
             execs_by_other_threads: 0,
             probes_missing: 0,

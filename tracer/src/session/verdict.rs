@@ -63,6 +63,8 @@ pub(super) struct Findings {
     pub(super) execs_by_other_threads: u64,
     /// How often the probes were found to be gone.
     pub(super) probes_missing: u64,
+    /// Children that were followed where their probes may be lost.
+    pub(super) children_unsure: u64,
     /// Code translators for which the probes were taken out.
     pub(super) translators: u64,
     /// Records of mappings that found no room before it was known whose they are.
@@ -218,6 +220,12 @@ pub(super) fn counter_values(
             "Times that the probes were found to be gone from the target: what it allocated and freed until they were put back is missing.",
         ),
         (
+            "children_unsure",
+            findings.children_unsure,
+            AmountLoss,
+            "Processes followed by a kernel before 6.12, which may take probes out too early where processes have several threads.",
+        ),
+        (
             "code_translators",
             findings.translators,
             AmountLoss,
@@ -315,6 +323,31 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             findings.files_not_opened
         ));
     }
+    let said = [
+        (
+            findings.execs_by_other_threads,
+            "execs by another thread than the first: what the new program allocated until the probes were put back is missing",
+        ),
+        (
+            findings.probes_missing,
+            "times the probes were found to be gone from the target: what it did until they were put back is missing",
+        ),
+        (
+            findings.children_unsure,
+            "processes were followed on a kernel before 6.12, which may take the probes of those with several threads out",
+        ),
+        (
+            findings.translators,
+            "programs that read code as data turned up: the probes were taken out for good",
+        ),
+        (
+            findings.mappings_dropped,
+            "records of new mappings found no room: code loaded then may have no name, and an allocator may be missing",
+        ),
+    ];
+    for (count, what) in said.into_iter().filter(|&(count, _)| count > 0) {
+        reasons.push(format!("{count} {what}"));
+    }
     if findings.modules_not_probed > 0 {
         reasons.push(format!(
             "{} allocators mapped during the recording could not be probed: what they served is missing",
@@ -381,7 +414,7 @@ mod tests {
                 ..Findings::default()
             },
             Findings {
-                files_not_opened: 7,
+                mappings_dropped: 7,
                 ..Findings::default()
             },
         ];

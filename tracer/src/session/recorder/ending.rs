@@ -115,6 +115,11 @@ impl Session {
                 children_not_followed: self.children,
                 execs_by_other_threads: self.execs_by_other_threads,
                 probes_missing: self.probes_missing,
+                children_unsure: if self.kernel.may_lose_inherited() {
+                    self.processes.followed()
+                } else {
+                    0
+                },
                 translators: u64::from(self.made_way.is_some()),
                 mappings_dropped: self.processes.dropped(),
                 modules_not_probed: self.not_probed.len() as u64,

@@ -312,7 +312,7 @@ impl Session {
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: what both streams tell times by.
-fn monotonic_ns() -> u64 {
+pub(super) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
@@ -333,6 +333,7 @@ fn event_of(change: &ProcessChange) -> Option<Event<MappingEvent>> {
     match change.what {
         Change::Exec { new, .. } => Some(Event::Execed {
             pid,
+            old: image,
             image: new.map(image_of),
             time_ns,
         }),

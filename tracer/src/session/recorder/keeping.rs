@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
+use super::events::monotonic_ns;
 use super::{Reach, Session, SessionError};
 use crate::bpf::{Change, Heirs, ProcessChange, Threads};
 use crate::process::{MappedFile, shown_as, threads_of, translator};
@@ -17,7 +18,7 @@ const INT3: u8 = 0xcc;
 impl Session {
     /// Does what a change asks for at once.
     pub(super) fn answer(&mut self, change: &ProcessChange) {
-        if change.tgid != self.who.pid || self.reach != Reach::Process(self.pid) {
+        if change.tgid != self.who.pid || self.follow_forks {
             return;
         }
         match change.what {
@@ -25,8 +26,10 @@ impl Session {
             Change::Exec {
                 by_other_thread: true,
                 ..
-            } if !self.is_kept => {
-                self.execs_by_other_threads += 1;
+            } if !self.had_first_thread_gone => {
+                // The new program has been running since then.
+                let in_time = self.kept_ns.is_some_and(|kept| kept < change.time_ns);
+                self.execs_by_other_threads += u64::from(!in_time);
                 self.keep_probes();
             }
             _ => {}
@@ -37,7 +40,7 @@ impl Session {
     pub(super) fn keep_probes(&mut self) {
         let pid = self.who.pid;
         let list = move || threads_of(&[pid]);
-        if self.is_kept || list().is_empty() {
+        if self.kept_ns.is_some() || list().is_empty() {
             return;
         }
         let threads = Threads {
@@ -53,7 +56,7 @@ impl Session {
             .collect();
         match kept {
             Ok(_) => {
-                self.is_kept = true;
+                self.kept_ns = Some(monotonic_ns());
                 // For allocators that are found later.
                 self.reach = Reach::Heirs(Heirs::Threads);
             }
@@ -119,7 +122,7 @@ impl Session {
                  breakpoints: they were taken out, and the recording ends there"
             ));
             self.kernel.stop()?;
-            self.kernel.probes().detach()?;
+            self.kernel.probes().detach_at_once()?;
         }
         Ok(())
     }

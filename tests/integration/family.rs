@@ -1,0 +1,253 @@
+//! A process is more than its first thread, and less than a pid: children, daemons, threads that outlive the
+//! first one or replace the program, and programs that must not meet a breakpoint.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tests::ledger::Ledger;
+use tests::memory::changed_code_bytes;
+use tests::process::{self, Child};
+use tests::tracing::{Tracing, tracer};
+use tests::workload::Workload;
+use tests::{binaries, profile, trial};
+use tracer::profile::{Profile, Verdict};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial::root("family::children", children),
+        trial::root("family::vfork", vfork),
+        trial::root("family::daemon", daemon),
+        trial::root("family::first_thread_is_gone", first_thread_is_gone),
+        trial::root("family::first_thread_ends", first_thread_ends),
+        trial::root("family::thread_execs", thread_execs),
+        trial::root("family::followed_thread_execs", followed_thread_execs),
+        trial::root("family::translators_are_refused", translators_are_refused),
+        trial::root("family::probes_make_way", probes_make_way),
+    ]
+}
+
+/// So many that those that have ended are summed up, more than once.
+const CHILDREN: &str = "1400";
+
+/// Children are counted from their first instruction to their last, also when there were many, and nobody
+/// else has a breakpoint.
+fn children() -> Result<()> {
+    let before = Workload::start("idle", &[])?;
+    let workload = Workload::start("family", &["children", CHILDREN])?;
+    let target = workload.pid();
+    let tracing = Tracing::attach_with(target, &["--follow-forks"])?;
+    let after = Workload::start("idle", &[])?;
+    ensure!(
+        changed_code_bytes(target)? > 0,
+        "the target has no breakpoint"
+    );
+    for other in [&before, &after] {
+        let changed = changed_code_bytes(other.pid())?;
+        ensure!(changed == 0, "{changed} bytes of a bystander's code differ");
+    }
+    let (ledger, profile) = tracing.record(workload)?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts_or_cut(&profile)?;
+    ensure!(
+        profile.samples.len() < 2_000,
+        "{} samples for a handful of stacks",
+        profile.samples.len()
+    );
+    ensure!(
+        profile.metadata.pids.len() < 1_100,
+        "{} processes are still told apart",
+        profile.metadata.pids.len()
+    );
+    for mut other in [before, after] {
+        other.open_gate()?;
+        other.finish()?;
+    }
+    Ok(())
+}
+
+/// Until it calls exec, a child of vfork allocates in its parent's heap.
+fn vfork() -> Result<()> {
+    let workload = Workload::start("family", &["vfork"])?;
+    let tracing = Tracing::attach_with(workload.pid(), &["--follow-forks"])?;
+    let (ledger, profile) = tracing.record(workload)?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts_or_cut(&profile)
+}
+
+/// The recording goes on until the last process has ended.
+fn daemon() -> Result<()> {
+    let folder = TempDir::new()?;
+    let output = folder.path().join("profile.json");
+    let program = binaries::workload("family")?;
+    let mut command = tracer(["run", "--follow-forks", "--format", "json", "-o"])?;
+    command.arg(&output).arg("--").arg(program).arg("daemon");
+    let ended = process::run(&mut command, b"")?;
+    ended.expect_code(0)?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let line = text.lines().next().context("the daemon has no ledger")?;
+    let ledger = Ledger::parse(line)?;
+    let profile = profile::read_json(&fs::read(&output)?)?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts(&profile)
+}
+
+/// A zombie among the threads is no zombie.
+fn first_thread_is_gone() -> Result<()> {
+    let workload = Workload::start("family", &["first-gone"])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    let profile = record_alone(workload, tracing, || Ok(()))?;
+    profile::check_complete(&profile)
+}
+
+/// Counting goes on when the first thread ends, also while another tracer changes probes on the same libc.
+fn first_thread_ends() -> Result<()> {
+    let workload = Workload::start("family", &["first-ends"])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    let profile = record_alone(workload, tracing, || {
+        for _ in 0..2 {
+            let other = Workload::start("steady", &[])?;
+            let tracing = Tracing::attach(other.pid())?;
+            let mut other = other;
+            other.open_gate()?;
+            let _ = tracing.stop()?;
+            other.child().signal(Signal::KILL)?;
+            other.child().wait()?;
+        }
+        Ok(())
+    })?;
+    profile::check_complete(&profile)
+}
+
+fn record_alone(
+    mut workload: Workload,
+    tracing: Tracing,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<Profile> {
+    workload.open_gate()?;
+    workload
+        .child()
+        .wait_line(|child| &child.stdout, "`alone`", |line| line == "alone")?;
+    meanwhile()?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    ledger.check_parts(&profile)?;
+    Ok(profile)
+}
+
+/// Probes are put back a moment later, and that is said.
+fn thread_execs() -> Result<()> {
+    let (ledger, profile) = record_exec(&[])?;
+    let execs = profile::counter(&profile, "execs_by_other_threads")?;
+    ensure!(
+        execs == 1
+            && matches!(
+                profile.verdict,
+                Verdict::Degraded { .. } | Verdict::Inconclusive { .. }
+            ),
+        "{}",
+        profile::summary(&profile)
+    );
+    let own = profile::through(&profile, "family_own");
+    let part = ledger.parts.get("family_own").context("no such part")?;
+    ensure!(
+        own == part.values()?,
+        "before the exec: {own:?}, not {part:?}"
+    );
+    Ok(())
+}
+
+/// Probes that belong to the threads are there without a gap.
+fn followed_thread_execs() -> Result<()> {
+    let (ledger, profile) = record_exec(&["--follow-forks"])?;
+    profile::check_complete(&profile)?;
+    let program = profile::through(&profile, "family_program");
+    let part = ledger.parts.get("family_program").context("no such part")?;
+    ensure!(
+        program == part.values()?,
+        "after the exec: {program:?}, not {part:?}\n{}",
+        profile::summary(&profile)
+    );
+    Ok(())
+}
+
+fn record_exec(arguments: &[&str]) -> Result<(Ledger, Profile)> {
+    let mut workload = Workload::start("family", &["thread-execs"])?;
+    let tracing = Tracing::attach_with(workload.pid(), arguments)?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    workload
+        .child()
+        .wait_line(|child| &child.stdout, "`program`", |line| line == "program")?;
+    let profile = tracing.stop()?;
+    workload.finish()?;
+    // What the first image held is gone.
+    let mut ledger = ledger;
+    if let Some(part) = ledger.parts.get_mut("family_own") {
+        part.free_objects = part.alloc_objects;
+        part.free_bytes = part.alloc_bytes;
+    }
+    Ok((ledger, profile))
+}
+
+/// A program by the name of one of valgrind's tools.
+fn translator(folder: &TempDir) -> Result<std::path::PathBuf> {
+    let path = folder.path().join("memcheck-amd64-linux");
+    fs::copy(binaries::workload("family")?, &path)?;
+    Ok(path)
+}
+
+fn translators_are_refused() -> Result<()> {
+    let folder = TempDir::new()?;
+    let program = translator(&folder)?;
+    let mut command = std::process::Command::new(&program);
+    let mut running = Child::spawn(command.args(["becomes", "nothing"]))?;
+    running.wait_line(|child| &child.stdout, "`ready`", |line| line == "ready")?;
+    let attach = tracer(["attach", "--pid", &running.pid().to_string()])?;
+    let mut run = tracer(["run", "--"])?;
+    run.arg(&program);
+    for mut command in [attach, run] {
+        command.current_dir(folder.path());
+        let ended = process::run(&mut command, b"")?;
+        ended.expect_code(2)?;
+        ensure!(
+            ended.stderr.contains("valgrind") && ended.stderr.contains("reads code as data"),
+            "{}",
+            ended.printed()
+        );
+    }
+    ensure!(changed_code_bytes(running.pid())? == 0, "it was probed");
+    running.signal(Signal::KILL)?;
+    running.wait()?;
+    Ok(())
+}
+
+/// Where one turns up during the recording, the probes are gone before it can read them.
+fn probes_make_way() -> Result<()> {
+    for arguments in [&[][..], &["--follow-forks"]] {
+        let folder = TempDir::new()?;
+        let program = translator(&folder)?;
+        let program = program.to_str().context("the folder's name is no text")?;
+        let mut workload = Workload::start("family", &["becomes", program])?;
+        let mut tracing = Tracing::attach_with(workload.pid(), arguments)?;
+        workload.open_gate()?;
+        workload
+            .child()
+            .wait_line(|child| &child.stdout, "`program`", |line| line == "program")?;
+        let (profile, ended) = tracing.finish_with(0)?;
+        ensure!(
+            profile::counter(&profile, "code_translators")? == 1
+                && ended.stderr.contains("reads code as data"),
+            "{}\n{}",
+            profile::summary(&profile),
+            ended.printed()
+        );
+        ensure!(changed_code_bytes(workload.pid())? == 0, "probes are left");
+        workload.finish()?;
+    }
+    Ok(())
+}

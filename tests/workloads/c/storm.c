@@ -1,0 +1,220 @@
+/* Processes, threads, programs and signals in random order by a seed: `storm SEED ROUNDS`. All of them keep one
+ * ledger, in memory that they share, of what they allocate: exec and exit take care of the rest.
+ */
+#define _GNU_SOURCE
+#include "gate.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+enum part { THREAD, CHILD, PROGRAM, ALONE, SIGNAL, BUSY, PARTS };
+
+static const char *const names[PARTS] = {"storm_thread", "storm_child", "storm_program",
+					  "storm_alone", "storm_signal", "storm_busy"};
+
+struct ledger {
+	uint64_t objects[PARTS];
+	uint64_t bytes[PARTS];
+};
+
+static struct ledger *ledger;
+static int ledger_file;
+static uint64_t state;
+
+static void open_ledger(int file) {
+	ledger_file = file;
+	ledger = mmap(NULL, sizeof *ledger, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (ledger == MAP_FAILED)
+		gate_fail("mmap");
+}
+
+static uint64_t below(uint64_t limit) {
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (state >> 11) % limit;
+}
+
+static inline __attribute__((always_inline)) void allocate(enum part part, size_t size, int keep) {
+	void *block = malloc(size);
+	if (block == NULL)
+		gate_fail("malloc");
+	__atomic_fetch_add(&ledger->objects[part], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&ledger->bytes[part], size, __ATOMIC_RELAXED);
+	if (!keep)
+		free(block);
+}
+
+TRACED void *storm_thread(void *unused) {
+	for (size_t i = 0; i < 40; i++)
+		allocate(THREAD, 20 + i, i % 4 == 0);
+	return unused;
+}
+
+TRACED void storm_child(void) {
+	for (size_t i = 0; i < 30; i++)
+		allocate(CHILD, 300 + i, i % 2);
+}
+
+TRACED void storm_program(void) {
+	for (size_t i = 0; i < 25; i++)
+		allocate(PROGRAM, 500 + i, i % 2);
+}
+
+TRACED void storm_alone(void) {
+	for (size_t i = 0; i < 35; i++)
+		allocate(ALONE, 700 + i, i % 2);
+}
+
+static volatile sig_atomic_t signals_left;
+
+TRACED void storm_signal(int signal) {
+	int error = errno;
+	(void)signal;
+	signals_left -= 1;
+	allocate(SIGNAL, 48, 0);
+	errno = error;
+}
+
+static void become_program(void) {
+	char file[16];
+	snprintf(file, sizeof file, "%d", ledger_file);
+	execl("/proc/self/exe", "storm", "program", file, (char *)NULL);
+	gate_fail("exec");
+}
+
+static void *exec_from_thread(void *unused) {
+	(void)unused;
+	become_program();
+	return NULL;
+}
+
+static void *alone(void *first) {
+	pthread_join(*(pthread_t *)first, NULL);
+	storm_alone();
+	_exit(0);
+}
+
+/* What a child does. */
+static void child(uint64_t how) {
+	static pthread_t first;
+	pthread_t thread;
+	storm_child();
+	switch (how) {
+	case 0:
+		_exit(0);
+	case 1:
+		become_program();
+		break;
+	case 2:
+		if (pthread_create(&thread, NULL, exec_from_thread, NULL) != 0)
+			gate_fail("thread");
+		pthread_join(thread, NULL);
+		break;
+	default:
+		first = pthread_self();
+		if (pthread_create(&thread, NULL, alone, &first) != 0)
+			gate_fail("thread");
+		pthread_exit(NULL);
+	}
+	_exit(1);
+}
+
+static void reap(void) {
+	int status;
+	pid_t ended;
+	while ((ended = wait(&status)) > 0 || errno == EINTR)
+		if (ended > 0 && status != 0)
+			gate_fail("a child failed");
+}
+
+TRACED void storm_busy(void) {
+	while (signals_left > 0)
+		allocate(BUSY, 1000, 0);
+}
+
+static void signals(void) {
+	struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+	setitimer(ITIMER_REAL, &often, NULL);
+	signals_left = 10;
+	storm_busy();
+	setitimer(ITIMER_REAL, &never, NULL);
+}
+
+static void toggle(void) {
+	long page = sysconf(_SC_PAGESIZE);
+	void *code = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 50; i++) {
+		mprotect(code, page, PROT_READ | PROT_EXEC);
+		mprotect(code, page, PROT_READ | PROT_WRITE);
+	}
+	munmap(code, page);
+}
+
+static void round_of(uint64_t action) {
+	pthread_t thread;
+	pid_t pid;
+	switch (action) {
+	case 0:
+		if (pthread_create(&thread, NULL, storm_thread, NULL) != 0 ||
+		    pthread_join(thread, NULL) != 0)
+			gate_fail("thread");
+		break;
+	case 1:
+		signals();
+		break;
+	case 2:
+		toggle();
+		break;
+	case 3:
+		if ((pid = vfork()) == 0)
+			become_program();
+		break;
+	default:
+		if ((pid = fork()) == 0)
+			child(below(4));
+		if (pid < 0)
+			gate_fail("fork");
+	}
+	if (below(3) == 0)
+		reap();
+}
+
+int main(int argc, char **argv) {
+	struct sigaction action = {.sa_handler = storm_signal, .sa_flags = SA_RESTART};
+	struct line line = {.length = 0};
+	if (argc == 3 && strcmp(argv[1], "program") == 0) {
+		open_ledger(atoi(argv[2]));
+		storm_program();
+		return 0;
+	}
+	if (argc != 3)
+		gate_fail("storm SEED ROUNDS");
+	state = strtoull(argv[1], NULL, 10) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	int file = memfd_create("ledger", 0);
+	if (file < 0 || ftruncate(file, sizeof *ledger) != 0)
+		gate_fail("memfd");
+	open_ledger(file);
+	sigaction(SIGALRM, &action, NULL);
+	gate_wait();
+	for (long rounds = atol(argv[2]); rounds > 0; rounds--)
+		round_of(below(8));
+	reap();
+	line_add(&line, "{\"calls\":0,\"failed\":0,\"null_frees\":0,\"total\":{\"alloc_objects\":0,"
+			"\"alloc_bytes\":0,\"free_objects\":0,\"free_bytes\":0},\"parts\":{");
+	for (int part = 0; part < PARTS; part++)
+		line_add(&line,
+			 "%s\"%s\":{\"alloc_objects\":%llu,\"alloc_bytes\":%llu,"
+			 "\"free_objects\":0,\"free_bytes\":0}",
+			 part ? "," : "", names[part],
+			 (unsigned long long)ledger->objects[part],
+			 (unsigned long long)ledger->bytes[part]);
+	line_add(&line, "},\"cases\":{}}");
+	line_print(&line);
+	gate_finish();
+	return 0;
+}
