@@ -15,6 +15,7 @@ mod interrupted;
 mod ledger;
 mod lifetimes;
 mod limits;
+mod log;
 mod musl;
 mod oracle;
 mod peak;
@@ -44,6 +45,7 @@ fn main() {
         ledger::trials(),
         interrupted::trials(),
         lifetimes::trials(),
+        log::trials(),
         escapes::trials(),
         family::trials(),
         limits::trials(),

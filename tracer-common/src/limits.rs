@@ -60,3 +60,12 @@ pub const MMAPABLE: u32 = 1 << 10;
 
 /// And for those in a map of maps: `BPF_F_INNER_MAP`, so that they may differ in size.
 pub const INNER_MAPPABLE: u32 = MMAPABLE | (1 << 12);
+
+/// Where in `LOG_BUDGET` it says how many events were to be told in words.
+pub const LOG_TRIED: u32 = 0;
+/// Of those, how many may be: user space raises it each second.
+pub const LOG_ALLOWED: u32 = 1;
+/// Those that were not told.
+pub const LOG_REFUSED: u32 = 2;
+/// Words of `LOG_BUDGET`.
+pub const LOG_WORDS: u32 = 3;

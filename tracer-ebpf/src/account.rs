@@ -13,6 +13,7 @@ use crate::context::{Probe as _, RETURN_SIZE};
 use crate::count::{add, bump};
 use crate::generation;
 use crate::live;
+use crate::log::rare;
 use crate::maps::PENDING;
 use crate::peak;
 use crate::pending::{self, Returns};
@@ -101,6 +102,11 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
         Ok(address) => address,
         Err(()) => {
             bump(Counter::ResultUnreadable);
+            rare!(
+                Error,
+                "[{}:{}] result unreadable at {:x}",
+                pointer = call.result_pointer
+            );
             return;
         }
     };
@@ -112,6 +118,12 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
             // `xallocx` only tries.
             if call.size != 0 && call.function != AllocatorFn::Xallocx.cookie() {
                 bump(Counter::FailedAllocs);
+                rare!(
+                    Debug,
+                    "[{}:{}] allocation failed: function {}, size {}",
+                    function = call.function,
+                    size = call.size
+                );
             }
             put_back(task, call);
         }
@@ -246,6 +258,12 @@ fn is_live(task: &Task, address: u64) -> bool {
     if !insert(task, address, &record) {
         bump(Counter::LiveTableFull);
         add(Counter::LiveTableFullBytes, record.size);
+        rare!(
+            Error,
+            "[{}:{}] live table full: address {:x}, size {}",
+            address = address,
+            size = record.size
+        );
         debit(&record);
     }
     true
@@ -270,6 +288,12 @@ pub(crate) fn put_back(task: &Task, call: &PendingCall) {
     if !insert(task, call.old_address, &call.old) {
         bump(Counter::LiveTableFull);
         add(Counter::LiveTableFullBytes, call.old.size);
+        rare!(
+            Error,
+            "[{}:{}] live table full: address {:x}, size {}",
+            address = call.old_address,
+            size = call.old.size
+        );
         debit(&call.old);
     }
 }
@@ -295,11 +319,23 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
     };
     if let Some(old) = take(task, address) {
         bump(Counter::MissedFrees);
+        rare!(
+            Error,
+            "[{}:{}] free missed: address {:x} given out again, size was {}",
+            address = address,
+            size = old.size
+        );
         debit(&old);
     }
     if !insert(task, address, &record) {
         bump(Counter::LiveTableFull);
         add(Counter::LiveTableFullBytes, size);
+        rare!(
+            Error,
+            "[{}:{}] live table full: address {:x}, size {}",
+            address = address,
+            size = size
+        );
         // Its free will not be recognised, so it must not stay in the live amounts either.
         stack::debit(stack, size);
         generation::debit(&record);

@@ -16,6 +16,7 @@ mod count;
 mod generation;
 mod known;
 mod live;
+mod log;
 mod maps;
 mod peak;
 mod pending;

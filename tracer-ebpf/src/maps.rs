@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, Queue, RingBuf};
 use tracer_common::limits::{
-    COPY_SLOTS, DEFAULT_MAX_STACKS, INNER_MAPPABLE, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS,
-    MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
+    COPY_SLOTS, DEFAULT_MAX_STACKS, INNER_MAPPABLE, LOG_WORDS, MAX_HEAPS, MAX_PENDING_CALLS,
+    MAX_TARGETS, MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
     AlternateStack, Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
@@ -227,6 +227,10 @@ pub(crate) static COPIED: maps::Array<[u64; 2]> = maps::Array::with_max_entries(
 /// Scratch slots of each CPU.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
+
+/// Events told in words, and how many may be: see [`LOG_TRIED`](tracer_common::limits::LOG_TRIED).
+#[map]
+pub(crate) static LOG_BUDGET: maps::Array<u64> = maps::Array::with_max_entries(LOG_WORDS, 0);
 
 /// Rare events: stacks seen for the first time, changes of processes.
 #[map]

@@ -18,6 +18,7 @@ use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls};
 use crate::account::put_back;
 use crate::context::Probe as _;
 use crate::count::{add, bump};
+use crate::log::rare;
 use crate::maps::{CONFIG, PENDING, SUSPENDED};
 use crate::task::Task;
 
@@ -69,6 +70,7 @@ pub(crate) fn of(task: &Task) -> Option<*mut ThreadCalls> {
     let thread = PENDING.get_ptr_mut(&task.tid);
     if thread.is_none() {
         bump(Counter::PendingTableFull);
+        rare!(Error, "[{}:{}] table of threads inside the allocator full");
     }
     thread
 }
@@ -108,6 +110,13 @@ fn make_room(
     let top = unsafe { (*thread).call.sp };
     if call.sp > top && is_on_another_stack(call.sp, top) {
         bump(Counter::AlternateStackCalls);
+        rare!(
+            Error,
+            "[{}:{}] call on an alternate stack: function {}, sp {:x}, interrupted at sp {:x}",
+            function = call.function,
+            sp = call.sp,
+            outer = top
+        );
         // A return probe now would make the kernel take the ones below for left by longjmp.
         if returns == Returns::Wanted {
             return false;
@@ -128,6 +137,13 @@ fn make_room(
             return false;
         }
         add(Counter::NestingExceeded, u64::from(MAX_NESTED_CALLS));
+        rare!(
+            Error,
+            "[{}:{}] too many calls inside one: function {}, sp {:x}, outer sp {:x}",
+            function = call.function,
+            sp = call.sp,
+            outer = top
+        );
     } else if call.sp < outer.sp {
         suspend(thread, task);
         return true;
@@ -194,6 +210,12 @@ pub(crate) fn leave(
 ) -> Option<(*mut ThreadCalls, PendingCall)> {
     let Some(thread) = PENDING.get_ptr_mut(&task.tid) else {
         bump(Counter::ReturnWithoutEntry);
+        rare!(
+            Debug,
+            "[{}:{}] return without entry: function {}, sp {:x}",
+            function = function,
+            sp = sp
+        );
         return None;
     };
     // SAFETY: the entry belongs to this thread alone.
@@ -222,11 +244,23 @@ fn find(thread: *mut ThreadCalls, task: &Task, sp: u64, function: u64, returns: 
         return false;
     }
     // SAFETY: as above. Where no entry was ever seen this far up, the call was entered before the start.
-    bump(if unsafe { (*thread).highest } < sp {
-        Counter::ReturnWithoutEntry
+    if unsafe { (*thread).highest } < sp {
+        bump(Counter::ReturnWithoutEntry);
+        rare!(
+            Debug,
+            "[{}:{}] return without entry: function {}, sp {:x}",
+            function = function,
+            sp = sp
+        );
     } else {
-        Counter::ReturnUnmatched
-    });
+        bump(Counter::ReturnUnmatched);
+        rare!(
+            Error,
+            "[{}:{}] return unmatched: function {}, sp {:x}",
+            function = function,
+            sp = sp
+        );
+    }
     false
 }
 
@@ -273,7 +307,15 @@ extern "C" fn drop_one(_index: u64, context: *mut c_void) -> u64 {
 fn abandon(thread: *mut ThreadCalls, task: &Task) {
     bump(Counter::AbandonedCalls);
     // SAFETY: the entry belongs to this thread alone.
-    put_back(task, unsafe { &(*thread).call });
+    let call = unsafe { &(*thread).call };
+    rare!(
+        Debug,
+        "[{}:{}] call abandoned: function {}, sp {:x}, size {}",
+        function = call.function,
+        sp = call.sp,
+        size = call.size
+    );
+    put_back(task, call);
 }
 
 /// Sets the call that is there aside, for another that has interrupted it.
@@ -291,9 +333,23 @@ fn suspend(thread: *mut ThreadCalls, task: &Task) {
     {
         thread.depth = depth + 1;
         thread.deepest = thread.deepest.max(depth + 1);
+        rare!(
+            Trace,
+            "[{}:{}] call interrupted: function {}, sp {:x}, depth {}",
+            function = thread.call.function,
+            sp = thread.call.sp,
+            depth = depth
+        );
         return;
     }
     bump(Counter::CallNotKept);
+    rare!(
+        Error,
+        "[{}:{}] interrupted call not kept: function {}, sp {:x}, depth {}",
+        function = thread.call.function,
+        sp = thread.call.sp,
+        depth = depth
+    );
     put_back(task, &thread.call);
 }
 
@@ -314,6 +370,7 @@ fn restore(thread: *mut ThreadCalls, tid: u32) {
     } else {
         thread.depth = 0;
         bump(Counter::CallNotKept);
+        rare!(Error, "[{}:{}] interrupted call is gone");
     }
 }
 

@@ -10,6 +10,7 @@ use tracer_common::limits::MAX_HEAPS;
 use tracer_common::{Counter, EventHeader, EventKind, ProcessEvent, TargetInfo};
 
 use crate::count::{bump, take_number};
+use crate::log::{self, Level, rare};
 use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES};
 use crate::peak;
 use crate::pending;
@@ -32,6 +33,11 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
     if new.is_none() {
         task::forget(task.tgid);
         bump(Counter::TargetTableFull);
+        rare!(
+            Error,
+            "[{}:{}] no room for a process: exec of image {}",
+            image = task.image
+        );
     }
     // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm). The calling thread has the
     // process's id by now.
@@ -133,6 +139,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
     let tgid = word(child_task, offsets.tgid) as u32;
     if tgid == 0 {
         bump(Counter::MapUpdateFailed);
+        rare!(Error, "[{}:{}] pid of a child unreadable");
         return;
     }
     if tgid == parent.tgid {
@@ -149,6 +156,11 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         };
         if task::trace(tgid, &info).is_err() {
             bump(Counter::TargetTableFull);
+            rare!(
+                Error,
+                "[{}:{}] no room for a process: child {} of vfork",
+                child = tgid
+            );
         }
         return;
     }
@@ -165,7 +177,14 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
                 ..event()
             },
         ),
-        None => bump(Counter::TargetTableFull),
+        None => {
+            bump(Counter::TargetTableFull);
+            rare!(
+                Error,
+                "[{}:{}] no room for a process: child {}",
+                child = tgid
+            );
+        }
     }
 }
 
@@ -222,7 +241,48 @@ fn send(kind: EventKind, task: &Task, event: ProcessEvent) {
         old_heap: task.heap,
         ..event
     };
+    if log::is_on(Level::Info) {
+        tell(&event);
+    }
     if EVENTS.output(&event, 0).is_err() {
         bump(Counter::ProcessEventDropped);
+        rare!(
+            Error,
+            "[{}:{}] event ring full: event {} of image {} dropped",
+            kind = event.header.kind,
+            image = event.header.image
+        );
+    }
+}
+
+/// Tells of an event. A function that reads it from where it lies: LLVM took what exec has not yet set for
+/// something that need not be set ("!read_ok").
+#[cold]
+#[inline(never)]
+fn tell(event: &ProcessEvent) {
+    const EXEC: u32 = EventKind::Exec as u32;
+    const FORK: u32 = EventKind::Fork as u32;
+    let (old, new, heap) = (event.header.image, event.image, event.heap);
+    match event.header.kind {
+        EXEC => rare!(
+            Info,
+            "[{}:{}] exec: image {} becomes {}, heap {}",
+            old = old,
+            new = new,
+            heap = heap
+        ),
+        FORK => rare!(
+            Info,
+            "[{}:{}] fork: process {}, image {}, heap {}",
+            child = event.child,
+            new = new,
+            heap = heap
+        ),
+        _ => rare!(
+            Info,
+            "[{}:{}] end: image {}, heap {}",
+            image = old,
+            heap = event.old_heap
+        ),
     }
 }

@@ -11,6 +11,7 @@ use tracer_common::{
 use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
 use crate::known;
+use crate::log::rare;
 use crate::maps::{CONFIG, EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED};
 use crate::peak;
 use crate::scratch::{self, Scratch};
@@ -23,6 +24,7 @@ use crate::walk::{Walked, walk};
 pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> Option<u32> {
     let Some(scratch) = scratch::acquire() else {
         bump(Counter::StackScratchBusy);
+        rare!(Warn, "[{}:{}] no scratch slot free: size {}", size = size);
         return credit_unknown(task, size);
     };
     let stack = credit_with(scratch, ctx, task, size);
@@ -73,6 +75,12 @@ fn credit_with(
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
         bump(Counter::StackTableFull);
         add(Counter::StackTableFullBytes, size);
+        rare!(
+            Warn,
+            "[{}:{}] stack table full: stack {:x}, size {}",
+            stack = stack,
+            size = size
+        );
         return credit_unknown(task, size);
     };
     add_allocation(counters, size);
@@ -102,6 +110,11 @@ fn credit_with(
             unsafe { (*counters).sent = 1 };
         } else {
             bump(Counter::StackEventDeferred);
+            rare!(
+                Debug,
+                "[{}:{}] event ring full: stack {:x} deferred",
+                stack = stack
+            );
         }
     }
     Some(index)

@@ -93,7 +93,7 @@ pub(crate) fn global_tgid() -> u32 {
 
 /// (tgid, tid) in the pid namespace of the tracer.
 #[inline(always)]
-fn ids() -> Option<(u32, u32)> {
+pub(crate) fn ids() -> Option<(u32, u32)> {
     let config = CONFIG.load();
     if config.pidns_ino == 0 {
         let id = bpf_get_current_pid_tgid();

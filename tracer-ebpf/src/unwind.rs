@@ -17,6 +17,7 @@ use tracer_common::{
 use crate::copy;
 use crate::count::{add, bump};
 use crate::known::{self, Context};
+use crate::log;
 use crate::maps::{self, CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES};
 use crate::replaced;
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
@@ -99,7 +100,7 @@ pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, first: Registers) -> Wa
     if end != END_ROOT {
         scratch.known.check = 0;
         if copied == 0 {
-            count_end(end);
+            count_end(end, scratch);
         }
     }
     // By way of the map, so that both look alike to the verifier: it would follow the rest twice.
@@ -179,7 +180,7 @@ fn head(space: u32) -> u64 {
 }
 
 #[inline(always)]
-fn count_end(end: u32) {
+fn count_end(end: u32, scratch: &Scratch) {
     let counter = match end {
         END_ROOT | END_FRAME_POINTERS => None,
         END_NO_RULE => StackEnd::NoRule.counter(),
@@ -191,6 +192,8 @@ fn count_end(end: u32) {
     };
     if let Some(counter) = counter {
         bump(counter);
+        let Unwind { ip, sp, len, .. } = scratch.unwind;
+        log::cut(end, ip, sp, len);
     }
 }
 

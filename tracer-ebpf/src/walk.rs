@@ -11,6 +11,7 @@ use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
 use tracer_common::{Counter, StackEnd, StackHash};
 
 use crate::count::bump;
+use crate::log;
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 
 /// A saved frame pointer and the return address above it.
@@ -18,6 +19,8 @@ const FRAME_BYTES: u64 = 16;
 /// A frame that lies less than this below the one it was called from is none. Further away may be
 /// another stack: a signal's, a coroutine's.
 const SAME_STACK: u64 = 64 << 10;
+
+const END_TOO_DEEP: u32 = StackEnd::TooDeep as u32;
 
 /// What a walk found.
 pub(crate) struct Walked {
@@ -81,7 +84,13 @@ pub(crate) fn walk(scratch: &mut Scratch, return_address: u64, frame_pointer: u6
         stack: scratch.walk.hash.finish(),
         end: if scratch.walk.len == MAX_FRAMES as u64 {
             bump(Counter::CutTooDeep);
-            StackEnd::TooDeep as u32
+            log::cut(
+                END_TOO_DEEP,
+                return_address,
+                frame_pointer,
+                MAX_FRAMES as u64,
+            );
+            END_TOO_DEEP
         } else {
             StackEnd::FramePointers as u32
         },

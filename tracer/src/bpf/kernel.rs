@@ -17,6 +17,7 @@ use super::events::Received;
 use super::generations::Generations;
 use super::ladder::ProbeKind;
 use super::live::{LiveSizes, LiveTable};
+use super::log::{KernelLog, LogOptions};
 use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
@@ -99,6 +100,8 @@ pub struct LoadOptions {
     pub audit: bool,
     /// Whether return probes have been in the process before, and some may be still.
     pub has_return_probes: bool,
+    /// What is told of rare events; without, the verifier removes the code for it.
+    pub log: Option<LogOptions>,
 }
 
 /// Image that the process is in which a session begins with.
@@ -121,6 +124,7 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     unwind: UnwindMaps,
+    log: Option<KernelLog>,
 }
 
 impl Kernel {
@@ -139,6 +143,7 @@ impl Kernel {
             unwinding,
             audit,
             has_return_probes,
+            log,
         } = options;
         if OBJECT.is_empty() {
             return Err(BpfError::NoObject);
@@ -178,8 +183,15 @@ impl Kernel {
             peak_shift: peak_shift(cpus.get()),
             reserved: 0,
         };
-        let ebpf = EbpfLoader::new()
+        let log_level = log.map_or(0, |log| log.level as u8);
+        let mut loader = EbpfLoader::new();
+        if log.is_none() {
+            // The least there is.
+            loader.map_max_entries("AYA_LOGS", rustix::param::page_size() as u32);
+        }
+        let ebpf = loader
             .override_global("CONFIG", &config, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("LIVE_FIRST", live.first)
             .map_max_entries("STACKS", limits.stacks)
             .map_max_entries("STACK_COUNTERS", stack_counters)
@@ -191,6 +203,7 @@ impl Kernel {
 
         let kind = kind.unwrap_or_else(ProbeKind::best);
         let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks)?;
+        let log = log.map(|log| probes.take_log(log.say)).transpose()?;
         let tables = take(&mut probes, "TABLES")?;
         Ok(Self {
             main: take(&mut probes, "MAIN_TARGET")?,
@@ -227,6 +240,7 @@ impl Kernel {
                 tables,
                 limits.unwind_bytes,
             )?,
+            log,
             probes,
         })
     }
@@ -363,10 +377,28 @@ impl Kernel {
         self.unwind.table_bytes()
     }
 
-    /// Becomes readable when there are events.
-    #[must_use]
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+    /// Become readable when there are events.
+    pub fn event_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let log = self.log.as_ref().map(KernelLog::fd);
+        [self.ring.as_fd()].into_iter().chain(log)
+    }
+
+    /// Tells what there is to tell of rare events.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read or written.
+    pub fn tell(&mut self) -> Result<(), BpfError> {
+        self.log.as_mut().map_or(Ok(()), KernelLog::tell)
+    }
+
+    /// The same at the end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::tell`].
+    pub fn finish_log(&mut self) -> Result<(), BpfError> {
+        self.log.as_mut().map_or(Ok(()), KernelLog::finish)
     }
 
     /// Takes events out of the ring, some of them at most: a target can fill it as fast as it is emptied.

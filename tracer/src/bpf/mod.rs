@@ -11,6 +11,7 @@ mod inherited;
 mod kernel;
 mod ladder;
 mod live;
+mod log;
 mod probes;
 mod session;
 mod stacks;
@@ -25,6 +26,7 @@ pub use events::{Change, KernelEvent, NewImage, ProcessChange, StackCopy, StackS
 pub use inherited::{Heirs, Threads};
 pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
+pub use log::{LogLevel, LogOptions};
 pub use probes::{Probes, Scope};
 pub use stacks::{Held, KernelPeak};
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};

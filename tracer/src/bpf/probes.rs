@@ -15,6 +15,7 @@ use super::error::{attach_error, load_error};
 use super::holder::Holder;
 use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
+use super::log::KernelLog;
 use super::session::SessionProgram;
 use crate::probe::{AttachPlan, Probe};
 
@@ -80,6 +81,11 @@ impl Probes {
     /// Takes a map out of the object.
     pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, BpfError> {
         self.ebpf.take_map(name).ok_or(BpfError::Missing(name))
+    }
+
+    /// Takes what the log needs out of the object.
+    pub(super) fn take_log(&mut self, say: fn(&str)) -> Result<KernelLog, BpfError> {
+        KernelLog::new(&mut self.ebpf, say)
     }
 
     /// Loads the programs, which the verifier takes tens of milliseconds for, and hooks exec and exit.

@@ -9,7 +9,7 @@ use tracer_common::Unwinding;
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::check::CheckArgs;
-use crate::bpf::ProbeKind;
+use crate::bpf::{LogLevel, ProbeKind};
 use crate::export::Format;
 use crate::profile::{Filter, ValueKind};
 
@@ -128,6 +128,11 @@ pub(super) struct RecordingArgs {
     /// How to place the probes, where not as the kernel does best; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(super) probes: Option<ProbesArg>,
+    /// Tell on standard error of rare events in the kernel, up to 100 a second: what is missing (error, warn),
+    /// processes that begin and end (info), calls given up and stacks cut (debug), all that is out of the
+    /// ordinary (trace)
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(super) log: Option<LogArg>,
     /// Say nothing but errors
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -356,6 +361,33 @@ impl From<ProbesArg> for ProbeKind {
             ProbesArg::Session => Self::Session,
             ProbesArg::Multi => Self::Multi,
             ProbesArg::Perf => Self::Perf,
+        }
+    }
+}
+
+/// Which rare events are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogArg {
+    /// What the amounts lack
+    Error,
+    /// Also: what has lost its stack
+    Warn,
+    /// Also: processes that begin and end
+    Info,
+    /// Also: calls given up, stacks cut
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl From<LogArg> for LogLevel {
+    fn from(level: LogArg) -> Self {
+        match level {
+            LogArg::Error => Self::Error,
+            LogArg::Warn => Self::Warn,
+            LogArg::Info => Self::Info,
+            LogArg::Debug => Self::Debug,
+            LogArg::Trace => Self::Trace,
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use super::args::RecordingArgs;
+use super::args::{LogArg, RecordingArgs};
 use super::folder::Folder;
 use super::output::Output;
-use super::say::say;
+use super::say::{say, say_line};
 use super::status::{StatusLine, summary};
-use crate::bpf::ProbeKind;
+use crate::bpf::{LogOptions, ProbeKind};
 use crate::export::Format;
 use crate::process::Identity;
 use crate::profile::series::Series;
@@ -26,6 +26,15 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         unwinding: args.unwind.into(),
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,
+        log: args.log.map(log_options),
+    }
+}
+
+/// The log that a command line asks for.
+pub(super) fn log_options(level: LogArg) -> LogOptions {
+    LogOptions {
+        level: level.into(),
+        say: say_line,
     }
 }
 
@@ -88,7 +97,7 @@ pub(super) async fn record(
     status: bool,
     place: &mut Place,
 ) -> anyhow::Result<Recorded> {
-    let mut line = StatusLine::new(status && !args.quiet);
+    let mut line = StatusLine::new(status && !args.quiet && args.log.is_none());
     let interval = line.is_shown().then_some(StatusLine::INTERVAL);
     let (Some(window), Place::Series(folder)) = (args.every, place) else {
         let ended = session

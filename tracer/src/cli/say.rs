@@ -12,6 +12,11 @@ pub(super) fn say(message: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", printable_lines(&message));
 }
 
+/// Says a line of the kernel side's log.
+pub(super) fn say_line(line: &str) {
+    say(line);
+}
+
 /// Says why the tracer could not do it.
 pub(super) fn say_error(error: &anyhow::Error) {
     say(format_args!("tracer: {error:#}"));

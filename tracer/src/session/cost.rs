@@ -135,6 +135,7 @@ fn measure(
         unwinding,
         audit: false,
         has_return_probes: false,
+        log: None,
     })?;
     let list = move || threads_of(&[pid]);
     let scope = match NonZeroU32::new(pid) {

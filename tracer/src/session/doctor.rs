@@ -201,6 +201,7 @@ fn programs() -> Check {
         audit: false,
         // All that there is to verify.
         has_return_probes: true,
+        log: None,
     };
     let loaded = Kernel::new(&options).and_then(|mut kernel| {
         kernel.probes().load()?;

@@ -31,8 +31,8 @@ use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::{Allocator, Foreseen, SessionError, room};
 use crate::bpf::{
-    BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, ProbeKind, ProcessChange, Scope,
-    StackCopy, Threads,
+    BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
+    ProcessChange, Scope, StackCopy, Threads,
 };
 use crate::life::Event;
 use crate::printable::Shown as _;
@@ -62,6 +62,8 @@ pub struct Options {
     pub copy_stacks: bool,
     /// Walk also the stacks that are recognised, and count those taken for others. For tests.
     pub audit_stacks: bool,
+    /// What the kernel side tells of rare events.
+    pub log: Option<LogOptions>,
 }
 
 /// What to record.
@@ -303,6 +305,7 @@ impl Session {
             has_return_probes: processes
                 .get(FIRST_IMAGE)
                 .is_some_and(|traced| traced.space.has_return_probes()),
+            log: options.log,
         })
         .map_err(room::explain)?;
         let pid = who.pid;
@@ -449,7 +452,7 @@ impl Session {
         status: &mut Ticks,
         window: &mut Ticks,
     ) -> Result<Wake, SessionError> {
-        Ok(tokio::select! {
+        let wake = tokio::select! {
             biased;
             ended = until => Wake::End(ended),
             () = self.pulse.next() => Wake::Memory,
@@ -461,7 +464,9 @@ impl Session {
             }
             () = window.next() => Wake::Window,
             () = status.next() => Wake::Status,
-        })
+        };
+        self.kernel.tell()?;
+        Ok(wake)
     }
 
     /// Whether there is nothing more to come.

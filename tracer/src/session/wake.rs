@@ -29,7 +29,7 @@ pub(super) fn watch(
     sideband: &Sideband,
 ) -> Result<AsyncFd<OwnedFd>, SessionError> {
     let all = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    for fd in sideband.fds().chain([kernel.event_fd()]) {
+    for fd in sideband.fds().chain(kernel.event_fds()) {
         epoll::add(
             &all,
             fd,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
-use super::super::args::duration;
+use super::super::args::{LogArg, duration};
 use crate::check::policy::Growth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance};
@@ -137,6 +137,9 @@ pub(super) struct RecordingArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS, conflicts_with = "profiles",
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
     pub(super) max_stacks: u32,
+    /// Tell on standard error of rare events in the kernel, up to 100 a second: see `tracer attach --help`
+    #[arg(long, value_enum, value_name = "LEVEL", conflicts_with = "profiles")]
+    pub(super) log: Option<LogArg>,
 }
 
 /// A report asked for.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tracer_common::Unwinding;
 
 use super::super::attach::{announce, runtime};
+use super::super::recording::log_options;
 use super::super::signals::Signals;
 use super::super::status::StatusLine;
 use super::args::CheckArgs;
@@ -84,6 +85,7 @@ fn options(args: &CheckArgs) -> Options {
         unwinding: Unwinding::default(),
         copy_stacks: false,
         audit_stacks: false,
+        log: recording.log.map(log_options),
     }
 }
 
@@ -94,7 +96,7 @@ async fn record(
     duration: Option<Duration>,
 ) -> anyhow::Result<(Live, Ended)> {
     let pid = session.target().pid;
-    let mut line = StatusLine::new(args.pid.is_some());
+    let mut line = StatusLine::new(args.pid.is_some() && args.recording.log.is_none());
     let [shortest, longest] = BOUNDS;
     let chosen = duration.map(|duration| (duration / SNAPSHOTS).clamp(shortest, longest));
     let pace = Pace {

@@ -48,6 +48,7 @@ impl Session {
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
         self.take_events();
+        self.kernel.finish_log()?;
         if let Some(error) = self.not_retired.take() {
             return Err(error.into());
         }
