@@ -31,11 +31,13 @@ fn main() -> Result<()> {
         unwind::CPP,
         unwind::PLUGIN,
         unwind::GAP,
+        unwind::FIBER,
         unwind::RETURN_PROBE,
     ];
     for build in unwind::BUILDS.iter().chain(&others) {
         build.program()?;
     }
     binaries::plain_rust("unwind")?;
+    binaries::go("cgo")?;
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Stacks of programs without frame pointers are whole, whatever lies on them.
 
+mod switches;
+
 use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 use tests::binaries::{self, Build};
 use tests::process::Child;
 use tests::tracing::Tracing;
@@ -38,6 +41,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::recognised", recognised),
         trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
+        trial::root(
+            "unwind::a_fiber_has_no_callers",
+            switches::a_fiber_has_no_callers,
+        ),
+        trial::root("unwind::cgo", switches::cgo),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
     for rung in ["multi", "perf"] {
@@ -335,13 +343,19 @@ fn frame_pointers_lose_them() -> Result<()> {
 }
 
 pub(crate) fn record(command: &mut Command, options: &[&str]) -> Result<Profile> {
+    record_ending(command, options, 0)
+}
+
+/// The same where the tracer ends with this code.
+fn record_ending(command: &mut Command, options: &[&str], code: i32) -> Result<Profile> {
     let mut workload = Workload::start_command(command)?;
-    let tracing = Tracing::attach_with(workload.pid(), options)?;
+    let mut tracing = Tracing::attach_with(workload.pid(), options)?;
     workload.open_gate()?;
     workload
         .child()
         .wait_line(|child| &child.stdout, "`done`", |line| line == "done")?;
-    let profile = tracing.stop()?;
+    tracing.child().signal(Signal::INT)?;
+    let (profile, _) = tracing.finish_with(code)?;
     workload.finish()?;
     Ok(profile)
 }

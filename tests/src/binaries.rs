@@ -247,6 +247,26 @@ pub fn plain_rust(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A workload in Go that calls C, which needs Go's compiler: Debian's package golang-go.
+///
+/// # Errors
+/// As for [`workload`].
+pub fn go(name: &str) -> Result<PathBuf> {
+    let (into, _lock) = lock_workloads()?;
+    let folder = root().join("tests/workloads/go").join(name);
+    let program = into.join(format!("{name}-go"));
+    if !trial::emulated() {
+        let mut compiler = Command::new("go");
+        compiler.args(["build", "-o"]).arg(&program).arg(".");
+        // Nothing is left in the home folder.
+        compiler
+            .env("GOCACHE", into.join("go"))
+            .env("GOFLAGS", "-mod=mod -buildvcs=false");
+        run(compiler.env("CGO_ENABLED", "1").current_dir(folder))?;
+    }
+    Ok(program)
+}
+
 /// Where the sources are of a service that a test builds more than once, each time changed.
 #[must_use]
 pub fn rebuild_sources() -> PathBuf {

@@ -20,5 +20,8 @@ pub const PLUGIN: Build = Build::new("unwind_plugin", "shared", &["-shared", "-f
 /// The one whose code the tables leave out in part.
 pub const GAP: Build = Build::new("gap", "plain", &[]);
 
+/// Calls on a stack that the tables know nothing of.
+pub const FIBER: Build = Build::new("fiber", "plain", &[]);
+
 /// Calls below a function whose return address a return probe has replaced.
 pub const RETURN_PROBE: Build = Build::new("return_probe", "plain", &[]);

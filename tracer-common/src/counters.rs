@@ -133,4 +133,6 @@ counters! {
     CallNotKept = 40, "call_not_kept", AmountLoss;
     /// Calls of signal handlers on an alternate stack that had interrupted another call further down: not followed, because a return probe would end the process.
     AlternateStackCalls = 41, "alternate_stack_calls", AmountLoss;
+    /// Walks cut in a function that had changed to another stack, from which nothing leads back.
+    CutSwitched = 42, "cut_switched", AttributionLoss;
 }

@@ -256,7 +256,10 @@ impl Trail {
     /// The register that a rule finds the frame through.
     #[inline(always)]
     fn base(&mut self, shape: SharedShape<'_>, rule: &Rule, from: Registers) -> u64 {
-        if rule.kind == RuleKind::CfaBp as u8 || rule.kind == RuleKind::CfaDerefBp as u8 {
+        if rule.kind == RuleKind::CfaBp as u8
+            || rule.kind == RuleKind::CfaDerefBp as u8
+            || rule.kind == RuleKind::Switch as u8
+        {
             self.note_bp(shape, slot::RELATIVE, from.bp);
             return from.bp;
         }

@@ -140,11 +140,15 @@ pub enum StackEnd {
     Unmapped = 6,
     /// There were more frames than are kept.
     TooDeep = 7,
+    /// The last frame's function has changed to another stack, and nothing leads back.
+    Switched = 8,
+    /// The frame above follows no call: the walk has left the stack. Found out when frames are named.
+    NotCalled = 9,
 }
 
 impl StackEnd {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Root,
         Self::FramePointers,
         Self::NoRule,
@@ -153,6 +157,8 @@ impl StackEnd {
         Self::NotRising,
         Self::Unmapped,
         Self::TooDeep,
+        Self::Switched,
+        Self::NotCalled,
     ];
 
     /// The end with a number.
@@ -166,13 +172,14 @@ impl StackEnd {
     #[must_use]
     pub const fn counter(self) -> Option<Counter> {
         Some(match self {
-            Self::Root | Self::FramePointers => return None,
+            Self::Root | Self::FramePointers | Self::NotCalled => return None,
             Self::NoRule => Counter::CutNoRule,
             Self::UnsupportedRule => Counter::CutUnsupportedRule,
             Self::Unreadable => Counter::CutUnreadable,
             Self::NotRising => Counter::CutNotRising,
             Self::Unmapped => Counter::CutUnmapped,
             Self::TooDeep => Counter::CutTooDeep,
+            Self::Switched => Counter::CutSwitched,
         })
     }
 
@@ -185,6 +192,7 @@ impl StackEnd {
             StepFailure::UnsupportedRule => Self::UnsupportedRule,
             StepFailure::Unreadable => Self::Unreadable,
             StepFailure::NotRising | StepFailure::Misaligned => Self::NotRising,
+            StepFailure::StackSwitched => Self::Switched,
         }
     }
 
@@ -200,6 +208,8 @@ impl StackEnd {
             Self::NotRising => "[stack cut: no frame above]",
             Self::Unmapped => "[stack cut: code in no known mapping]",
             Self::TooDeep => "[stack cut: too deep]",
+            Self::Switched => "[stack cut: switch to another stack]",
+            Self::NotCalled => "[stack cut: no call leads on]",
         })
     }
 }
@@ -255,6 +265,6 @@ mod tests {
             assert_eq!(end as usize, number);
             assert_eq!(StackEnd::from_number(number as u32), Some(end));
         }
-        assert_eq!(StackEnd::from_number(8), None);
+        assert_eq!(StackEnd::from_number(StackEnd::ALL.len() as u32), None);
     }
 }

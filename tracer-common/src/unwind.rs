@@ -29,6 +29,11 @@ pub enum RuleKind {
     Stop = 7,
     /// There is a rule, but not one that can be followed here.
     Unsupported = 8,
+    /// A function that has changed to another stack, in code that keeps frame pointers: CFA =
+    /// `rbp + cfa_offset`, on the stack that was left, wherever that lies.
+    Switch = 9,
+    /// A function that has changed to another stack: where the one lies that was left, nobody knows.
+    Switched = 10,
 }
 
 impl RuleKind {
@@ -46,6 +51,8 @@ impl RuleKind {
             6 => Self::Signal,
             7 => Self::Stop,
             8 => Self::Unsupported,
+            9 => Self::Switch,
+            10 => Self::Switched,
             _ => return None,
         })
     }
@@ -125,6 +132,18 @@ impl Rule {
         ..Self::new(RuleKind::Unsupported)
     };
 
+    /// A function on another stack, whose caller the frame pointer leads to.
+    pub const SWITCH: Self = Self {
+        kind: RuleKind::Switch as u8,
+        ..Self::FRAME_POINTER
+    };
+
+    /// A function on another stack, whose caller nothing leads to.
+    pub const SWITCHED: Self = Self {
+        ra_offset: 0,
+        ..Self::new(RuleKind::Switched)
+    };
+
     /// The signal frame of x86-64 Linux, whose layout the kernel's ABI fixes: `uc_mcontext` begins
     /// 40 bytes into the context that `rsp` points to.
     pub const SIGNAL: Self = Self {
@@ -189,16 +208,19 @@ pub enum StepFailure {
     NotRising,
     /// The caller's stack pointer would not be a multiple of 8.
     Misaligned,
+    /// The function has changed to another stack, and nothing leads back.
+    StackSwitched,
 }
 
 impl StepFailure {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoRule,
         Self::UnsupportedRule,
         Self::Unreadable,
         Self::NotRising,
         Self::Misaligned,
+        Self::StackSwitched,
     ];
 
     /// A short name for people.
@@ -210,6 +232,7 @@ impl StepFailure {
             Self::Unreadable => "unreadable memory",
             Self::NotRising => "stack pointer not rising",
             Self::Misaligned => "misaligned stack pointer",
+            Self::StackSwitched => "stack switched",
         }
     }
 }
@@ -244,6 +267,8 @@ const CFA_DEREF_BP: u8 = RuleKind::CfaDerefBp as u8;
 const PLT: u8 = RuleKind::Plt as u8;
 const SIGNAL: u8 = RuleKind::Signal as u8;
 const STOP: u8 = RuleKind::Stop as u8;
+const SWITCH: u8 = RuleKind::Switch as u8;
+const SWITCHED: u8 = RuleKind::Switched as u8;
 const NONE: u8 = RuleKind::None as u8;
 
 const SAME: u8 = RbpRule::Same as u8;
@@ -257,7 +282,7 @@ const AT_SP: u8 = RbpRule::AtSp as u8;
 pub fn step(rule: &Rule, registers: Registers, read: &mut impl FnMut(u64) -> Option<u64>) -> Step {
     let Registers { ip, sp, bp } = registers;
     let kind = rule.kind;
-    let base = if kind == CFA_BP || kind == CFA_DEREF_BP {
+    let base = if kind == CFA_BP || kind == CFA_DEREF_BP || kind == SWITCH {
         bp
     } else {
         sp
@@ -279,7 +304,13 @@ pub fn step(rule: &Rule, registers: Registers, read: &mut impl FnMut(u64) -> Opt
                     cfa = cfa.wrapping_add(8);
                 }
             }
+            SWITCH => {
+                if bp == 0 {
+                    return Step::Failed(StepFailure::StackSwitched);
+                }
+            }
             STOP => return Step::Root { ip_at: 0 },
+            SWITCHED => return Step::Failed(StepFailure::StackSwitched),
             NONE => return Step::Failed(StepFailure::NoRule),
             _ => return Step::Failed(StepFailure::UnsupportedRule),
         }
@@ -287,9 +318,10 @@ pub fn step(rule: &Rule, registers: Registers, read: &mut impl FnMut(u64) -> Opt
     if cfa & 7 != 0 {
         return Step::Failed(StepFailure::Misaligned);
     }
-    // A signal handler may run on a stack of its own; all else is called from above.
+    // A signal handler may run on a stack of its own, and so does what was switched; all else is called
+    // from above.
     let is_signal = kind == SIGNAL;
-    if cfa <= sp && !is_signal {
+    if cfa <= sp && !is_signal && kind != SWITCH {
         return Step::Failed(StepFailure::NotRising);
     }
 

@@ -188,6 +188,7 @@ fn count_end(end: u32, scratch: &Scratch) {
         END_UNREADABLE => StackEnd::Unreadable.counter(),
         END_NOT_RISING => StackEnd::NotRising.counter(),
         END_UNMAPPED => StackEnd::Unmapped.counter(),
+        END_SWITCHED => StackEnd::Switched.counter(),
         _ => StackEnd::TooDeep.counter(),
     };
     if let Some(counter) = counter {
@@ -204,6 +205,7 @@ const END_UNSUPPORTED: u32 = StackEnd::UnsupportedRule as u32;
 const END_UNREADABLE: u32 = StackEnd::Unreadable as u32;
 const END_NOT_RISING: u32 = StackEnd::NotRising as u32;
 const END_UNMAPPED: u32 = StackEnd::Unmapped as u32;
+const END_SWITCHED: u32 = StackEnd::Switched as u32;
 
 /// A frame of the walk, as a callback of `bpf_loop`; 1 ends it. Not more than one: the verifier follows each
 /// anew, 10,000 instructions.

@@ -5,6 +5,7 @@
 
 mod allocator;
 mod amounts;
+mod calls;
 mod cost;
 mod doctor;
 mod error;

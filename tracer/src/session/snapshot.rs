@@ -1,5 +1,7 @@
 //! From the kernel's amounts and stacks to a profile with names.
 
+mod mappings;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +10,20 @@ use tracer_common::{Counter, StackEnd, StackKey};
 
 use super::allocator::Found;
 use super::amounts::{peak_of, values};
+use super::calls::Calls;
 use super::frames::Frames;
 use super::processes::{Processes, Traced};
 use super::retire::Retired;
-use super::roots::{is_c_library, is_root};
+use super::roots::is_root;
 use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
 use crate::bpf::{Held, KernelPeak, StackAmounts};
 use crate::printable::Shown as _;
-use crate::process::{FileKey, Mapped, Place};
+use crate::process::{FileKey, Place};
 use crate::profile::{
-    Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex, Profile, Sample,
+    Function, FunctionIndex, Line, Location, LocationIndex, MappingIndex, Profile, Sample,
 };
-use crate::symbolize::{DebugRoots, ModuleId, Resolved, Source, Symbolizer, Unknown};
+use crate::symbolize::{DebugRoots, ModuleId, Symbolizer, Unknown};
 
 /// A stack as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub(super) struct Snapshots {
     /// The same by file and offset: processes that run the same program share them.
     files: HashMap<(FileKey, u64), Known>,
     debug_roots: HashMap<u32, Arc<DebugRoots>>,
+    calls: Calls,
 }
 
 /// A stack of the profile.
@@ -75,6 +79,8 @@ pub(super) struct Stack {
     discarded: u32,
     /// Its outermost frame does not begin a process or thread.
     ended_early: bool,
+    /// It was walked further than it reaches.
+    overrun: bool,
 }
 
 /// How far the frames of a stack are known.
@@ -171,6 +177,8 @@ impl Snapshots {
         findings.stacks += retired.stacks;
         findings.stacks_without_frames += retired.stacks_without_frames;
         findings.objects_without_frames += retired.objects_without_frames;
+        findings.stacks_overrun += retired.stacks_overrun;
+        findings.objects_overrun += retired.objects_overrun;
         findings.stacks_ended_early += retired.stacks_ended_early;
         findings.frames_discarded += retired.frames_discarded;
         findings.bytes_released_by_exec += retired.bytes_released_by_exec;
@@ -236,6 +244,10 @@ impl Snapshots {
         findings.stacks += 1;
         findings.frames_discarded += u64::from(stack.discarded);
         findings.stacks_ended_early += u64::from(stack.ended_early);
+        if stack.overrun {
+            findings.stacks_overrun += 1;
+            findings.objects_overrun += counters.alloc_objects;
+        }
         if stack.named == Named::Missing && counters.key.stack != 0 {
             findings.stacks_without_frames += 1;
             findings.objects_without_frames += counters.alloc_objects;
@@ -264,6 +276,7 @@ impl Snapshots {
                 named: Named::Missing,
                 discarded: 0,
                 ended_early: false,
+                overrun: false,
             }
         });
         let taken = seen.and_then(|(traced, arrived)| Some((traced, arrived.take()?, arrived)));
@@ -309,6 +322,17 @@ impl Snapshots {
         let real = mapped.map_or(1, |last| last + 1);
         stack.discarded = places.len().saturating_sub(real) as u32;
         places.truncate(real);
+        let is_whole = seen.end == StackEnd::Root;
+        let called = self
+            .calls
+            .real(places.iter().map(|&(_, place)| place), is_whole);
+        stack.overrun = called < places.len();
+        let end = if stack.overrun {
+            StackEnd::NotCalled
+        } else {
+            seen.end
+        };
+        places.truncate(called);
 
         let mut reaches_root = false;
         // As large as it has to be, there is one for each of a hundred thousand stacks: collected, the
@@ -317,14 +341,16 @@ impl Snapshots {
         for (address, place) in places {
             let (location, known) = self.location(image, traced, address, place);
             // Where a walk was cut for a reason, a nameless frame is none that a stack begins with.
-            let may_be_nameless = seen.end == StackEnd::FramePointers
-                && known.is_some_and(|known| known.is_c_library);
+            let may_be_nameless =
+                end == StackEnd::FramePointers && known.is_some_and(|known| known.is_c_library);
             reaches_root = is_root(self.outermost(location), may_be_nameless);
             locations.push(location);
         }
-        stack.ended_early = seen.end != StackEnd::Root && !reaches_root;
+        // What lies beyond the first frame of a thread was none, and is no loss.
+        stack.overrun &= !reaches_root;
+        stack.ended_early = end != StackEnd::Root && !reaches_root;
         if stack.ended_early
-            && let Some(frame) = seen.end.frame()
+            && let Some(frame) = end.frame()
         {
             locations.reserve_exact(1);
             locations.push(self.pseudo(frame));
@@ -465,73 +491,6 @@ impl Snapshots {
         self.profile.functions.push(function.clone());
         self.functions.insert(function, index);
         index
-    }
-
-    fn mapping(&mut self, image: u32, traced: &Traced, index: usize, mapped: &Mapped) -> Known {
-        if let Some(&known) = self.mappings.get(&(image, index)) {
-            return known;
-        }
-        let file = mapped.file.as_ref().and_then(|file| file.key);
-        let file = file.map(|file| (file, mapped.file_offset));
-        if let Some(&known) = file.as_ref().and_then(|file| self.files.get(file)) {
-            self.mappings.insert((image, index), known);
-            return known;
-        }
-        let module = self.module(image, traced, mapped);
-        let build_id = self
-            .symbolizer
-            .module(module)
-            .ok()
-            .and_then(|module| module.build_id())
-            .unwrap_or_default();
-        let mapping = Mapping {
-            start: mapped.start,
-            limit: mapped.end,
-            file_offset: mapped.file_offset,
-            path: mapped.name.clone(),
-            build_id: build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            ..Mapping::default()
-        };
-        let known = Known {
-            mapping: self.profile.mappings.len(),
-            module,
-            is_c_library: is_c_library(&mapped.name),
-        };
-        self.profile.mappings.push(mapping);
-        self.mappings.insert((image, index), known);
-        if let Some(file) = file {
-            self.files.insert(file, known);
-        }
-        known
-    }
-
-    fn module(&mut self, image: u32, traced: &Traced, mapped: &Mapped) -> ModuleId {
-        let Some(file) = &mapped.file else {
-            return self.symbolizer.add_unknown(Unknown::Anonymous);
-        };
-        match file.open() {
-            Ok(opened) => {
-                let roots = self
-                    .debug_roots
-                    .entry(image)
-                    .or_insert_with(|| Arc::new(traced.debug_roots()));
-                self.symbolizer.add(opened, &file.path, Arc::clone(roots))
-            }
-            Err(reason) => self
-                .symbolizer
-                .add_unknown(Unknown::FileUnreadable(reason.to_string().into())),
-        }
-    }
-
-    /// pprof looks for names itself in the mappings that say they have none.
-    fn mark_resolved(&mut self, mapping: MappingIndex, resolved: &Resolved) {
-        let mapping = &mut self.profile.mappings[mapping];
-        mapping.has_functions = true;
-        if resolved.source == Source::Dwarf {
-            mapping.has_filenames = true;
-            mapping.has_line_numbers = true;
-            mapping.has_inline_frames = true;
-        }
     }
 }
 

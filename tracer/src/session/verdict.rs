@@ -23,6 +23,10 @@ pub(super) struct Findings {
     pub(super) objects_without_frames: u64,
     /// Stacks whose outermost frame does not begin a process or thread.
     pub(super) stacks_ended_early: u64,
+    /// Stacks that were walked further than they reach.
+    pub(super) stacks_overrun: u64,
+    /// Allocations of these.
+    pub(super) objects_overrun: u64,
     /// Mapped files without an unwind table.
     pub(super) modules_without_table: u64,
     /// How often the kernel side could not be told of new mappings or their unwind tables.
@@ -104,6 +108,18 @@ pub(super) fn counter_values(
             findings.stacks_ended_early,
             Note,
             "Stacks that end before the function their process or thread began with.",
+        ),
+        (
+            "stacks_overrun",
+            findings.stacks_overrun,
+            AttributionLoss,
+            "Stacks cut where the next frame follows no call: the walk had left the stack.",
+        ),
+        (
+            "objects_overrun",
+            findings.objects_overrun,
+            AttributionLoss,
+            "Allocations of the stacks that were cut because the next frame follows no call.",
         ),
         (
             "modules_without_table",
@@ -298,6 +314,13 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             findings.objects_without_frames, findings.stacks_without_frames
         ));
         lost += findings.objects_without_frames;
+    }
+    if findings.objects_overrun > 0 {
+        reasons.push(format!(
+            "{} allocations from {} stacks that were cut because the next frame follows no call",
+            findings.objects_overrun, findings.stacks_overrun
+        ));
+        lost += findings.objects_overrun;
     }
     if findings.mappings_not_published > 0 {
         reasons.push(format!(

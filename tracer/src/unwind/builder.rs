@@ -17,7 +17,7 @@ const MAX_ROWS: usize = 16 << 20;
 /// Index of [`Rule::NONE`] in every dictionary.
 const NONE: u16 = 0;
 /// Index of the rule that stands for all that cannot be followed.
-const UNSUPPORTED: u16 = 1;
+pub(super) const UNSUPPORTED: u16 = 1;
 
 /// A table that is being written.
 pub(super) struct Builder {

@@ -17,6 +17,7 @@ use tracer_common::Rule;
 use super::arrange::{Piece, gaps};
 use super::error::UnwindError;
 use super::frames::Layout;
+use super::switches::Text;
 
 type Header = elf::FileHeader64<LittleEndian>;
 type ProgramHeader = elf::ProgramHeader64<LittleEndian>;
@@ -318,6 +319,30 @@ impl<'data, R: ReadRef<'data>> Module<'data, R> {
             let offset = segment.file_offset.checked_add(delta)?;
             self.data.read_bytes_at(offset, size).ok()
         })
+    }
+
+    /// The code of a module, up to so many bytes.
+    pub(super) fn texts(&self, most: u32) -> Vec<Text<'data>> {
+        let mut budget = most;
+        let mut texts = Vec::new();
+        for code in self.code() {
+            let size = (code.end - code.start).min(budget);
+            budget -= size;
+            let range = code.start..code.start + size;
+            if let Some(bytes) = self.bytes_at(&range).filter(|bytes| !bytes.is_empty()) {
+                texts.push(Text {
+                    start: code.start,
+                    bytes,
+                });
+            }
+        }
+        texts
+    }
+
+    /// Whether Go's linker has made it: then its code keeps frame pointers, that in assembly included.
+    pub(super) fn is_go(&self) -> bool {
+        let names: [&[u8]; 2] = [b".note.go.buildid", b".gopclntab"];
+        names.iter().any(|name| self.section(name).is_some())
     }
 
     /// The first section of that name with contents in this file.

@@ -9,14 +9,17 @@
 mod analysis;
 mod arrange;
 mod builder;
+pub mod calls;
 mod cie;
 mod elf;
 mod error;
 mod expression;
 mod frame;
 mod frames;
+mod go;
 mod state;
 mod statistics;
+mod switches;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,7 @@ use builder::Builder;
 use cie::Cies;
 use elf::Module;
 use frames::Layout;
+use switches::Text;
 
 pub use elf::Segment;
 pub use error::UnwindError;
@@ -83,7 +87,19 @@ impl UnwindTable {
             statistics.ranges_by_code = found.len() as u64;
             arrange::insert(pieces, found);
         };
-        let mut table = compile(&sections, module.base(), &code, statistics, look)?;
+        let (mut table, pieces) = compile(&sections, module.base(), &code, statistics, look)?;
+        let texts = module.texts(switches::MAX_SEARCHED);
+        let is_go = module.is_go();
+        if is_go {
+            go::add_frame_pointers(
+                &mut table.rows,
+                &mut table.rules,
+                &pieces,
+                &texts,
+                number_of,
+            );
+        }
+        table.mark_switches(&pieces, &texts, is_go);
         table.segments = module.into_segments();
         Ok(table)
     }
@@ -107,7 +123,32 @@ impl UnwindTable {
         };
         let base = elf::page_down(code.start);
         let code = elf::relative(base, &code).into_iter().collect::<Vec<_>>();
-        compile(&sections, base, &code, Statistics::default(), |_, _| ())
+        let (table, _) = compile(&sections, base, &code, Statistics::default(), |_, _| ())?;
+        Ok(table)
+    }
+
+    /// Replaces what call frame information says of functions behind the point where they change to
+    /// another stack, which it does not know of.
+    fn mark_switches(&mut self, pieces: &[Piece], texts: &[Text<'_>], is_go: bool) {
+        let found = switches::find(&self.rows, &self.rules, pieces, texts);
+        if found.is_empty() {
+            return;
+        }
+        let ranges: Vec<_> = found
+            .into_iter()
+            .map(|(range, source)| {
+                let rule = match source {
+                    // C code in the same module has an `.eh_frame`.
+                    Source::DebugFrame(_) if is_go => Rule::SWITCH,
+                    _ => Rule::SWITCHED,
+                };
+                (range, number_of(&mut self.rules, rule))
+            })
+            .collect();
+        self.rows = switches::replace(&self.rows, &self.rules, &ranges);
+        self.statistics.switches = ranges.len() as u64;
+        self.statistics.rows = self.rows.len() as u64;
+        self.statistics.rules = self.rules.len() as u64;
     }
 
     /// The rows, sorted by address, no two of one address. What lies before the first has no rule.
@@ -190,6 +231,19 @@ impl UnwindTable {
     }
 }
 
+/// The number of a rule in a dictionary. Where that is full, it is one that is not followed.
+fn number_of(rules: &mut Vec<Rule>, rule: Rule) -> u16 {
+    let known = rules.iter().position(|&other| other == rule);
+    let number = u16::try_from(known.unwrap_or(rules.len()));
+    let Ok(number) = number else {
+        return builder::UNSUPPORTED;
+    };
+    if known.is_none() {
+        rules.push(rule);
+    }
+    number
+}
+
 /// Call frame information, and the addresses that its pointers are relative to.
 struct Sections<'data> {
     eh_frame: &'data [u8],
@@ -206,7 +260,7 @@ fn compile(
     code: &[Range<u32>],
     mut statistics: Statistics,
     look_at_code: impl FnOnce(&mut Vec<Piece>, &mut Statistics),
-) -> Result<UnwindTable, UnwindError> {
+) -> Result<(UnwindTable, Vec<Piece>), UnwindError> {
     let eh_section = EhFrame::new(sections.eh_frame, LittleEndian);
     let mut debug_section = DebugFrame::new(sections.debug_frame, LittleEndian);
     debug_section.set_address_size(8);
@@ -240,7 +294,7 @@ fn compile(
             Source::Code(rule) => builder.push_here(rule)?,
         }
     }
-    builder.finish()
+    Ok((builder.finish()?, pieces))
 }
 
 fn evaluate<'data, S>(

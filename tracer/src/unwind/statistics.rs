@@ -72,6 +72,8 @@ pub struct Statistics {
     pub rules: u64,
     /// Signal trampolines that have no entry and were found by their code.
     pub trampolines: u64,
+    /// Functions that change to another stack, which their entry does not say.
+    pub switches: u64,
     /// Ranges of one rule that have no entry, and whose rule was found by following the code.
     pub ranges_by_code: u64,
     unsupported: [u64; Unsupported::ALL.len()],
@@ -110,6 +112,7 @@ impl fmt::Display for Statistics {
             ("damaged", self.damaged),
             ("signal trampolines by code", self.trampolines),
             ("ranges by code", self.ranges_by_code),
+            ("switches of stacks", self.switches),
         ];
         let unsupported = self.unsupported().map(|(kind, count)| (kind.name(), count));
         for (name, count) in others.into_iter().chain(unsupported) {

@@ -3,7 +3,7 @@
 //! The same walk and the same step as on the eBPF side, over memory that is handed in. Must not know
 //! where that memory comes from, or where the rules do.
 
-use tracer_common::{Registers, Rule, StackEnd, Step, step};
+use tracer_common::{Registers, Rule, RuleKind, StackEnd, Step, step};
 
 /// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub fn walk(
             Step::Root { .. } => break StackEnd::Root,
             // There was no frame pointer after all.
             Step::Failed(_) if guess => break without,
+            // The other stack is not in the copy.
+            Step::Failed(_) if rule.kind == RuleKind::Switch as u8 => break StackEnd::Switched,
             Step::Failed(failure) => break StackEnd::of_failure(failure),
         };
         if frames.len() >= max_frames {
