@@ -29,21 +29,25 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
         peak::release(&task);
     }
     // The old image's addresses must not be taken for the new one's, whatever happens.
-    let new = new_image(None).filter(|info| task::trace(task.tgid, info).is_ok());
-    if new.is_none() {
-        task::forget(task.tgid);
-        bump(Counter::TargetTableFull);
-        rare!(
-            Error,
-            "[{}:{}] no room for a process: exec of image {}",
-            image = task.image
-        );
+    // Not by `unwrap_or_default` afterwards: LLVM then reads what it has not written (6.1: "invalid read from
+    // stack").
+    let mut new = TargetInfo::default();
+    match new_image(None) {
+        Some(info) if task::trace(task.tgid, &info).is_ok() => new = info,
+        _ => {
+            task::forget(task.tgid);
+            bump(Counter::TargetTableFull);
+            rare!(
+                Error,
+                "[{}:{}] no room for a process: exec of image {}",
+                image = task.image
+            );
+        }
     }
     // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm). The calling thread has the
     // process's id by now.
     let old_tid: u64 = ctx.arg(1);
     let other_thread = old_tid as u32 != task::global_tgid();
-    let new = new.unwrap_or_default();
     send(
         EventKind::Exec,
         &task,

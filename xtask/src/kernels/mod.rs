@@ -53,7 +53,7 @@ const KERNELS: &[Kernel] = &[
 ];
 
 /// The themes that are tested: what the kernel has a part in, and no program beside the workloads.
-const THEMES: [&str; 7] = [
+const THEMES: [&str; 8] = [
     "ledger",
     "lifetimes",
     "files",
@@ -61,6 +61,7 @@ const THEMES: [&str; 7] = [
     "stacks",
     "verdicts",
     "run",
+    "log",
 ];
 
 /// Which kernels, and which tests.
