@@ -32,6 +32,9 @@ fn main() -> Result<()> {
         unwind::PLUGIN,
         unwind::GAP,
         unwind::FIBER,
+        unwind::RELOAD,
+        unwind::RELOADED[0],
+        unwind::RELOADED[1],
         unwind::RETURN_PROBE,
     ];
     for build in unwind::BUILDS.iter().chain(&others) {

@@ -1,5 +1,6 @@
 //! Stacks of programs without frame pointers are whole, whatever lies on them.
 
+mod replaced;
 mod switches;
 
 use std::fmt::Write as _;
@@ -46,6 +47,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             switches::a_fiber_has_no_callers,
         ),
         trial::root("unwind::cgo", switches::cgo),
+        trial::root("unwind::replaced", || replaced::replaced(&[])),
+        trial::root("unwind::replaced_frame_pointers", || {
+            replaced::replaced(&["--unwind", "fp"])
+        }),
         trial::root("unwind::frame_pointers_lose_them", frame_pointers_lose_them),
     ];
     for rung in ["multi", "perf"] {

@@ -20,6 +20,23 @@ pub const PLUGIN: Build = Build::new("unwind_plugin", "shared", &["-shared", "-f
 /// The one whose code the tables leave out in part.
 pub const GAP: Build = Build::new("gap", "plain", &[]);
 
+/// Loads libraries, each at the place of the one before.
+pub const RELOAD: Build = Build::new("reload", "plain", &[]);
+
+/// These, with the same code at the same addresses but for names and frames.
+pub const RELOADED: [Build; 2] = [
+    Build::new(
+        "reload_plugin",
+        "a",
+        &["-shared", "-fPIC", "-DINNER=inner_a", "-DFRAME=1024"],
+    ),
+    Build::new(
+        "reload_plugin",
+        "b",
+        &["-shared", "-fPIC", "-DINNER=inner_b", "-DFRAME=4096"],
+    ),
+];
+
 /// Calls on a stack that the tables know nothing of.
 pub const FIBER: Build = Build::new("fiber", "plain", &[]);
 

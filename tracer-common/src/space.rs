@@ -144,11 +144,13 @@ pub enum StackEnd {
     Switched = 8,
     /// The frame above follows no call: the walk has left the stack. Found out when frames are named.
     NotCalled = 9,
+    /// The frame above lies where code was replaced. Found out when frames are named.
+    Replaced = 10,
 }
 
 impl StackEnd {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Root,
         Self::FramePointers,
         Self::NoRule,
@@ -159,6 +161,7 @@ impl StackEnd {
         Self::TooDeep,
         Self::Switched,
         Self::NotCalled,
+        Self::Replaced,
     ];
 
     /// The end with a number.
@@ -172,7 +175,7 @@ impl StackEnd {
     #[must_use]
     pub const fn counter(self) -> Option<Counter> {
         Some(match self {
-            Self::Root | Self::FramePointers | Self::NotCalled => return None,
+            Self::Root | Self::FramePointers | Self::NotCalled | Self::Replaced => return None,
             Self::NoRule => Counter::CutNoRule,
             Self::UnsupportedRule => Counter::CutUnsupportedRule,
             Self::Unreadable => Counter::CutUnreadable,
@@ -210,6 +213,7 @@ impl StackEnd {
             Self::TooDeep => "[stack cut: too deep]",
             Self::Switched => "[stack cut: switch to another stack]",
             Self::NotCalled => "[stack cut: no call leads on]",
+            Self::Replaced => "[stack cut: code was replaced]",
         })
     }
 }

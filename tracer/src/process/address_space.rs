@@ -60,6 +60,8 @@ pub struct AddressSpace {
     /// What [`History::forgotten`] was when mappings that nothing refers to were last dropped.
     forgotten: u64,
     has_return_probes: bool,
+    /// Where one thing was mapped and then another, disjoint.
+    replaced: Vec<Range<u64>>,
 }
 
 /// A mapping as it was announced.
@@ -196,6 +198,9 @@ impl AddressSpace {
             return false;
         }
         self.has_return_probes |= name == RETURN_PROBES;
+        if name != RETURN_PROBES {
+            self.note_replaced(announced);
+        }
         self.next += 1;
         let mapped = Mapped {
             start,
@@ -213,6 +218,33 @@ impl AddressSpace {
             self.mapped.retain(|index, _| used.contains(index));
         }
         true
+    }
+
+    /// Notes where something else has been before, or is told to have been later.
+    fn note_replaced(&mut self, announced: &Announced<'_>) {
+        let range = announced.start..announced.end;
+        let is_inside = |known: &Range<u64>| known.start <= range.start && range.end <= known.end;
+        if self.replaced.iter().any(is_inside) {
+            return;
+        }
+        let others = self.history.ever(&range);
+        let others = others.filter_map(|index| self.mapped.get(&index));
+        let is_other =
+            |other: &&Arc<Mapped>| !other.is_return_probes() && !other.is_same(announced);
+        let overlaps: Vec<_> = others
+            .filter(is_other)
+            .map(|other| other.start.max(range.start)..other.end.min(range.end))
+            .collect();
+        for overlap in overlaps {
+            add_range(&mut self.replaced, overlap);
+        }
+    }
+
+    /// Where one thing was mapped and then another: what was seen there may be of either, since nobody tells
+    /// of an unmapping, and the kernel side hears of a mapping after it.
+    #[must_use]
+    pub fn replaced(&self) -> &[Range<u64>] {
+        &self.replaced
     }
 
     /// Where an address lay at a time.
@@ -285,6 +317,21 @@ impl AddressSpace {
     pub const fn forgotten(&self) -> u64 {
         self.history.forgotten()
     }
+}
+
+/// Adds a range to disjoint ones.
+fn add_range(ranges: &mut Vec<Range<u64>>, mut range: Range<u64>) {
+    if range.is_empty() {
+        return;
+    }
+    ranges.retain(|other| {
+        let touches = other.start <= range.end && range.start <= other.end;
+        if touches {
+            range = range.start.min(other.start)..range.end.max(other.end);
+        }
+        !touches
+    });
+    ranges.push(range);
 }
 
 /// The executable lines of a process's maps.
@@ -485,5 +532,27 @@ mod tests {
         space.apply(&unmap(0x1000, 0x2000, 20), None);
         assert_eq!(name_at(&space, 0x1800, 25), None);
         assert_eq!(name_at(&space, 0x1800, 30), Some("/new"));
+    }
+
+    #[test]
+    fn what_lies_where_another_thing_was_has_replaced_it() {
+        let mut space = AddressSpace::default();
+        space.apply(&map(0x1000, 0x3000, "/old", 1), None);
+        // The same again, beside it, and anonymous code twice.
+        space.apply(&map(0x1000, 0x3000, "/old", 2), None);
+        space.apply(&map(0x3000, 0x4000, "/new", 3), None);
+        space.apply(&map(0x8000, 0x9000, "//anon", 4), None);
+        space.apply(&map(0x8000, 0x9800, "//anon", 5), None);
+        assert!(space.replaced().is_empty());
+        space.apply(&map(0x2000, 0x2800, "/other", 6), None);
+        let (first, second) = (0x2000..0x2800, 0x9000..0x9800);
+        assert_eq!(space.replaced(), std::slice::from_ref(&first));
+        // Also where nothing was in between, by what was read.
+        space.apply(&unmap(0x8000, 0x9800, 7), None);
+        space.apply(&map(0x9000, 0xa000, "/new", 8), None);
+        assert_eq!(space.replaced(), [first, second]);
+        // Back, and wider.
+        space.apply(&map(0x1000, 0x3000, "/old", 9), None);
+        assert_eq!(space.replaced().len(), 2);
     }
 }

@@ -138,6 +138,13 @@ impl History {
             .collect()
     }
 
+    /// All that has been in a range, once for each piece and change.
+    pub(super) fn ever(&self, range: &Range<u64>) -> impl Iterator<Item = usize> {
+        let pieces = self.pieces.range(range.clone());
+        let changes = pieces.flat_map(|(_, changes)| changes);
+        changes.filter_map(|change| Some(change.what?.index))
+    }
+
     fn change(
         &mut self,
         range: &Range<u64>,

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::processes::Processes;
-use super::snapshot::{Arrived, Snapshots, Stack};
+use super::snapshot::{Arrived, Snapshots};
 use super::verdict::Findings;
 use crate::bpf::StackAmounts;
 use crate::profile::{LocationIndex, Profile, Values};
@@ -54,10 +54,15 @@ impl Snapshots {
         for amount in amounts {
             let key = amount.counters.key;
             let (held, seen_of) = (amount.at_peak, seen.get_mut(&key));
-            let named = self.sample(processes, amount, held, seen_of, false, &mut findings);
+            self.sample(processes, amount, held, seen_of, false, &mut findings);
             seen.remove(&key);
+        }
+        self.cut_replaced(processes, amounts, &mut findings);
+        for amount in amounts {
+            if let Some(sample) = self.sample_of(amount.index) {
+                self.merge(sample);
+            }
             self.forget(amount.index);
-            self.merge(named);
         }
         self.retired.findings = findings;
         self.retired.images += images.len() as u64;
@@ -66,8 +71,8 @@ impl Snapshots {
     }
 
     /// Adds a stack's sample to the one of its like.
-    fn merge(&mut self, stack: Stack) {
-        let Some(sample) = self.profile.samples.get_mut(stack.sample as usize) else {
+    fn merge(&mut self, number: usize) {
+        let Some(sample) = self.profile.samples.get_mut(number) else {
             return;
         };
         let (locations, values) = (std::mem::take(&mut sample.locations), sample.values);
@@ -77,11 +82,11 @@ impl Snapshots {
                 if let Some(like) = self.profile.samples.get_mut(like as usize) {
                     like.values += values;
                 }
-                self.retired.free.push(stack.sample);
+                self.retired.free.push(number as u32);
             }
             None => {
                 sample.locations.clone_from(&locations);
-                self.retired.samples.insert(locations, stack.sample);
+                self.retired.samples.insert(locations, number as u32);
             }
         }
     }

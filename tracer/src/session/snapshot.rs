@@ -1,6 +1,7 @@
 //! From the kernel's amounts and stacks to a profile with names.
 
 mod mappings;
+mod replaced;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub(super) struct Stack {
     ended_early: bool,
     /// It was walked further than it reaches.
     overrun: bool,
+    /// It was cut where code was replaced.
+    replaced: bool,
 }
 
 /// How far the frames of a stack are known.
@@ -173,12 +176,15 @@ impl Snapshots {
             let held = if is_now { amount.now } else { amount.at_peak };
             self.sample(processes, amount, held, seen, several, &mut findings);
         }
+        self.cut_replaced(processes, amounts, &mut findings);
         let retired = self.retired_findings();
         findings.stacks += retired.stacks;
         findings.stacks_without_frames += retired.stacks_without_frames;
         findings.objects_without_frames += retired.objects_without_frames;
         findings.stacks_overrun += retired.stacks_overrun;
         findings.objects_overrun += retired.objects_overrun;
+        findings.stacks_replaced += retired.stacks_replaced;
+        findings.objects_replaced += retired.objects_replaced;
         findings.stacks_ended_early += retired.stacks_ended_early;
         findings.frames_discarded += retired.frames_discarded;
         findings.bytes_released_by_exec += retired.bytes_released_by_exec;
@@ -277,6 +283,7 @@ impl Snapshots {
                 discarded: 0,
                 ended_early: false,
                 overrun: false,
+                replaced: false,
             }
         });
         let taken = seen.and_then(|(traced, arrived)| Some((traced, arrived.take()?, arrived)));

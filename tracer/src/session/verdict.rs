@@ -27,6 +27,10 @@ pub(super) struct Findings {
     pub(super) stacks_overrun: u64,
     /// Allocations of these.
     pub(super) objects_overrun: u64,
+    /// Stacks through code that was replaced.
+    pub(super) stacks_replaced: u64,
+    /// Allocations of these.
+    pub(super) objects_replaced: u64,
     /// Mapped files without an unwind table.
     pub(super) modules_without_table: u64,
     /// How often the kernel side could not be told of new mappings or their unwind tables.
@@ -120,6 +124,18 @@ pub(super) fn counter_values(
             findings.objects_overrun,
             AttributionLoss,
             "Allocations of the stacks that were cut because the next frame follows no call.",
+        ),
+        (
+            "stacks_replaced",
+            findings.stacks_replaced,
+            AttributionLoss,
+            "Stacks cut at a place where code was replaced by other code: whose stacks they are is not known.",
+        ),
+        (
+            "objects_replaced",
+            findings.objects_replaced,
+            AttributionLoss,
+            "Allocations of the stacks that were cut at code that was replaced.",
         ),
         (
             "modules_without_table",
@@ -321,6 +337,13 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
             findings.objects_overrun, findings.stacks_overrun
         ));
         lost += findings.objects_overrun;
+    }
+    if findings.objects_replaced > 0 {
+        reasons.push(format!(
+            "{} allocations from {} stacks that were cut where code was replaced by other code",
+            findings.objects_replaced, findings.stacks_replaced
+        ));
+        lost += findings.objects_replaced;
     }
     if findings.mappings_not_published > 0 {
         reasons.push(format!(
