@@ -33,6 +33,8 @@ struct Change {
     last: u64,
     /// Whether `last` is known, or only the latest that it can be.
     is_exact: bool,
+    /// Nobody knows what was there until `last`: announcements of that time were taken together.
+    is_unknown: bool,
     what: Option<Thing>,
 }
 
@@ -166,6 +168,7 @@ impl History {
             since,
             last: since,
             is_exact: true,
+            is_unknown: false,
             what,
         };
         let mut is_news = false;
@@ -178,16 +181,26 @@ impl History {
                 is_news = true;
                 continue;
             };
-            if is_same(before.what) {
+            if before.is_unknown && since <= before.last {
+                // True at that moment, and how long nobody knows.
+                continue;
+            }
+            if !before.is_unknown && is_same(before.what) {
                 before.is_exact |= since > before.last;
                 before.last = before.last.max(since);
                 continue;
             }
             is_news = true;
-            if before.last > since {
+            if !before.is_unknown && before.last > since {
                 // It was announced after this, and perhaps several times: until the last of them nobody knows.
+                let unknown = Change {
+                    last: before.last,
+                    is_unknown: true,
+                    what: None,
+                    ..new
+                };
                 let again = before.split(since);
-                changes.insert(at, Change { what: None, ..new });
+                changes.insert(at, unknown);
                 added += 1;
                 if let Some(again) = again {
                     changes.insert(at + 1, again);
