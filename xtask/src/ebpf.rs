@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use object::build::elf::Builder;
+use object::build::elf::SectionData;
+use object::elf::SHT_STRTAB;
 
 use crate::workspace::Workspace;
 use crate::workspace::output;
@@ -54,11 +57,31 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
         // Opens -Z to the pinned stable toolchain; there is no need for a nightly one.
         .env("RUSTC_BOOTSTRAP", "1"))?;
     let object = object(workspace);
-    copy_if_changed(
-        &target.join(TARGET).join("release").join("tracer-ebpf"),
-        &object,
-    )?;
+    let built = target.join(TARGET).join("release").join("tracer-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let stripped =
+        without_debug_info(&bytes).with_context(|| format!("cannot strip {}", built.display()))?;
+    write_if_changed(&stripped, &object)?;
     Ok(object)
+}
+
+/// The object without what is there for debuggers: the tracer would carry it, and read over it at each attach.
+/// The type information (BTF) stays, which is made from it.
+fn without_debug_info(object: &[u8]) -> object::build::Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug") || name.starts_with(b".rel.debug");
+    }
+    builder.delete_orphans();
+    // LLVM keeps all names in one section, the builder in two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// Where [`build`] puts the object.
@@ -140,10 +163,8 @@ fn find_llvm(libraries: &Path) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Copies only what differs: cargo takes a newer object for a changed one and would rebuild the
-/// tracer each time.
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+/// Leaves a file alone that is as it should be: what is made from it need not be made again.
+fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
