@@ -15,6 +15,7 @@ mod known;
 pub mod limits;
 mod live;
 mod peak;
+mod rare;
 mod records;
 mod space;
 mod unwind;
@@ -38,6 +39,7 @@ pub use peak::{
     LiveChange, LiveTotal, PeakMark, PeakWord, is_new_peak, peak_objects_step, peak_shift,
     peak_step,
 };
+pub use rare::{LogLevel, RareEvent};
 pub use records::{
     AlternateStack, Config, LiveRecord, PendingCall, ReturnProbes, StackCounters, StackKey,
     TargetInfo, TaskOffsets, ThreadCalls, Unwinding,

@@ -122,6 +122,26 @@ pub struct LiveRecord {
     pub generation: u32,
 }
 
+impl LiveRecord {
+    /// From a size and what [`Self::place`] gave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(size: u64, place: u64) -> Self {
+        Self {
+            size,
+            stack: place as u32,
+            generation: (place >> 32) as u32,
+        }
+    }
+
+    /// Stack and generation in a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(&self) -> u64 {
+        (self.generation as u64) << 32 | self.stack as u64
+    }
+}
+
 /// Key of a stack's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]

@@ -102,11 +102,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
         Ok(address) => address,
         Err(()) => {
             bump(Counter::ResultUnreadable);
-            rare!(
-                Error,
-                "[{}:{}] result unreadable at {:x}",
-                pointer = call.result_pointer
-            );
+            rare!(ResultUnreadable, call.result_pointer);
             return;
         }
     };
@@ -118,14 +114,9 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
             // `xallocx` only tries.
             if call.size != 0 && call.function != AllocatorFn::Xallocx.cookie() {
                 bump(Counter::FailedAllocs);
-                rare!(
-                    Debug,
-                    "[{}:{}] allocation failed: function {}, size {}",
-                    function = call.function,
-                    size = call.size
-                );
+                rare!(AllocationFailed, call.function, call.size);
             }
-            put_back(task, call);
+            put_back(task.heap, call);
         }
         return;
     }
@@ -255,17 +246,7 @@ fn is_live(task: &Task, address: u64) -> bool {
     let Some(record) = take(task, address) else {
         return false;
     };
-    if !insert(task, address, &record) {
-        bump(Counter::LiveTableFull);
-        add(Counter::LiveTableFullBytes, record.size);
-        rare!(
-            Error,
-            "[{}:{}] live table full: address {:x}, size {}",
-            address = address,
-            size = record.size
-        );
-        debit(&record);
-    }
+    put_in(task.heap, address, &record);
     true
 }
 
@@ -279,29 +260,38 @@ fn release_old(call: &PendingCall) {
     }
 }
 
-/// The old block of a reallocation is still there.
+/// The old block of a reallocation is still there, in that heap.
 #[inline(always)]
-pub(crate) fn put_back(task: &Task, call: &PendingCall) {
-    if call.old_known == 0 {
-        return;
+pub(crate) fn put_back(heap: u32, call: &PendingCall) {
+    if call.old_known != 0 {
+        put_in(heap, call.old_address, &call.old);
     }
-    if !insert(task, call.old_address, &call.old) {
+}
+
+/// Puts what was taken out back into the live table.
+#[inline(always)]
+fn put_in(heap: u32, address: u64, record: &LiveRecord) {
+    put_in_words(u64::from(heap), address, record.size, record.place());
+}
+
+/// As [`put_in`]. A global function, see `live_insert`; its result says nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn put_in_words(heap: u64, address: u64, size: u64, place: u64) -> u64 {
+    let record = LiveRecord::new(size, place);
+    if !insert(heap as u32, address, &record) {
         bump(Counter::LiveTableFull);
-        add(Counter::LiveTableFullBytes, call.old.size);
-        rare!(
-            Error,
-            "[{}:{}] live table full: address {:x}, size {}",
-            address = call.old_address,
-            size = call.old.size
-        );
-        debit(&call.old);
+        add(Counter::LiveTableFullBytes, size);
+        rare!(LiveTableFull, address, size);
+        debit(&record);
     }
+    0
 }
 
 /// Puts an address into the live table.
 #[inline(always)]
-fn insert(task: &Task, address: u64, record: &LiveRecord) -> bool {
-    live_key(address, task.heap).is_some_and(|key| live::insert(key, record))
+fn insert(heap: u32, address: u64, record: &LiveRecord) -> bool {
+    live_key(address, heap).is_some_and(|key| live::insert(key, record))
 }
 
 /// Counts an allocation and puts it into the live table.
@@ -319,23 +309,13 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
     };
     if let Some(old) = take(task, address) {
         bump(Counter::MissedFrees);
-        rare!(
-            Error,
-            "[{}:{}] free missed: address {:x} given out again, size was {}",
-            address = address,
-            size = old.size
-        );
+        rare!(FreeMissed, address, old.size);
         debit(&old);
     }
-    if !insert(task, address, &record) {
+    if !insert(task.heap, address, &record) {
         bump(Counter::LiveTableFull);
         add(Counter::LiveTableFullBytes, size);
-        rare!(
-            Error,
-            "[{}:{}] live table full: address {:x}, size {}",
-            address = address,
-            size = size
-        );
+        rare!(LiveTableFull, address, size);
         // Its free will not be recognised, so it must not stay in the live amounts either.
         stack::debit(stack, size);
         generation::debit(&record);
@@ -348,9 +328,18 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
 /// Counts a free.
 #[inline(always)]
 fn debit(record: &LiveRecord) {
+    debit_words(record.size, record.place());
+}
+
+/// As [`debit`]. A global function, see `live_insert`; its result says nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn debit_words(size: u64, place: u64) -> u64 {
+    let record = LiveRecord::new(size, place);
     add(Counter::FreeObjects, 1);
-    add(Counter::FreeBytes, record.size);
-    stack::debit(record.stack, record.size);
-    generation::debit(record);
-    peak::went(record.size);
+    add(Counter::FreeBytes, size);
+    stack::debit(record.stack, size);
+    generation::debit(&record);
+    peak::went(size);
+    0
 }

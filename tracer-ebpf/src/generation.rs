@@ -6,12 +6,12 @@
 use tracer_common::{Counter, GENERATION_CELLS, LiveRecord, generation_cell};
 
 use crate::count::{atomic_add, bump};
-use crate::maps::{CONFIG, GENERATION, GENERATIONS};
+use crate::maps::{GENERATION, GENERATIONS, config};
 
 /// Counts an allocation, and returns the generation it belongs to. Before anybody can free it.
 #[inline(always)]
 pub(crate) fn credit(stack: u32, size: u64) -> u32 {
-    if CONFIG.load().generations == 0 {
+    if config!(generations) == 0 {
         return 0;
     }
     let current = current();
@@ -22,7 +22,7 @@ pub(crate) fn credit(stack: u32, size: u64) -> u32 {
 /// Counts a free.
 #[inline(always)]
 pub(crate) fn debit(record: &LiveRecord) {
-    if CONFIG.load().generations == 0 {
+    if config!(generations) == 0 {
         return;
     }
     let cell = generation_cell(record.generation, current());

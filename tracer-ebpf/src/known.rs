@@ -12,7 +12,7 @@ use tracer_common::{
 };
 
 use crate::count::bump;
-use crate::maps::{CONFIG, KNOWN, SHAPES};
+use crate::maps::{KNOWN, SHAPES, config};
 use crate::scratch::Scratch;
 use crate::unwind::{read, refill};
 
@@ -148,7 +148,7 @@ extern "C" fn take_slots(_index: u64, context: *mut c_void) -> u64 {
 /// Remembers the stack that was walked by the index of its counters, if it can be recognised.
 #[inline(always)]
 pub(crate) fn remember(scratch: &Scratch, index: u32) {
-    if CONFIG.load().audit != 0 && scratch.known.index != NONE && scratch.known.index != index {
+    if config!(audit) != 0 && scratch.known.index != NONE && scratch.known.index != index {
         bump(Counter::StacksMistaken);
     }
     let check = scratch.known.check;

@@ -54,6 +54,17 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     reserved: 0,
 });
 
+/// A field of the configuration. `CONFIG.load()` would load all the others as well: a volatile load stays.
+macro_rules! config {
+    ($($field:ident).+) => {{
+        // `Global` is a transparent wrapper.
+        let config = (&raw const $crate::maps::CONFIG).cast::<tracer_common::Config>();
+        // SAFETY: it is there as long as the program. Volatile, since user space sets it before loading.
+        unsafe { core::ptr::read_volatile(&raw const (*config).$($field).+) }
+    }};
+}
+pub(crate) use config;
+
 /// The process that the session began with, where it is traced; else heap 0. Reading an array costs
 /// a load, a hash table 40 ns a probe.
 #[map]

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use tracer_common::{LiveChange, PeakMark, PeakWord, StackCounters, is_new_peak};
 
 use crate::count::{atomic_add, atomic_swap, exchange, exchange_half, fetch_add};
-use crate::maps::{CONFIG, LIVE_CHANGE, LIVE_TOTAL, PEAK, STACK_COUNTERS, STACKS_USED};
+use crate::maps::{LIVE_CHANGE, LIVE_TOTAL, PEAK, STACK_COUNTERS, STACKS_USED, config};
 use crate::task::Task;
 
 /// How often a peak is declared where another CPU declares one in between.
@@ -82,7 +82,7 @@ fn change(bytes: u64, object: LiveChange, whole: LiveChange) {
     let (Some(kept), Some(peak)) = (LIVE_CHANGE.get_ptr_mut(0), PEAK.get_ptr_mut(0)) else {
         return;
     };
-    let shift = CONFIG.load().peak_shift;
+    let shift = config!(peak_shift);
     let mark = read(peak);
     // What is more than a step by itself goes on at once: the CPU's own word would only be a detour.
     let is_large = whole.bytes().unsigned_abs() >= mark.step(shift);
@@ -90,48 +90,51 @@ fn change(bytes: u64, object: LiveChange, whole: LiveChange) {
     let sum = LiveChange(fetch_add(kept, change.0)).plus(change);
     if !sum.is_small(&mark, shift) {
         let sum = LiveChange(atomic_swap(kept, 0));
-        hand_on(sum.bytes().cast_unsigned());
+        hand_on_bytes(sum.bytes().cast_unsigned());
         hand_on_objects(sum.objects().cast_unsigned());
     }
     if is_large {
-        hand_on(bytes);
+        hand_on_bytes(bytes);
     }
 }
 
-/// Hands bytes on to the total, which may then be a peak. A function of its own: each place that frees
-/// or allocates comes here.
+/// Hands bytes on to the total, which may then be a peak. A global function, as each place that allocates or
+/// frees comes here: the verifier looks at it once. Returns nothing of use: such a function has a result.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn hand_on(bytes: u64) {
+extern "C" fn hand_on_bytes(bytes: u64) -> u64 {
     let (Some(total), Some(peak)) = (LIVE_TOTAL.get_ptr_mut(0), PEAK.get_ptr_mut(0)) else {
-        return;
+        return 0;
     };
     // SAFETY: valid map values; only addresses are formed here.
     let (total, word) = unsafe { (&raw mut (*total).bytes, &raw mut (*peak).word) };
     let live = fetch_add(total, bytes).wrapping_add(bytes);
     if live.cast_signed() <= 0 {
-        return;
+        return 0;
     }
     let mut tries = 0;
     while tries < TRIES {
         // SAFETY: a valid map value; volatile, since other CPUs write it at any time.
         let last = PeakWord(unsafe { word.read_volatile() });
         if !is_new_peak(live, last.bytes()) {
-            return;
+            return 0;
         }
         if exchange(word, last.0, last.next(live).0) {
             // SAFETY: no arguments; a valid map value.
             unsafe { (&raw mut (*peak).time_ns).write_volatile(bpf_ktime_get_ns()) };
-            return;
+            return 0;
         }
         tries += 1;
     }
+    0
 }
 
-/// Hands objects on to the total.
+/// Hands objects on to the total, as [`hand_on_bytes`] does.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn hand_on_objects(objects: u64) {
+extern "C" fn hand_on_objects(objects: u64) -> u64 {
     let (Some(total), Some(peak)) = (LIVE_TOTAL.get_ptr_mut(0), PEAK.get_ptr_mut(0)) else {
-        return;
+        return 0;
     };
     // SAFETY: valid map values; only addresses are formed here.
     let (total, most) = unsafe { (&raw mut (*total).objects, &raw mut (*peak).objects) };
@@ -141,10 +144,11 @@ fn hand_on_objects(objects: u64) {
         // SAFETY: a valid map value; volatile, since other CPUs write it at any time.
         let last = unsafe { most.read_volatile() };
         if live.cast_signed() <= last.cast_signed() || exchange(most, last, live) {
-            return;
+            return 0;
         }
         tries += 1;
     }
+    0
 }
 
 /// The peak as it stands.

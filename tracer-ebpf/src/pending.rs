@@ -6,6 +6,7 @@
 //! allocates. `docs/design/0002-pending-calls.md` has the rules.
 
 use core::ffi::c_void;
+use core::ptr::copy_nonoverlapping;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
@@ -19,7 +20,7 @@ use crate::account::put_back;
 use crate::context::Probe as _;
 use crate::count::{add, bump};
 use crate::log::rare;
-use crate::maps::{CONFIG, PENDING, SUSPENDED};
+use crate::maps::{PENDING, SUSPENDED, config};
 use crate::task::Task;
 
 /// The most that `pvalloc` rounds up by, in bytes: a page.
@@ -70,7 +71,7 @@ pub(crate) fn of(task: &Task) -> Option<*mut ThreadCalls> {
     let thread = PENDING.get_ptr_mut(&task.tid);
     if thread.is_none() {
         bump(Counter::PendingTableFull);
-        rare!(Error, "[{}:{}] table of threads inside the allocator full");
+        rare!(PendingTableFull);
     }
     thread
 }
@@ -110,13 +111,7 @@ fn make_room(
     let top = unsafe { (*thread).call.sp };
     if call.sp > top && is_on_another_stack(call.sp, top) {
         bump(Counter::AlternateStackCalls);
-        rare!(
-            Error,
-            "[{}:{}] call on an alternate stack: function {}, sp {:x}, interrupted at sp {:x}",
-            function = call.function,
-            sp = call.sp,
-            outer = top
-        );
+        rare!(AlternateStackCall, call.function, call.sp, top);
         // A return probe now would make the kernel take the ones below for left by longjmp.
         if returns == Returns::Wanted {
             return false;
@@ -124,7 +119,7 @@ fn make_room(
         suspend(thread, task);
         return true;
     }
-    drop_deeper(thread, task, call.sp);
+    drop_deeper(task, call.sp);
     // SAFETY: as above.
     let outer = unsafe { &mut (*thread).call };
     if outer.sp == 0 {
@@ -137,19 +132,13 @@ fn make_room(
             return false;
         }
         add(Counter::NestingExceeded, u64::from(MAX_NESTED_CALLS));
-        rare!(
-            Error,
-            "[{}:{}] too many calls inside one: function {}, sp {:x}, outer sp {:x}",
-            function = call.function,
-            sp = call.sp,
-            outer = top
-        );
+        rare!(NestingExceeded, call.function, call.sp, top);
     } else if call.sp < outer.sp {
         suspend(thread, task);
         return true;
     }
     // The new call takes its place.
-    abandon(thread, task);
+    abandon(thread, task.heap);
     true
 }
 
@@ -185,7 +174,7 @@ fn is_inside(ip: u64, call: &PendingCall, outer: &PendingCall) -> bool {
 /// nothing of each other then.
 #[inline(always)]
 fn is_on_another_stack(sp: u64, before: u64) -> bool {
-    let offsets = CONFIG.load().alternate_stack;
+    let offsets = config!(alternate_stack);
     if offsets.address == 0 {
         return false;
     }
@@ -210,12 +199,7 @@ pub(crate) fn leave(
 ) -> Option<(*mut ThreadCalls, PendingCall)> {
     let Some(thread) = PENDING.get_ptr_mut(&task.tid) else {
         bump(Counter::ReturnWithoutEntry);
-        rare!(
-            Debug,
-            "[{}:{}] return without entry: function {}, sp {:x}",
-            function = function,
-            sp = sp
-        );
+        rare!(ReturnWithoutEntry, function, sp);
         return None;
     };
     // SAFETY: the entry belongs to this thread alone.
@@ -232,7 +216,7 @@ pub(crate) fn leave(
 /// Finds the call that returns, where it isn't the last one that began.
 #[inline(never)]
 fn find(thread: *mut ThreadCalls, task: &Task, sp: u64, function: u64, returns: Returns) -> bool {
-    drop_deeper(thread, task, sp);
+    drop_deeper(task, sp);
     // SAFETY: the entry belongs to this thread alone.
     let top = unsafe { &mut (*thread).call };
     if top.sp == sp && top.function == function {
@@ -246,37 +230,44 @@ fn find(thread: *mut ThreadCalls, task: &Task, sp: u64, function: u64, returns: 
     // SAFETY: as above. Where no entry was ever seen this far up, the call was entered before the start.
     if unsafe { (*thread).highest } < sp {
         bump(Counter::ReturnWithoutEntry);
-        rare!(
-            Debug,
-            "[{}:{}] return without entry: function {}, sp {:x}",
-            function = function,
-            sp = sp
-        );
+        rare!(ReturnWithoutEntry, function, sp);
     } else {
         bump(Counter::ReturnUnmatched);
-        rare!(
-            Error,
-            "[{}:{}] return unmatched: function {}, sp {:x}",
-            function = function,
-            sp = sp
-        );
+        rare!(ReturnUnmatched, function, sp);
     }
     false
 }
 
 /// What a callback drops calls by.
 #[repr(C)]
-struct Drop<'a> {
+struct Drop {
     thread: *mut ThreadCalls,
-    task: &'a Task,
+    tid: u32,
+    heap: u32,
     sp: u64,
 }
 
 /// Drops the calls that began deeper in the stack than where the thread is now: they were left by longjmp
 /// or an exception.
 #[inline(always)]
-fn drop_deeper(thread: *mut ThreadCalls, task: &Task, sp: u64) {
-    let mut context = Drop { thread, task, sp };
+fn drop_deeper(task: &Task, sp: u64) {
+    drop_calls(u64::from(task.tid), u64::from(task.heap), sp);
+}
+
+/// As [`drop_deeper`]. A global function, see `live_insert`; its result says nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn drop_calls(tid: u64, heap: u64, sp: u64) -> u64 {
+    let (tid, heap) = (tid as u32, heap as u32);
+    let Some(thread) = PENDING.get_ptr_mut(&tid) else {
+        return 0;
+    };
+    let mut context = Drop {
+        thread,
+        tid,
+        heap,
+        sp,
+    };
     // SAFETY: the callback has the helper's signature, and its context outlives the call.
     unsafe {
         bpf_loop(
@@ -286,36 +277,36 @@ fn drop_deeper(thread: *mut ThreadCalls, task: &Task, sp: u64) {
             0,
         );
     }
+    0
 }
 
 /// Drops a call, as a callback of `bpf_loop`; 1 ends it.
 extern "C" fn drop_one(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: `drop_deeper` passes its context.
-    let &mut Drop { thread, task, sp } = unsafe { &mut *context.cast::<Drop<'_>>() };
+    // SAFETY: `drop_calls` passes its context.
+    let &mut Drop {
+        thread,
+        tid,
+        heap,
+        sp,
+    } = unsafe { &mut *context.cast::<Drop>() };
     // SAFETY: the entry belongs to this thread alone.
     let top = unsafe { (*thread).call.sp };
     if top == 0 || top >= sp {
         return 1;
     }
-    abandon(thread, task);
-    restore(thread, task.tid);
+    abandon(thread, heap);
+    restore(thread, tid);
     0
 }
 
 /// The call that is there was left by longjmp or an exception.
 #[inline(always)]
-fn abandon(thread: *mut ThreadCalls, task: &Task) {
+fn abandon(thread: *mut ThreadCalls, heap: u32) {
     bump(Counter::AbandonedCalls);
     // SAFETY: the entry belongs to this thread alone.
     let call = unsafe { &(*thread).call };
-    rare!(
-        Debug,
-        "[{}:{}] call abandoned: function {}, sp {:x}, size {}",
-        function = call.function,
-        sp = call.sp,
-        size = call.size
-    );
-    put_back(task, call);
+    rare!(CallAbandoned, call.function, call.sp, call.size);
+    put_back(heap, call);
 }
 
 /// Sets the call that is there aside, for another that has interrupted it.
@@ -333,24 +324,12 @@ fn suspend(thread: *mut ThreadCalls, task: &Task) {
     {
         thread.depth = depth + 1;
         thread.deepest = thread.deepest.max(depth + 1);
-        rare!(
-            Trace,
-            "[{}:{}] call interrupted: function {}, sp {:x}, depth {}",
-            function = thread.call.function,
-            sp = thread.call.sp,
-            depth = depth
-        );
+        rare!(CallInterrupted, thread.call.function, thread.call.sp, depth);
         return;
     }
     bump(Counter::CallNotKept);
-    rare!(
-        Error,
-        "[{}:{}] interrupted call not kept: function {}, sp {:x}, depth {}",
-        function = thread.call.function,
-        sp = thread.call.sp,
-        depth = depth
-    );
-    put_back(task, &thread.call);
+    rare!(CallNotKept, thread.call.function, thread.call.sp, depth);
+    put_back(task.heap, &thread.call);
 }
 
 /// Takes the last call off; the one that it interrupted, if any, is there again.
@@ -365,12 +344,13 @@ fn restore(thread: *mut ThreadCalls, tid: u32) {
     thread.depth -= 1;
     let key = key(tid, thread.depth);
     if let Some(call) = SUSPENDED.get_ptr(&key) {
-        // SAFETY: a valid map value, and this thread's alone.
-        thread.call = unsafe { *call };
+        // SAFETY: valid map values, of two maps, and this thread's alone. An assignment becomes a loop over
+        // bytes: LLVM takes the two for overlapping.
+        unsafe { copy_nonoverlapping(call, &raw mut thread.call, 1) };
     } else {
         thread.depth = 0;
         bump(Counter::CallNotKept);
-        rare!(Error, "[{}:{}] interrupted call is gone");
+        rare!(InterruptedCallGone);
     }
 }
 

@@ -7,11 +7,11 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::limits::MAX_HEAPS;
-use tracer_common::{Counter, EventHeader, EventKind, ProcessEvent, TargetInfo};
+use tracer_common::{Counter, EventHeader, EventKind, LogLevel, ProcessEvent, TargetInfo};
 
 use crate::count::{bump, take_number};
-use crate::log::{self, Level, rare};
-use crate::maps::{CONFIG, EVENTS, FREE_HEAPS, HEAPS, IMAGES};
+use crate::log::{self, rare};
+use crate::maps::{EVENTS, FREE_HEAPS, HEAPS, IMAGES, config};
 use crate::peak;
 use crate::pending;
 use crate::task::{self, Task};
@@ -37,11 +37,7 @@ pub(crate) fn exec(ctx: &RawTracePointContext) {
         _ => {
             task::forget(task.tgid);
             bump(Counter::TargetTableFull);
-            rare!(
-                Error,
-                "[{}:{}] no room for a process: exec of image {}",
-                image = task.image
-            );
+            rare!(NoRoomForExec, task.image);
         }
     }
     // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm). The calling thread has the
@@ -96,7 +92,7 @@ pub(crate) fn thread_exit() {
     };
     // A thread's slot goes with it: the tid may come back as another thread.
     pending::forget(task.tid);
-    if CONFIG.load().task.live == 0 {
+    if config!(task.live) == 0 {
         if task.tid == task.tgid {
             send(EventKind::FirstThreadExit, &task, event());
         }
@@ -121,7 +117,7 @@ pub(crate) fn thread_exit() {
 /// of its end. Two that end at one time may both find this.
 #[inline(always)]
 fn is_last() -> bool {
-    let offsets = CONFIG.load().task;
+    let offsets = config!(task);
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_task() };
     let signal = word(task, offsets.signal);
@@ -131,7 +127,7 @@ fn is_last() -> bool {
 /// A child of a traced process, where children are followed.
 #[inline(always)]
 pub(crate) fn fork(ctx: &RawTracePointContext) {
-    let offsets = CONFIG.load().task;
+    let offsets = config!(task);
     if offsets.tgid == 0 {
         return;
     }
@@ -143,7 +139,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
     let tgid = word(child_task, offsets.tgid) as u32;
     if tgid == 0 {
         bump(Counter::MapUpdateFailed);
-        rare!(Error, "[{}:{}] pid of a child unreadable");
+        rare!(ChildUnreadable);
         return;
     }
     if tgid == parent.tgid {
@@ -160,11 +156,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         };
         if task::trace(tgid, &info).is_err() {
             bump(Counter::TargetTableFull);
-            rare!(
-                Error,
-                "[{}:{}] no room for a process: child {} of vfork",
-                child = tgid
-            );
+            rare!(NoRoomForVfork, tgid);
         }
         return;
     }
@@ -183,11 +175,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         ),
         None => {
             bump(Counter::TargetTableFull);
-            rare!(
-                Error,
-                "[{}:{}] no room for a process: child {}",
-                child = tgid
-            );
+            rare!(NoRoomForFork, tgid);
         }
     }
 }
@@ -245,17 +233,12 @@ fn send(kind: EventKind, task: &Task, event: ProcessEvent) {
         old_heap: task.heap,
         ..event
     };
-    if log::is_on(Level::Info) {
+    if log::is_on(LogLevel::Info) {
         tell(&event);
     }
     if EVENTS.output(&event, 0).is_err() {
         bump(Counter::ProcessEventDropped);
-        rare!(
-            Error,
-            "[{}:{}] event ring full: event {} of image {} dropped",
-            kind = event.header.kind,
-            image = event.header.image
-        );
+        rare!(EventDropped, event.header.kind, event.header.image);
     }
 }
 
@@ -268,25 +251,8 @@ fn tell(event: &ProcessEvent) {
     const FORK: u32 = EventKind::Fork as u32;
     let (old, new, heap) = (event.header.image, event.image, event.heap);
     match event.header.kind {
-        EXEC => rare!(
-            Info,
-            "[{}:{}] exec: image {} becomes {}, heap {}",
-            old = old,
-            new = new,
-            heap = heap
-        ),
-        FORK => rare!(
-            Info,
-            "[{}:{}] fork: process {}, image {}, heap {}",
-            child = event.child,
-            new = new,
-            heap = heap
-        ),
-        _ => rare!(
-            Info,
-            "[{}:{}] end: image {}, heap {}",
-            image = old,
-            heap = event.old_heap
-        ),
+        EXEC => rare!(Exec, old, new, heap),
+        FORK => rare!(Fork, event.child, new, heap),
+        _ => rare!(End, old, event.old_heap),
     }
 }

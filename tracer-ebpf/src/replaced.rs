@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_loop};
 use tracer_common::ReturnProbes;
 
-use crate::maps::CONFIG;
+use crate::maps::config;
 use crate::scratch::Scratch;
 
 /// Calls that have not returned, at most: the kernel's own limit (`MAX_URETPROBE_DEPTH`).
@@ -18,7 +18,7 @@ const MAX_CALLS: u32 = 64;
 pub(crate) fn return_address(scratch: &mut Scratch, place: u64) -> u64 {
     let ReturnProbes {
         utask, instances, ..
-    } = CONFIG.load().return_probes;
+    } = config!(return_probes);
     if utask == 0 {
         return 0;
     }
@@ -44,7 +44,7 @@ extern "C" fn look(_index: u64, context: *mut c_void) -> u64 {
     if call == 0 {
         return 1;
     }
-    let offsets = CONFIG.load().return_probes;
+    let offsets = config!(return_probes);
     if word(call, offsets.stack) == scratch.unwind.wanted {
         scratch.unwind.high = word(call, offsets.address);
         return 1;

@@ -12,7 +12,7 @@ use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
 use crate::known;
 use crate::log::rare;
-use crate::maps::{CONFIG, EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED};
+use crate::maps::{EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED, config};
 use crate::peak;
 use crate::scratch::{self, Scratch};
 use crate::task::Task;
@@ -24,7 +24,7 @@ use crate::walk::{Walked, walk};
 pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> Option<u32> {
     let Some(scratch) = scratch::acquire() else {
         bump(Counter::StackScratchBusy);
-        rare!(Warn, "[{}:{}] no scratch slot free: size {}", size = size);
+        rare!(ScratchBusy, size);
         return credit_unknown(task, size);
     };
     let stack = credit_with(scratch, ctx, task, size);
@@ -47,7 +47,7 @@ fn credit_with(
         ctx.frame_pointer(),
     );
     // A constant to the verifier, which drops the other walk.
-    let by_tables = CONFIG.load().unwinding != Unwinding::FramePointers as u32;
+    let by_tables = config!(unwinding) != Unwinding::FramePointers as u32;
     let first = Registers { ip, sp, bp };
     if by_tables {
         known::recognise(slot, unwind::owner_of(task), first);
@@ -55,7 +55,7 @@ fn credit_with(
         if let Some(counters) = STACK_COUNTERS.get_ptr_mut(index)
             // SAFETY: a valid map value. Until the frames have been sent, they have to be found again.
             && unsafe { (*counters).sent } != 0
-            && CONFIG.load().audit == 0
+            && config!(audit) == 0
         {
             add_allocation(counters, size);
             return Some(index);
@@ -75,12 +75,7 @@ fn credit_with(
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
         bump(Counter::StackTableFull);
         add(Counter::StackTableFullBytes, size);
-        rare!(
-            Warn,
-            "[{}:{}] stack table full: stack {:x}, size {}",
-            stack = stack,
-            size = size
-        );
+        rare!(StackTableFull, stack, size);
         return credit_unknown(task, size);
     };
     add_allocation(counters, size);
@@ -110,11 +105,7 @@ fn credit_with(
             unsafe { (*counters).sent = 1 };
         } else {
             bump(Counter::StackEventDeferred);
-            rare!(
-                Debug,
-                "[{}:{}] event ring full: stack {:x} deferred",
-                stack = stack
-            );
+            rare!(StackDeferred, stack);
         }
     }
     Some(index)

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_get_ns_current_pid_tgid;
 use tracer_common::{Counter, TargetInfo};
 
 use crate::count::bump;
-use crate::maps::{CONFIG, MAIN_TARGET, TARGETS};
+use crate::maps::{MAIN_TARGET, TARGETS, config};
 
 /// The current thread, which belongs to a traced process.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ pub(crate) fn traced() -> Option<Task> {
 /// What is known of a traced process.
 #[inline(always)]
 fn target(tgid: u32) -> Option<TargetInfo> {
-    if tgid == CONFIG.load().main_tgid {
+    if tgid == config!(main_tgid) {
         let info = *MAIN_TARGET.get(0)?;
         return (info.heap != 0).then_some(info);
     }
@@ -59,7 +59,7 @@ fn target(tgid: u32) -> Option<TargetInfo> {
 /// Traces a process from now on.
 #[inline(always)]
 pub(crate) fn trace(tgid: u32, info: &TargetInfo) -> Result<(), i32> {
-    if tgid == CONFIG.load().main_tgid {
+    if tgid == config!(main_tgid) {
         return MAIN_TARGET.set(0, info, 0);
     }
     TARGETS.insert(&tgid, info, u64::from(BPF_ANY))
@@ -68,7 +68,7 @@ pub(crate) fn trace(tgid: u32, info: &TargetInfo) -> Result<(), i32> {
 /// Traces a process no more.
 #[inline(always)]
 pub(crate) fn forget(tgid: u32) {
-    if tgid == CONFIG.load().main_tgid {
+    if tgid == config!(main_tgid) {
         let _ = MAIN_TARGET.set(0, &TargetInfo::default(), 0);
     } else {
         let _ = TARGETS.remove(&tgid);
@@ -94,8 +94,8 @@ pub(crate) fn global_tgid() -> u32 {
 /// (tgid, tid) in the pid namespace of the tracer.
 #[inline(always)]
 pub(crate) fn ids() -> Option<(u32, u32)> {
-    let config = CONFIG.load();
-    if config.pidns_ino == 0 {
+    let (device, namespace) = (config!(pidns_dev), config!(pidns_ino));
+    if namespace == 0 {
         let id = bpf_get_current_pid_tgid();
         return Some(((id >> 32) as u32, id as u32));
     }
@@ -103,8 +103,8 @@ pub(crate) fn ids() -> Option<(u32, u32)> {
     // SAFETY: the buffer is the helper's own type and size.
     let result = unsafe {
         bpf_get_ns_current_pid_tgid(
-            config.pidns_dev,
-            config.pidns_ino,
+            device,
+            namespace,
             &raw mut info,
             size_of::<bpf_pidns_info>() as u32,
         )

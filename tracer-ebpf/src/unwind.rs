@@ -18,7 +18,7 @@ use crate::copy;
 use crate::count::{add, bump};
 use crate::known::{self, Context};
 use crate::log;
-use crate::maps::{self, CONFIG, RULE_CACHE, RULES, SPACE_HEADS, SPACES};
+use crate::maps::{self, RULE_CACHE, RULES, SPACE_HEADS, SPACES, config};
 use crate::replaced;
 use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
@@ -283,7 +283,7 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
         }
         if id == rule_ids::UNMAPPED {
             otherwise = END_UNMAPPED;
-            if CONFIG.load().unwinding != Unwinding::Auto as u32 || scratch.unwind.guesses == 0 {
+            if config!(unwinding) != Unwinding::Auto as u32 || scratch.unwind.guesses == 0 {
                 return Some(otherwise);
             }
             // Not remembered as such: it may become known.
@@ -396,7 +396,7 @@ fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     if address >= end {
         return rule_ids::UNMAPPED;
     }
-    let (without, undescribed) = if CONFIG.load().unwinding == Unwinding::Auto as u32 {
+    let (without, undescribed) = if config!(unwinding) == Unwinding::Auto as u32 {
         (rule_ids::FRAME_POINTER, rule_ids::UNDESCRIBED)
     } else {
         (rule_ids::GAP, rule_ids::GAP)

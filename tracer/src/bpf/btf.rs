@@ -2,6 +2,7 @@
 //! relocations, and a few offsets do not call for them.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use btf_rs::{Btf, Type};
 use tracer_common::{AlternateStack, ReturnProbes, TaskOffsets};
@@ -10,11 +11,15 @@ use super::BpfError;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Where `task_struct` tells a thread's alternate signal stack; `None` where the types don't say.
+/// Where `task_struct` tells a thread's alternate signal stack; `None` where the types don't say. Looked up
+/// once, as reading the types takes some milliseconds.
 pub(super) fn alternate_stack() -> Option<AlternateStack> {
-    let types = fs::read(VMLINUX).ok()?;
-    let [address, size] = member_offsets(&types, "task_struct", ["sas_ss_sp", "sas_ss_size"])?;
-    Some(AlternateStack { address, size })
+    static FOUND: OnceLock<Option<AlternateStack>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let types = fs::read(VMLINUX).ok()?;
+        let [address, size] = member_offsets(&types, "task_struct", ["sas_ss_sp", "sas_ss_size"])?;
+        Some(AlternateStack { address, size })
+    })
 }
 
 /// Byte offsets of members of a structure. At each attach, and so not by [`KernelTypes`], which takes in all

@@ -11,28 +11,13 @@ use aya::maps::{Array, MapData};
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tracer_common::limits::{LOG_ALLOWED, LOG_REFUSED, LOG_TRIED};
+use tracer_common::{LogLevel, RareEvent};
 
 use super::BpfError;
 use super::error::{chain, map_error};
 
 /// Events told a second.
 const EACH_SECOND: u64 = 100;
-
-/// Which events are told: those of a level and of the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum LogLevel {
-    /// The amounts lack something.
-    Error = 1,
-    /// Amounts lack their stack.
-    Warn,
-    /// Processes begin and end.
-    Info,
-    /// What is harmless to the amounts.
-    Debug,
-    /// What is usual.
-    Trace,
-}
 
 /// What is told, and to whom.
 #[derive(Clone, Copy)]
@@ -68,11 +53,56 @@ impl Log for Lines {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let level = record.level().as_str().to_lowercase();
-        self.say(format_args!("{level}: {}", record.args()));
+        let numbers = record.args().to_string();
+        match Told::parse(&numbers) {
+            Some(told) => self.say(format_args!("{told}")),
+            None => self.say(format_args!("an event that is not known: {numbers}")),
+        }
     }
 
     fn flush(&self) {}
+}
+
+/// An event as it is told: its number, process, thread and values.
+struct Told {
+    event: RareEvent,
+    tgid: u64,
+    tid: u64,
+    values: [u64; RareEvent::VALUES],
+}
+
+impl Told {
+    /// From the text that the eBPF side makes with aya-log.
+    fn parse(numbers: &str) -> Option<Self> {
+        let mut numbers = numbers.split(' ').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        let number: u64 = next()?;
+        Some(Self {
+            event: RareEvent::from_number(number.try_into().ok()?)?,
+            tgid: next()?,
+            tid: next()?,
+            values: [next()?, next()?, next()?],
+        })
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = format!("{:?}", self.event.level()).to_lowercase();
+        write!(f, "{level}: [{}:{}] ", self.tgid, self.tid)?;
+        let mut values = self.values.iter();
+        let mut pieces = self.event.text().split('{');
+        f.write_str(pieces.next().unwrap_or_default())?;
+        for piece in pieces {
+            let value = values.next().unwrap_or(&0);
+            match piece.split_once('}') {
+                Some((":x", rest)) => write!(f, "{value:x}{rest}")?,
+                Some((_, rest)) => write!(f, "{value}{rest}")?,
+                None => f.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is told of events.
@@ -158,5 +188,41 @@ impl KernelLog {
         self.budget
             .get(&word, 0)
             .map_err(|error| map_error("LOG_BUDGET", "read", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_told_in_words() {
+        let numbers = format!("{} 17 18 4096 24 0", RareEvent::FreeMissed as u32);
+        let told = Told::parse(&numbers).map(|told| told.to_string());
+        let words = "error: [17:18] free missed: address 1000 given out again, size was 24";
+        assert_eq!(told.as_deref(), Some(words));
+    }
+
+    #[test]
+    fn every_text_has_a_place_for_each_value_and_nothing_more() {
+        for &event in RareEvent::ALL {
+            let told = Told {
+                event,
+                tgid: 1,
+                tid: 2,
+                values: [7; RareEvent::VALUES],
+            };
+            assert!(event.text().matches('{').count() <= RareEvent::VALUES);
+            let text = told.to_string();
+            assert!(!text.contains(['{', '}']), "{text}");
+            assert_eq!(RareEvent::from_number(event as u32), Some(event));
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        for numbers in ["", "1", "a b c d e f", "4000000 1 2 3 4 5"] {
+            assert!(Told::parse(numbers).is_none(), "{numbers}");
+        }
     }
 }
