@@ -12,7 +12,7 @@ use tests::memory::changed_code_bytes;
 use tests::process::{self, Child};
 use tests::tracing::{Tracing, tracer};
 use tests::workload::Workload;
-use tests::{binaries, profile, trial};
+use tests::{binaries, profile, trial, wait};
 use tracer::profile::{Profile, Verdict};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("family::children", children),
         trial::root("family::vfork", vfork),
         trial::root("family::daemon", daemon),
+        trial::root("family::daemon_is_left", daemon_is_left),
         trial::root("family::first_thread_is_gone", first_thread_is_gone),
         trial::root("family::first_thread_ends", first_thread_ends),
         trial::root("family::thread_execs", thread_execs),
@@ -92,6 +93,43 @@ fn daemon() -> Result<()> {
     let profile = profile::read_json(&fs::read(&output)?)?;
     profile::check_complete(&profile)?;
     ledger.check_parts(&profile)
+}
+
+/// Once the program has ended, a signal is for the tracer: the recording of its daemon ends, the daemon goes on.
+fn daemon_is_left() -> Result<()> {
+    let folder = TempDir::new()?;
+    let output = folder.path().join("profile.json");
+    let mut command = tracer(["run", "--follow-forks", "--format", "json", "-o"])?;
+    command.arg(&output).args(["--", "sh", "-c"]);
+    command.arg("exec 3<&0; cat <&3 >/dev/null 2>&1 & echo $$ $!; exit 3");
+    let mut child = Child::spawn(&mut command)?;
+    let is_line = |line: &str| line.split(' ').count() == 2;
+    let line = child.wait_line(|child| &child.stdout, "two pids", is_line)?;
+    let (program, daemon) = line.split_once(' ').context("one pid")?;
+    let state = |pid: &str| -> Result<char> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        state.context(stat)
+    };
+    wait::until("the program to end", || {
+        Ok((state(program)? == 'Z').then_some(()))
+    })?;
+    child.signal(Signal::TERM)?;
+    wait::until("the tracer to end", || {
+        Ok((!child.is_running()?).then_some(()))
+    })?;
+    let daemon: u32 = daemon.parse()?;
+    ensure!(state(&daemon.to_string())? != 'Z', "the daemon has ended");
+    ensure!(
+        changed_code_bytes(daemon)? == 0,
+        "a probe was left in the daemon"
+    );
+    child.close_stdin();
+    child.wait()?.expect_code(3)?;
+    profile::read_json(&fs::read(&output)?)?;
+    Ok(())
 }
 
 /// A zombie among the threads is no zombie.

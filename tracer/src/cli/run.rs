@@ -30,9 +30,8 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
         let session = Session::start(target, &options(&args.recording))?;
         // Before the program runs: from then on a signal is the program's to answer.
         let handle = waiting.handle();
-        signals.forward(handle.context("no handle of the program could be had")?)?;
+        let until = signals.forward(handle.context("no handle of the program could be had")?)?;
         let program = waiting.go()?;
-        let until = std::future::pending();
         let recorded = record(session, until, &args.recording, false, &mut place).await;
         anyhow::Ok((recorded, program))
     })?;

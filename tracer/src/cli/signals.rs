@@ -33,8 +33,8 @@ enum Meaning {
     End,
     /// The end of the recording; another one says nothing new.
     Finish(Arc<Notify>),
-    /// The program shall have it.
-    Forward(Pidfd),
+    /// The program shall have it; once that has ended, and only what it started is left, as for [`Self::Finish`].
+    Forward(Pidfd, Arc<Notify>),
 }
 
 impl Signals {
@@ -94,9 +94,20 @@ impl Signals {
     ///
     /// What the terminal sends, Ctrl-C for one, goes to the whole process group, so the program has
     /// it already; the tracer outlives it to write the profile.
-    pub(super) fn forward(&self, program: Pidfd) -> anyhow::Result<()> {
-        self.mean(Meaning::Forward(program));
-        self.add(&[SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])
+    ///
+    /// Once the program has ended, while processes that it started are recorded, a signal ends the recording:
+    /// the result resolves then.
+    pub(super) fn forward(
+        &self,
+        program: Pidfd,
+    ) -> anyhow::Result<impl Future<Output = Ended> + use<>> {
+        let asked = Arc::new(Notify::new());
+        self.mean(Meaning::Forward(program, Arc::clone(&asked)));
+        self.add(&[SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
+        Ok(async move {
+            asked.notified().await;
+            Ended::Interrupted
+        })
     }
 
     fn mean(&self, meaning: Meaning) {
@@ -125,8 +136,11 @@ impl Meaning {
                 die_of(origin.signal);
             }
             Self::Finish(asked) if ends => asked.notify_one(),
+            Self::Forward(program, asked) if ends && program.ends_within(Duration::ZERO) => {
+                asked.notify_one();
+            }
             Self::End | Self::Finish(_) => {}
-            Self::Forward(program) => {
+            Self::Forward(program, _) => {
                 let from_terminal = matches!(origin.cause, Cause::Kernel);
                 if let Some(signal) = Signal::from_named_raw(origin.signal)
                     && !from_terminal

@@ -179,11 +179,16 @@ impl Found {
                 other.path.shown(),
                 AllocatorKind::NAMES
             ),
-            None => format!(
-                "it maps its memory itself or through a runtime of its own (Go, Java); \
-                 only {} allocators can be traced so far",
-                AllocatorKind::NAMES
-            ),
+            None => {
+                let why = match self.runtime {
+                    Some(runtime) => runtime.words,
+                    None => "it maps its memory itself or through a runtime of its own (Go, Java)",
+                };
+                format!(
+                    "{why}; only {} allocators can be traced so far",
+                    AllocatorKind::NAMES
+                )
+            }
         };
         Err(SessionError::NeverFired {
             seconds: elapsed.as_secs_f64(),
