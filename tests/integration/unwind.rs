@@ -1,5 +1,6 @@
 //! Stacks of programs without frame pointers are whole, whatever lies on them.
 
+mod brief;
 mod replaced;
 mod switches;
 
@@ -47,6 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             switches::a_fiber_has_no_callers,
         ),
         trial::root("unwind::cgo", switches::cgo),
+        trial::root("unwind::brief", brief::brief),
         trial::root("unwind::replaced", || replaced::replaced(&[])),
         trial::root("unwind::replaced_frame_pointers", || {
             replaced::replaced(&["--unwind", "fp"])

@@ -37,6 +37,35 @@ pub const RELOADED: [Build; 2] = [
     ),
 ];
 
+/// The ones that come and go in a storm.
+pub const STORM_PLUGINS: [Build; 2] = [
+    Build::new(
+        "storm_plugin",
+        "a",
+        &[
+            "-shared",
+            "-fPIC",
+            "-DINNER=plugin_a_inner",
+            "-DENTRY=plugin_a_entry",
+            "-DFRAME=512",
+        ],
+    ),
+    Build::new(
+        "storm_plugin",
+        "b",
+        &[
+            "-shared",
+            "-fPIC",
+            "-DINNER=plugin_b_inner",
+            "-DENTRY=plugin_b_entry",
+            "-DFRAME=2048",
+        ],
+    ),
+];
+
+/// Its children load libraries and end at once.
+pub const BRIEF: Build = Build::new("brief", "plain", &[]);
+
 /// Calls on a stack that the tables know nothing of.
 pub const FIBER: Build = Build::new("fiber", "plain", &[]);
 

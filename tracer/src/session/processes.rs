@@ -256,7 +256,8 @@ impl Processes {
         self.lives.dropped()
     }
 
-    /// Those whose mappings have changed since they were last taken.
+    /// Those whose mappings have changed since they were last taken, also where they have ended: copies of their
+    /// stacks may wait for the tables.
     pub(super) fn unpublished(&self) -> impl Iterator<Item = &Traced> {
         self.images.values().filter(|traced| traced.is_unpublished)
     }
@@ -337,7 +338,6 @@ impl Processes {
                     HowEnded::Exited
                 };
                 self.ended += usize::from(traced.ended.replace(how).is_none());
-                traced.is_unpublished = false;
                 let heap = traced.heap;
                 // Their stacks were walked by its mappings, which are about to be forgotten.
                 for other in self.images.values_mut() {

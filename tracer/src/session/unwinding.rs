@@ -102,9 +102,9 @@ impl Unwinder {
         &self.unpublished
     }
 
-    /// Publishes what a process has mapped, with the tables of all its modules. A file that can't be
-    /// read, or has no table, is walked along frame pointers. What the kernel refuses is kept for the
-    /// verdict: no recording is thrown away for it.
+    /// Publishes what a process has mapped, with the tables of all its modules; without a heap, as of a process
+    /// that has ended, only loads the tables. A file that can't be read, or has no table, is walked along
+    /// frame pointers. What the kernel refuses is kept for the verdict: no recording is thrown away for it.
     pub(super) fn publish(&mut self, maps: &mut UnwindMaps, heap: u32, space: &AddressSpace) {
         if let Err(error) = self.try_publish(maps, heap, space) {
             self.unpublished.push(error.to_string());
@@ -117,16 +117,16 @@ impl Unwinder {
         heap: u32,
         space: &AddressSpace,
     ) -> Result<(), BpfError> {
-        if self.mode == Unwinding::FramePointers || heap == 0 {
+        if self.mode == Unwinding::FramePointers {
             return Ok(());
         }
-        let now = space.now();
         self.add_compiled(compile_all(self.without_table(space)));
         self.load(maps)?;
-        if !self.publishes_spaces {
+        if !self.publishes_spaces || heap == 0 {
             return Ok(());
         }
-        let entries: Vec<_> = now
+        let entries: Vec<_> = space
+            .now()
             .into_iter()
             .map(|(start, end, mapped)| self.entry(start, end, mapped))
             .collect();

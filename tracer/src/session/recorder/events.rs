@@ -253,8 +253,14 @@ impl Session {
             self.take_changes(monotonic_ns());
         }
         for traced in self.processes.take_unpublished() {
+            // Its number may be another's soon.
+            let heap = if traced.ended.is_some() {
+                0
+            } else {
+                traced.heap
+            };
             self.unwinder
-                .publish(self.kernel.unwind_maps(), traced.heap, &traced.space);
+                .publish(self.kernel.unwind_maps(), heap, &traced.space);
         }
     }
 
