@@ -3,6 +3,7 @@
 
 mod kills;
 mod lives;
+mod plugins;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

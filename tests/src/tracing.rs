@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tracer::profile::Profile;
+use tracer::profile::{Profile, Verdict};
 
 use crate::ledger::Ledger;
 use crate::process::{Child, Ended};
@@ -116,6 +116,19 @@ impl Tracing {
         self.finish_with(0).map(|(profile, _)| profile)
     }
 
+    /// The same where the verdict may be any: the exit code is the one that belongs to it.
+    ///
+    /// # Errors
+    /// As for [`Tracing::stop`].
+    pub fn stop_with_any_verdict(mut self) -> Result<Profile> {
+        self.child.signal(Signal::INT)?;
+        let ended = self.child.wait()?;
+        let profile = self.written(&ended)?;
+        let is_inconclusive = matches!(profile.verdict, Verdict::Inconclusive { .. });
+        ended.expect_code(if is_inconclusive { 3 } else { 0 })?;
+        Ok(profile)
+    }
+
     /// Lets a workload at its gate do its work, and ends when it has.
     ///
     /// # Errors
@@ -135,11 +148,14 @@ impl Tracing {
     pub fn finish_with(&mut self, code: i32) -> Result<(Profile, Ended)> {
         let ended = self.child.wait()?;
         ended.expect_code(code)?;
-        let path = self.output();
-        let bytes = fs::read(&path)
+        Ok((self.written(&ended)?, ended))
+    }
+
+    fn written(&self, ended: &Ended) -> Result<Profile> {
+        let bytes = fs::read(self.output())
             .with_context(|| format!("no profile was written\n{}", ended.printed()))?;
         let profile = profile::read_json(&bytes).with_context(|| ended.printed())?;
         profile::check_sane(&profile)?;
-        Ok((profile, ended))
+        Ok(profile)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Options {
 enum Part {
     /// The tracer is killed, whatever it is at
     Kills,
-    /// Processes, threads and programs come and go
+    /// Processes, threads, programs and libraries come and go
     Lives,
 }
 

@@ -1,5 +1,7 @@
-//! Threads, forks, execs from any thread, signals, code that changes its protection and exits, in random
-//! order, with a ledger, while a second tracer comes and goes.
+//! Threads, forks, execs from any thread, libraries at the place of others, signals, code that changes its
+//! protection and exits, in random order, with a ledger, while a second tracer comes and goes.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -8,43 +10,88 @@ use tests::tracing::Tracing;
 use tests::workload::Workload;
 use tracer::profile::{Profile, Values, Verdict};
 
-use super::{Length, Random};
+use super::{Length, Random, plugins};
+
+/// How the verdict says that code was replaced.
+const REPLACED: &str = "were cut where code was replaced by other code";
 
 /// Storms in a test run.
-const STORMS: u32 = 3;
+const STORMS: u32 = 8;
 /// What happens in one.
 const ROUNDS: &str = "150";
 
-/// Amounts are exact, or the verdict says what is missing.
+/// Storms and what came of them.
+#[derive(Default)]
+struct Tally {
+    storms: u32,
+    complete: u32,
+    /// Nothing is missing but who called replaced code.
+    whole: u32,
+    /// Libraries that came to where the other one was.
+    replaced: u64,
+    /// Allocations of libraries that have their names.
+    named: i64,
+    /// Why others are not whole.
+    reasons: BTreeMap<String, u32>,
+}
+
+/// Amounts are exact, or the verdict says what is missing; names are right, or not there. Every other storm
+/// has libraries that replace one another.
 pub(super) fn lives() -> Result<()> {
     let length = Length::new(STORMS)?;
     let mut random = Random::new()?;
+    let libraries = plugins::paths()?;
+    let mut tallies = [Tally::default(), Tally::default()];
     let mut round = 0;
-    let mut complete = 0;
     while length.has(round) {
         let seed = random.below(u64::from(u32::MAX)).to_string();
+        let has_libraries = round % 2 == 1;
         let context = || {
+            let with = if has_libraries { " A B" } else { "" };
             format!(
-                "storm {round} of seed {}: `storm {seed} {ROUNDS}`",
+                "storm {round} of seed {}: `storm {seed} {ROUNDS}{with}`",
                 random.seed
             )
         };
-        complete += u32::from(storm(&seed).with_context(context)?);
+        let mut arguments = vec![seed.as_str(), ROUNDS];
+        if has_libraries {
+            arguments.extend(libraries.iter().map(String::as_str));
+        }
+        let tally = &mut tallies[usize::from(has_libraries)];
+        storm(&arguments, tally).with_context(context)?;
         round += 1;
     }
-    println!("{round} storms, {complete} of them complete");
-    // The verdict is no way out.
+    let [without, with] = tallies;
+    println!("{round} storms of seed {}", random.seed);
+    for (tally, what) in [(&without, "without libraries"), (&with, "with libraries")] {
+        println!(
+            "{} {what}: {} complete, {} whole but for replaced code; {:?}",
+            tally.storms, tally.complete, tally.whole, tally.reasons
+        );
+        // The verdict is no way out.
+        ensure!(
+            tally.whole * 2 > tally.storms,
+            "only {} of {} storms {what} were seen whole (seed {})",
+            tally.whole,
+            tally.storms,
+            random.seed
+        );
+    }
+    println!(
+        "{} times a library came to where the other one was, {} allocations of libraries have their names",
+        with.replaced, with.named
+    );
+    ensure!(without.complete == without.whole, "code was replaced");
     ensure!(
-        complete * 2 > round,
-        "only {complete} of {round} storms were seen whole (seed {})",
+        with.replaced > 0 && with.named > 0,
+        "no library was replaced, or none named (seed {})",
         random.seed
     );
     Ok(())
 }
 
-/// Returns whether the verdict was `complete`.
-fn storm(seed: &str) -> Result<bool> {
-    let mut workload = Workload::start("storm", &[seed, ROUNDS])?;
+fn storm(arguments: &[&str], tally: &mut Tally) -> Result<()> {
+    let mut workload = Workload::start("storm", arguments)?;
     let tracing = Tracing::attach_with(workload.pid(), &["--follow-forks"])?;
     workload.open_gate()?;
     // Each of them puts probes into the same libc, and takes them out.
@@ -52,16 +99,19 @@ fn storm(seed: &str) -> Result<bool> {
         let mut other = Workload::start("steady", &[])?;
         let beside = Tracing::attach(other.pid())?;
         other.open_gate()?;
-        let _ = beside.stop()?;
+        // Whether it saw an allocation is not what matters.
+        let _ = beside.stop_with_any_verdict()?;
         other.child().signal(Signal::KILL)?;
         other.child().wait()?;
     }
     let ledger = workload.ledger()?;
-    let profile = tracing.stop()?;
+    let profile = tracing.stop_with_any_verdict()?;
     workload.finish()?;
-    let is_complete = matches!(profile.verdict, Verdict::Complete);
     let mut missing = Values::default();
     for (function, amount) in &ledger.parts {
+        if !function.starts_with("storm_") {
+            continue;
+        }
         let expected = allocated(amount.values()?);
         let found = allocated(through(&profile, function));
         // Never too much, and never another's.
@@ -74,7 +124,11 @@ fn storm(seed: &str) -> Result<bool> {
         )?;
         missing = missing.plus(expected.minus(found));
     }
-    if is_complete {
+    let of_libraries = plugins::check_names(&ledger, &profile)?;
+    let reasons = profile.verdict.reasons();
+    let others = reasons.iter().filter(|reason| !reason.ends_with(REPLACED));
+    let others: Vec<_> = others.cloned().collect();
+    if others.is_empty() {
         let cut = allocated(profile::cut(&profile));
         check(
             profile::contains(cut, missing),
@@ -83,8 +137,17 @@ fn storm(seed: &str) -> Result<bool> {
             cut,
             &profile,
         )?;
+        of_libraries.check_missing(&profile)?;
     }
-    Ok(is_complete)
+    tally.storms += 1;
+    tally.complete += u32::from(profile.verdict == Verdict::Complete);
+    tally.whole += u32::from(others.is_empty());
+    tally.replaced += ledger.cases.get("replaced").copied().unwrap_or_default();
+    tally.named += of_libraries.named;
+    for reason in others {
+        *tally.reasons.entry(reason).or_default() += 1;
+    }
+    Ok(())
 }
 
 /// What the stacks with a function hold, but for a signal's that interrupted it.
@@ -97,7 +160,7 @@ fn through(profile: &Profile, function: &str) -> Values {
 }
 
 /// What exec and exit leave alone.
-fn allocated(values: Values) -> Values {
+pub(super) fn allocated(values: Values) -> Values {
     Values {
         alloc_objects: values.alloc_objects,
         alloc_space: values.alloc_space,
