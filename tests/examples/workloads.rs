@@ -33,6 +33,7 @@ fn main() -> Result<()> {
         unwind::GAP,
         unwind::FIBER,
         unwind::BRIEF,
+        unwind::SIBLING,
         unwind::STORM_PLUGINS[0],
         unwind::STORM_PLUGINS[1],
         unwind::RELOAD,

@@ -2,6 +2,7 @@
 
 mod brief;
 mod replaced;
+mod sibling;
 mod switches;
 
 use std::fmt::Write as _;
@@ -49,6 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial::root("unwind::cgo", switches::cgo),
         trial::root("unwind::brief", brief::brief),
+        trial::root("unwind::sibling", sibling::sibling),
         trial::root("unwind::replaced", || replaced::replaced(&[])),
         trial::root("unwind::replaced_frame_pointers", || {
             replaced::replaced(&["--unwind", "fp"])

@@ -66,6 +66,9 @@ pub const STORM_PLUGINS: [Build; 2] = [
 /// Its children load libraries and end at once.
 pub const BRIEF: Build = Build::new("brief", "plain", &[]);
 
+/// A child and its parent load libraries at the same place.
+pub const SIBLING: Build = Build::new("sibling", "plain", &[]);
+
 /// Calls on a stack that the tables know nothing of.
 pub const FIBER: Build = Build::new("fiber", "plain", &[]);
 

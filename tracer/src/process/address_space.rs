@@ -82,6 +82,18 @@ impl Mapped {
         self.name == RETURN_PROBES
     }
 
+    /// As it would be announced by /proc.
+    fn announced(&self) -> Announced<'_> {
+        Announced {
+            start: self.start,
+            end: self.end,
+            file_offset: self.file_offset,
+            id: self.id,
+            path: Path::new(&self.name),
+            time_ns: None,
+        }
+    }
+
     /// Whether what is announced says the same of the addresses that both cover.
     fn is_same(&self, other: &Announced<'_>) -> bool {
         let name = other.path.as_os_str();
@@ -227,17 +239,41 @@ impl AddressSpace {
         if self.replaced.iter().any(is_inside) {
             return;
         }
+        for overlap in self.unlike(announced) {
+            add_range(&mut self.replaced, overlap);
+        }
+    }
+
+    /// Where something else than what is announced has been.
+    fn unlike(&self, announced: &Announced<'_>) -> Vec<Range<u64>> {
+        let range = announced.start..announced.end;
         let others = self.history.ever(&range);
         let others = others.filter_map(|index| self.mapped.get(&index));
         let is_other =
             |other: &&Arc<Mapped>| !other.is_return_probes() && !other.is_same(announced);
-        let overlaps: Vec<_> = others
+        others
             .filter(is_other)
             .map(|other| other.start.max(range.start)..other.end.min(range.end))
+            .collect()
+    }
+
+    /// Notes where a space has had something else, by whose rules this one's stacks may have been walked.
+    pub fn note_walked_by(&mut self, other: &Self) {
+        let mapped = self.mapped.values();
+        let mapped = mapped.filter(|mapped| !mapped.is_return_probes());
+        let unlike: Vec<_> = mapped
+            .flat_map(|mapped| other.unlike(&mapped.announced()))
             .collect();
-        for overlap in overlaps {
-            add_range(&mut self.replaced, overlap);
+        for range in unlike {
+            add_range(&mut self.replaced, range);
         }
+    }
+
+    /// Whether any of a range was replaced.
+    #[must_use]
+    pub fn is_replaced(&self, range: &Range<u64>) -> bool {
+        let mut replaced = self.replaced.iter();
+        replaced.any(|known| known.start < range.end && range.start < known.end)
     }
 
     /// Where one thing was mapped and then another: what was seen there may be of either, since nobody tells
@@ -554,5 +590,18 @@ mod tests {
         // Back, and wider.
         space.apply(&map(0x1000, 0x3000, "/old", 9), None);
         assert_eq!(space.replaced().len(), 2);
+    }
+
+    #[test]
+    fn what_another_space_had_there_counts_as_replaced_where_it_is_unlike() {
+        let mut parent = AddressSpace::default();
+        parent.apply(&map(0x1000, 0x3000, "/both", 1), None);
+        let mut child = parent.clone();
+        parent.apply(&map(0x7000, 0x9000, "/theirs", 2), None);
+        child.apply(&map(0x8000, 0x8800, "/own", 3), None);
+        child.apply(&map(0xa000, 0xb000, "/alone", 3), None);
+        child.note_walked_by(&parent);
+        assert_eq!(child.replaced(), std::slice::from_ref(&(0x8000..0x8800)));
+        assert!(parent.replaced().is_empty());
     }
 }

@@ -140,9 +140,11 @@ impl History {
             .collect()
     }
 
-    /// All that has been in a range, once for each piece and change.
+    /// All that has been in a range, or right before it, once for each piece and change.
     pub(super) fn ever(&self, range: &Range<u64>) -> impl Iterator<Item = usize> {
-        let pieces = self.pieces.range(range.clone());
+        // One may begin before it and reach into it.
+        let first = self.pieces.range(..range.start).next_back();
+        let pieces = first.into_iter().chain(self.pieces.range(range.clone()));
         let changes = pieces.flat_map(|(_, changes)| changes);
         changes.filter_map(|change| Some(change.what?.index))
     }

@@ -37,6 +37,10 @@ pub(super) struct Traced {
     pub(super) is_unpublished: bool,
     /// Heaps whose published mappings its stacks may be walked by, until it has some of its own.
     pub(super) walks_by: Vec<u32>,
+    /// Until when they may be: what it has mapped by then, they were walked by without being there.
+    pub(super) walks_until_ns: u64,
+    /// Whether what it has mapped, or what these have, is to be compared with the other's.
+    is_mixed: bool,
     /// Whether it has ended, and how.
     pub(super) ended: Option<HowEnded>,
 }
@@ -105,6 +109,8 @@ impl Traced {
             heap: image.heap,
             is_unpublished: true,
             walks_by: Vec::new(),
+            walks_until_ns: 0,
+            is_mixed: false,
             ended: None,
         }
     }
@@ -123,6 +129,8 @@ impl Traced {
             // The kernel side has it walk by the parent's.
             is_unpublished: false,
             walks_by: self.walks_by.iter().copied().chain([self.heap]).collect(),
+            walks_until_ns: u64::MAX,
+            is_mixed: self.is_mixed,
             ended: None,
         }
     }
@@ -176,6 +184,8 @@ impl Processes {
             heap: FIRST_HEAP,
             is_unpublished: true,
             walks_by: Vec::new(),
+            walks_until_ns: 0,
+            is_mixed: false,
             ended: None,
         };
         Self {
@@ -263,11 +273,41 @@ impl Processes {
     }
 
     /// Those whose mappings have changed since the last call.
-    pub(super) fn take_unpublished(&mut self) -> impl Iterator<Item = &Traced> {
+    pub(super) fn take_unpublished(&mut self) -> impl Iterator<Item = &mut Traced> {
         let unpublished = |traced: &mut Traced| std::mem::take(&mut traced.is_unpublished);
         self.images
             .values_mut()
-            .filter_map(move |traced| unpublished(traced).then_some(&*traced))
+            .filter_map(move |traced| unpublished(traced).then_some(traced))
+    }
+
+    /// Those that have no mappings of their own published, and so walk by those of a heap.
+    fn walking_by(&mut self, heap: u32) -> impl Iterator<Item = &mut Traced> {
+        let walks = move |traced: &&mut Traced| {
+            traced.walks_until_ns == u64::MAX && traced.walks_by.contains(&heap)
+        };
+        self.images.values_mut().filter(walks)
+    }
+
+    /// Notes where those whose stacks were walked by another's mappings have something else than that one: as where
+    /// code was replaced.
+    pub(super) fn compare_mixed(&mut self) {
+        let mixed: Vec<u32> = self
+            .images
+            .iter()
+            .filter_map(|(&image, traced)| traced.is_mixed.then_some(image))
+            .collect();
+        for image in mixed {
+            let Some(mut traced) = self.images.remove(&image) else {
+                continue;
+            };
+            traced.is_mixed = false;
+            for other in self.images.values() {
+                if traced.walks_by.contains(&other.heap) {
+                    traced.space.note_walked_by(&other.space);
+                }
+            }
+            self.images.insert(image, traced);
+        }
     }
 
     /// Takes in all that happened since the last time, in the order in which it did.
@@ -318,15 +358,31 @@ impl Processes {
                     return;
                 }
                 traced.is_unpublished = true;
-                let MappingEvent::Map { path, .. } = &mapping else {
+                let MappingEvent::Map {
+                    path,
+                    start,
+                    end,
+                    time_ns,
+                    ..
+                } = &mapping
+                else {
                     return;
                 };
+                traced.is_mixed |= *time_ns <= traced.walks_until_ns;
                 if traced.executable.as_os_str().is_empty() {
                     traced.executable.clone_from(path);
                 }
                 let newest = traced.space.newest();
                 news.modules
                     .extend(newest.and_then(|mapped| mapped.file.clone()));
+                let (range, heap) = (*start..*end, traced.heap);
+                if traced.space.is_replaced(&range) {
+                    // They may have there what was there before.
+                    for other in self.walking_by(heap) {
+                        other.is_mixed = true;
+                        other.is_unpublished = other.ended.is_none();
+                    }
+                }
             }
             Decision::End { image, is_replaced } => {
                 let Some(traced) = self.images.get_mut(&image) else {
@@ -339,6 +395,7 @@ impl Processes {
                 };
                 self.ended += usize::from(traced.ended.replace(how).is_none());
                 let heap = traced.heap;
+                self.compare_mixed();
                 // Their stacks were walked by its mappings, which are about to be forgotten.
                 for other in self.images.values_mut() {
                     if other.ended.is_none() && other.walks_by.contains(&heap) {

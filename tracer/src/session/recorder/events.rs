@@ -252,6 +252,7 @@ impl Session {
             // What lies on the stacks that have come meanwhile.
             self.take_changes(monotonic_ns());
         }
+        self.processes.compare_mixed();
         for traced in self.processes.take_unpublished() {
             // Its number may be another's soon.
             let heap = if traced.ended.is_some() {
@@ -261,6 +262,7 @@ impl Session {
             };
             self.unwinder
                 .publish(self.kernel.unwind_maps(), heap, &traced.space);
+            traced.walks_until_ns = traced.walks_until_ns.min(monotonic_ns());
         }
     }
 
