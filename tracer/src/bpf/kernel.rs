@@ -11,7 +11,7 @@ use tracer_common::{
     peak_shift,
 };
 
-use super::btf::{KernelTypes, alternate_stack};
+use super::btf::Offsets;
 use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
@@ -98,8 +98,6 @@ pub struct LoadOptions {
     pub unwinding: Unwinding,
     /// Whether stacks that are recognised are walked as well.
     pub audit: bool,
-    /// Whether return probes have been in the process before, and some may be still.
-    pub has_return_probes: bool,
     /// What is told of rare events; without, the verifier removes the code for it.
     pub log: Option<LogOptions>,
 }
@@ -142,7 +140,6 @@ impl Kernel {
             kind,
             unwinding,
             audit,
-            has_return_probes,
             log,
         } = options;
         if OBJECT.is_empty() {
@@ -156,30 +153,25 @@ impl Kernel {
         };
         let live = LiveSizes::new(limits.live, limits.heap_bytes);
         let (pidns_dev, pidns_ino) = pidns.unwrap_or((0, 0));
-        let types = if follow_forks {
-            Some(KernelTypes::read()?)
-        } else if has_return_probes {
-            // Without them a stack ends at a replaced return address, and says so.
-            KernelTypes::read().ok()
+        let offsets = Offsets::get();
+        let task = if follow_forks {
+            offsets.task()?
         } else {
-            None
+            TaskOffsets::default()
         };
-        let return_probes = types.as_ref().and_then(|types| types.return_probes().ok());
         let cpus = nr_cpus().map_err(|(path, error)| BpfError::Btf(format!("{path}: {error}")))?;
         let config = Config {
             pidns_dev,
             pidns_ino,
-            task: match &types {
-                Some(types) if follow_forks => types.task()?,
-                _ => TaskOffsets::default(),
-            },
+            task,
             live_buckets: live.first,
             main_tgid: tgid,
             unwinding: unwinding as u32,
             generations: u32::from(limits.generations),
             audit: u32::from(audit),
-            return_probes: return_probes.unwrap_or_default(),
-            alternate_stack: alternate_stack().unwrap_or_default(),
+            // Without, a stack ends at a replaced return address, and says so.
+            return_probes: offsets.return_probes.unwrap_or_default(),
+            alternate_stack: offsets.alternate_stack.unwrap_or_default(),
             peak_shift: peak_shift(cpus.get()),
             reserved: 0,
         };

@@ -59,7 +59,6 @@ pub struct AddressSpace {
     history: History,
     /// What [`History::forgotten`] was when mappings that nothing refers to were last dropped.
     forgotten: u64,
-    has_return_probes: bool,
     /// Where one thing was mapped and then another, disjoint.
     replaced: Vec<Range<u64>>,
 }
@@ -209,7 +208,6 @@ impl AddressSpace {
         if !is_news {
             return false;
         }
-        self.has_return_probes |= name == RETURN_PROBES;
         if name != RETURN_PROBES {
             self.note_replaced(announced);
         }
@@ -293,12 +291,6 @@ impl AddressSpace {
             mapped,
             file_offset: (address - mapped.start).wrapping_add(mapped.file_offset),
         })
-    }
-
-    /// Whether return probes have been in the process.
-    #[must_use]
-    pub const fn has_return_probes(&self) -> bool {
-        self.has_return_probes
     }
 
     /// The mapping that became known last.

@@ -134,7 +134,6 @@ fn measure(
         kind,
         unwinding,
         audit: false,
-        has_return_probes: false,
         log: None,
     })?;
     let list = move || threads_of(&[pid]);

@@ -199,8 +199,6 @@ fn programs() -> Check {
         kind: None,
         unwinding: Unwinding::default(),
         audit: false,
-        // All that there is to verify.
-        has_return_probes: true,
         log: None,
     };
     let loaded = Kernel::new(&options).and_then(|mut kernel| {

@@ -302,9 +302,6 @@ impl Session {
             kind,
             unwinding: options.unwinding,
             audit: options.audit_stacks,
-            has_return_probes: processes
-                .get(FIRST_IMAGE)
-                .is_some_and(|traced| traced.space.has_return_probes()),
             log: options.log,
         })
         .map_err(room::explain)?;
