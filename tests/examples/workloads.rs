@@ -36,6 +36,7 @@ fn main() -> Result<()> {
         unwind::SIBLING,
         unwind::STORM_PLUGINS[0],
         unwind::STORM_PLUGINS[1],
+        unwind::MOVED,
         unwind::RELOAD,
         unwind::RELOADED[0],
         unwind::RELOADED[1],

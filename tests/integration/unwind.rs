@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tests::binaries::{self, Build};
 use tests::process::Child;
 use tests::tracing::Tracing;
-use tests::unwind::{BUILDS, CPP, GAP, PLUGIN, RETURN_PROBE};
+use tests::unwind::{BUILDS, CPP, GAP, MOVED, PLUGIN, RETURN_PROBE};
 use tests::workload::Workload;
 use tests::{profile, trial, wait};
 use tracer::profile::Profile;
@@ -44,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("unwind::recognised", recognised),
         trial::root("unwind::processes_share_tables", processes_share_tables),
         trial::root("unwind::a_gap_is_no_root", a_gap_is_no_root),
+        trial::root("unwind::guesses_are_said", guesses_are_said),
         trial::root(
             "unwind::a_fiber_has_no_callers",
             switches::a_fiber_has_no_callers,
@@ -241,6 +242,7 @@ fn copies() -> Result<()> {
     let profile = record(command.args(["altstack", "20"]), &["--copy-stacks"])?;
     let cut = profile::counter(&profile, "cut_unreadable")?;
     ensure!(cut == BLOCKS as u64, "{cut}: {}", stacks(&profile));
+    profile::check_complete_but_cut(&profile)?;
     check_recursion(&profile, 20, "handler")
 }
 
@@ -322,15 +324,56 @@ fn a_gap_is_no_root() -> Result<()> {
     let program = GAP.program()?;
     for options in [&[][..], &["--copy-stacks"]] {
         let profile = record(&mut Command::new(&program), options)?;
-        profile::check_complete(&profile)?;
+        let all = profile::check_complete_but_cut(&profile)?;
         let cut = profile::counter(&profile, "cut_no_rule")?;
-        ensure!(cut == 100, "{cut} of 100:\n{}", stacks(&profile));
+        ensure!(
+            cut == 100 && all == cut,
+            "{cut} of 100:\n{}",
+            stacks(&profile)
+        );
     }
     Ok(())
 }
 
-/// What this is good for: along frame pointers the same stacks are lost. Were it not so, these tests
-/// would prove nothing.
+/// A stack that leads through code nobody knows of is followed along frame pointers, and said to be a guess: in
+/// user space as long as there are copies, in the kernel beyond them. Where frame pointers are not trusted it ends.
+fn guesses_are_said() -> Result<()> {
+    let program = MOVED.program()?;
+    for blocks in [100, 6_000] {
+        let count = |options: &[&str]| -> Result<_> {
+            let mut command = Command::new(&program);
+            let profile = record(command.arg(blocks.to_string()), options)?;
+            ensure!(
+                profile.verdict.name() == "degraded",
+                "{}",
+                profile::summary(&profile)
+            );
+            let counter = |name| profile::counter(&profile, name);
+            let to_main = profile.samples.iter().filter(|sample| {
+                let names: Vec<_> = profile::stack(&profile, sample).collect();
+                names.contains(&"moved_allocate") && names.contains(&"main")
+            });
+            let to_main: i64 = to_main.map(|sample| sample.values.alloc_objects).sum();
+            Ok((
+                counter("guessed_stacks")?,
+                counter("cut_unmapped")?,
+                u64::try_from(to_main)?,
+            ))
+        };
+        let (guessed, cut, to_main) = count(&[])?;
+        // Copies may fill the ring for a moment: then a stack is cut.
+        ensure!(
+            guessed > blocks / 2 && guessed + cut == blocks && to_main == guessed,
+            "of {blocks} {guessed} guessed, {cut} cut, {to_main} up to main"
+        );
+        let found = count(&["--unwind", "cfi"])?;
+        ensure!(found == (0, blocks, 0), "of {blocks} {found:?}");
+    }
+    Ok(())
+}
+
+/// What this is good for: along frame pointers the same stacks are lost, and that is said. Were it not so, these
+/// tests would prove nothing.
 fn frame_pointers_lose_them() -> Result<()> {
     let program = BUILDS[0].program()?;
     let mut command = Command::new(&program);
@@ -339,6 +382,12 @@ fn frame_pointers_lose_them() -> Result<()> {
         check_recursion(&profile, 20, "main").is_err(),
         "{}",
         stacks(&profile)
+    );
+    let cut = profile::counter(&profile, "cut_frame_pointers")?;
+    ensure!(
+        cut > 0 && profile.verdict.name() == "degraded",
+        "{cut} cut\n{}",
+        profile::summary(&profile)
     );
     Ok(())
 }

@@ -20,6 +20,9 @@ pub const PLUGIN: Build = Build::new("unwind_plugin", "shared", &["-shared", "-f
 /// The one whose code the tables leave out in part.
 pub const GAP: Build = Build::new("gap", "plain", &[]);
 
+/// The one that moves code to where nobody knows of it.
+pub const MOVED: Build = Build::new("moved", "plain", &[]);
+
 /// Loads libraries, each at the place of the one before.
 pub const RELOAD: Build = Build::new("reload", "plain", &[]);
 

@@ -10,6 +10,8 @@ pub enum CounterKind {
     Note,
     /// The amounts are right, but part of them cannot be given to a stack.
     AttributionLoss,
+    /// The same, but only at the outer end: amounts and innermost frames are right, callers are missing.
+    Cut,
     /// Allocations or frees that the amounts lack.
     AmountLoss,
 }
@@ -77,10 +79,10 @@ counters! {
     StackTableFullBytes = 12, "stack_table_full_bytes", AttributionLoss;
     /// Stacks not walked because every scratch slot of the CPU was in use.
     StackScratchBusy = 13, "stack_scratch_busy", AttributionLoss;
-    /// Walks that ended at a frame pointer that leads nowhere: code without frame pointers left something else in the register.
+    /// Walks along frame pointers that ended at one that leads nowhere. So end whole stacks, too, wherever the first function left something else in the register; those that lack callers are in cut_frame_pointers.
     StackUnreadable = 14, "stack_unreadable", Note;
-    /// Walks cut at the depth limit.
-    CutTooDeep = 15, "cut_too_deep", Note;
+    /// Allocations whose stack was cut at the depth limit.
+    CutTooDeep = 15, "cut_too_deep", Cut;
     /// Stacks that found the event ring full; each is sent again when it is next seen.
     StackEventDeferred = 16, "stack_event_deferred", Note;
     /// Process events (exec, exit, fork) that found the event ring full.
@@ -105,16 +107,16 @@ counters! {
     UnwoundFrames = 26, "unwound_frames", Traffic;
     /// Frames whose rule had to be searched for in a table; the others' was remembered.
     RuleSearches = 27, "rule_searches", Traffic;
-    /// Walks cut in code that no unwind rule covers.
-    CutNoRule = 28, "cut_no_rule", Note;
-    /// Walks cut at an unwind rule of a kind that is not followed.
-    CutUnsupportedRule = 29, "cut_unsupported_rule", Note;
-    /// Walks cut where the stack's memory could not be read.
-    CutUnreadable = 30, "cut_unreadable", Note;
-    /// Walks cut where the caller's frame would have been below its callee's.
-    CutNotRising = 31, "cut_not_rising", Note;
-    /// Walks cut in code that lies in no known mapping.
-    CutUnmapped = 32, "cut_unmapped", Note;
+    /// Allocations whose stack was cut in code that no unwind rule covers.
+    CutNoRule = 28, "cut_no_rule", Cut;
+    /// Allocations whose stack was cut at an unwind rule of a kind that is not followed.
+    CutUnsupportedRule = 29, "cut_unsupported_rule", Cut;
+    /// Allocations whose stack was cut where its memory could not be read.
+    CutUnreadable = 30, "cut_unreadable", Cut;
+    /// Allocations whose stack was cut where the caller's frame would have been below its callee's.
+    CutNotRising = 31, "cut_not_rising", Cut;
+    /// Allocations whose stack was cut in code that lies in no known mapping.
+    CutUnmapped = 32, "cut_unmapped", Cut;
     /// Frees by the allocator itself: glibc gives back what it caches for a thread when the thread ends.
     AllocatorFrees = 33, "allocator_frees", Traffic;
     /// Stacks handed over as a copy and walked in user space: there was code on them that had been mapped a moment before.
@@ -133,6 +135,8 @@ counters! {
     CallNotKept = 40, "call_not_kept", AmountLoss;
     /// Calls of signal handlers on an alternate stack that had interrupted another call further down: not followed, because a return probe would end the process.
     AlternateStackCalls = 41, "alternate_stack_calls", AmountLoss;
-    /// Walks cut in a function that had changed to another stack, from which nothing leads back.
-    CutSwitched = 42, "cut_switched", AttributionLoss;
+    /// Allocations whose stack was cut in a function that had changed to another stack, from which nothing leads back.
+    CutSwitched = 42, "cut_switched", Cut;
+    /// Allocations whose stack was followed through code in no known mapping as if it kept frame pointers: callers may be missing.
+    GuessedStacks = 43, "guessed_stacks", Cut;
 }

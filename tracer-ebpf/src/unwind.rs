@@ -56,7 +56,8 @@ pub(crate) struct Unwind {
     entries: u64,
     /// A [`StackEnd`].
     end: u64,
-    /// Not 0 where code in no known mapping is taken to keep a frame pointer: there is no copy.
+    /// Where code in no known mapping is taken to keep a frame pointer, because there is no copy:
+    /// [`MAY_GUESS`], and [`GUESSED`] once there was such code. Else 0.
     guesses: u64,
     /// The stack's identity where it was copied, else 0.
     copied: u64,
@@ -69,6 +70,9 @@ pub(crate) struct Unwind {
     table: u64,
     first: u64,
 }
+
+const MAY_GUESS: u64 = 1;
+const GUESSED: u64 = 2;
 
 /// Whose stack it is that a task is on.
 #[inline(always)]
@@ -102,6 +106,8 @@ pub(crate) fn unwind(scratch: &mut Scratch, task: &Task, first: Registers) -> Wa
         if copied == 0 {
             count_end(end, scratch);
         }
+    } else if scratch.unwind.guesses == GUESSED {
+        bump(Counter::GuessedStacks);
     }
     // By way of the map, so that both look alike to the verifier: it would follow the rest twice.
     scratch.unwind.copied = copied;
@@ -137,7 +143,7 @@ fn run(scratch: &mut Scratch, owner: Owner, space: SpaceHead, first: Registers) 
     scratch.unwind.searches = 0;
     scratch.unwind.entries = u64::from(space.entries);
     scratch.unwind.end = StackEnd::TooDeep as u64;
-    scratch.unwind.guesses = u64::from(!copy::is_allowed());
+    scratch.unwind.guesses = if copy::is_allowed() { 0 } else { MAY_GUESS };
     scratch.trail = Trail::new(owner, first);
     let mut context = Context { scratch, shape };
     // SAFETY: the callback has the helper's signature, and its context outlives the call.
@@ -289,6 +295,7 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
             // Not remembered as such: it may become known.
             fallback = true;
             id = rule_ids::FRAME_POINTER;
+            scratch.unwind.guesses = GUESSED;
             scratch.trail.give_up();
         }
     }

@@ -71,9 +71,15 @@ fn line(status: &Status, last: Option<&Status>) -> String {
         HumanCount(status.live_objects),
         HumanBytes(status.peak_bytes.max(status.live_bytes)),
         HumanCount(status.stacks as u64),
-        match status.losses {
-            0 => "nothing lost".to_owned(),
-            lost => format!("{} lost", HumanCount(lost)),
+        match (status.losses, status.cut) {
+            (0, 0) => "nothing lost".to_owned(),
+            (0, cut) => format!("{} with cut stacks", HumanCount(cut)),
+            (lost, 0) => format!("{} lost", HumanCount(lost)),
+            (lost, cut) => format!(
+                "{} lost, {} with cut stacks",
+                HumanCount(lost),
+                HumanCount(cut)
+            ),
         },
         status
             .cost
@@ -131,6 +137,7 @@ mod tests {
             peak_bytes: 5 << 20,
             stacks: 7,
             losses,
+            cut: 0,
             cost: Some(0.0123),
         }
     }
@@ -146,6 +153,15 @@ mod tests {
 
     #[test]
     fn losses_are_shown() {
-        assert!(line(&status(4, 9_000, 3), None).contains("3 lost"));
+        assert!(line(&status(4, 9_000, 3), None).contains("3 lost  costs"));
+        let cut = |lost| {
+            let status = Status {
+                cut: 5,
+                ..status(4, 9_000, lost)
+            };
+            line(&status, None)
+        };
+        assert!(cut(3).contains("3 lost, 5 with cut stacks"));
+        assert!(cut(0).contains("  5 with cut stacks"));
     }
 }

@@ -110,6 +110,8 @@ pub struct Status {
     pub stacks: usize,
     /// Events lost, of every kind.
     pub losses: u64,
+    /// Allocations whose stack was cut.
+    pub cut: u64,
     /// Share of one CPU that the tracing takes from the target, once it is known.
     pub cost: Option<f64>,
 }
@@ -486,7 +488,13 @@ impl Session {
                 .find_map(|&(counter, value)| (counter == wanted).then_some(value))
                 .unwrap_or(0)
         };
-        use tracer_common::CounterKind::{AmountLoss, AttributionLoss};
+        use tracer_common::CounterKind::{self, AmountLoss, AttributionLoss, Cut};
+        let sum = |kinds: &[CounterKind]| {
+            let wanted = counters.iter().filter(|(counter, _)| {
+                kinds.contains(&counter.kind()) && !counter.name().ends_with("_bytes")
+            });
+            wanted.map(|(_, value)| value).sum()
+        };
         let elapsed = self.started.elapsed();
         let (allocations, frees) = cost::events(&counters);
         let live_bytes = value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes));
@@ -501,14 +509,8 @@ impl Session {
             live_bytes,
             peak_bytes: self.kernel.peak()?.bytes,
             stacks: self.stacks.len(),
-            losses: counters
-                .iter()
-                .filter(|(counter, _)| {
-                    matches!(counter.kind(), AmountLoss | AttributionLoss)
-                        && !counter.name().ends_with("_bytes")
-                })
-                .map(|(_, value)| value)
-                .sum(),
+            losses: sum(&[AmountLoss, AttributionLoss]),
+            cut: sum(&[Cut]),
         })
     }
 }

@@ -57,7 +57,8 @@ impl Snapshots {
             self.sample(processes, amount, held, seen_of, false, &mut findings);
             seen.remove(&key);
         }
-        self.cut_replaced(processes, amounts, &mut findings);
+        self.cut_replaced(processes, amounts);
+        self.count_ends(amounts, &mut findings.ends);
         for amount in amounts {
             if let Some(sample) = self.sample_of(amount.index) {
                 self.merge(sample);

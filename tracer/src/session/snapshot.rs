@@ -1,5 +1,6 @@
 //! From the kernel's amounts and stacks to a profile with names.
 
+mod ends;
 mod mappings;
 mod replaced;
 
@@ -25,6 +26,7 @@ use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, MappingIndex, Profile, Sample,
 };
 use crate::symbolize::{DebugRoots, ModuleId, Symbolizer, Unknown};
+pub(super) use ends::Ends;
 
 /// A stack as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,12 +80,10 @@ pub(super) struct Stack {
     named: Named,
     /// Frames at its outer end that were none.
     discarded: u32,
-    /// Its outermost frame does not begin a process or thread.
-    ended_early: bool,
-    /// It was walked further than it reaches.
-    overrun: bool,
-    /// It was cut where code was replaced.
-    replaced: bool,
+    /// How its walk ended.
+    walked: StackEnd,
+    /// How it ends: [`StackEnd::Root`] where it reaches the beginning of its process or thread.
+    end: StackEnd,
 }
 
 /// How far the frames of a stack are known.
@@ -176,16 +176,13 @@ impl Snapshots {
             let held = if is_now { amount.now } else { amount.at_peak };
             self.sample(processes, amount, held, seen, several, &mut findings);
         }
-        self.cut_replaced(processes, amounts, &mut findings);
+        self.cut_replaced(processes, amounts);
+        self.count_ends(amounts, &mut findings.ends);
         let retired = self.retired_findings();
         findings.stacks += retired.stacks;
         findings.stacks_without_frames += retired.stacks_without_frames;
         findings.objects_without_frames += retired.objects_without_frames;
-        findings.stacks_overrun += retired.stacks_overrun;
-        findings.objects_overrun += retired.objects_overrun;
-        findings.stacks_replaced += retired.stacks_replaced;
-        findings.objects_replaced += retired.objects_replaced;
-        findings.stacks_ended_early += retired.stacks_ended_early;
+        findings.ends += retired.ends;
         findings.frames_discarded += retired.frames_discarded;
         findings.bytes_released_by_exec += retired.bytes_released_by_exec;
         let unknown = |location: &&Location| location.unknown.is_some();
@@ -249,11 +246,6 @@ impl Snapshots {
         };
         findings.stacks += 1;
         findings.frames_discarded += u64::from(stack.discarded);
-        findings.stacks_ended_early += u64::from(stack.ended_early);
-        if stack.overrun {
-            findings.stacks_overrun += 1;
-            findings.objects_overrun += counters.alloc_objects;
-        }
         if stack.named == Named::Missing && counters.key.stack != 0 {
             findings.stacks_without_frames += 1;
             findings.objects_without_frames += counters.alloc_objects;
@@ -281,9 +273,8 @@ impl Snapshots {
                 sample,
                 named: Named::Missing,
                 discarded: 0,
-                ended_early: false,
-                overrun: false,
-                replaced: false,
+                walked: StackEnd::Root,
+                end: StackEnd::Root,
             }
         });
         let taken = seen.and_then(|(traced, arrived)| Some((traced, arrived.take()?, arrived)));
@@ -333,8 +324,7 @@ impl Snapshots {
         let called = self
             .calls
             .real(places.iter().map(|&(_, place)| place), is_whole);
-        stack.overrun = called < places.len();
-        let end = if stack.overrun {
+        let end = if called < places.len() {
             StackEnd::NotCalled
         } else {
             seen.end
@@ -353,12 +343,10 @@ impl Snapshots {
             reaches_root = is_root(self.outermost(location), may_be_nameless);
             locations.push(location);
         }
+        stack.walked = seen.end;
         // What lies beyond the first frame of a thread was none, and is no loss.
-        stack.overrun &= !reaches_root;
-        stack.ended_early = end != StackEnd::Root && !reaches_root;
-        if stack.ended_early
-            && let Some(frame) = end.frame()
-        {
+        stack.end = if reaches_root { StackEnd::Root } else { end };
+        if let Some(frame) = stack.end.frame() {
             locations.reserve_exact(1);
             locations.push(self.pseudo(frame));
         }

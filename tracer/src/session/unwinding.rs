@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tracer_common::limits::MAX_FRAMES;
-use tracer_common::{Rule, SpaceEntry, StackEnd, Unwinding};
+use tracer_common::{Counter, Rule, SpaceEntry, StackEnd, Unwinding};
 
 use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
@@ -203,9 +203,13 @@ impl Unwinder {
         Ok(())
     }
 
-    /// Walks a stack that was copied: its frames as return addresses, leaf first, and why there are no
-    /// more.
-    pub(super) fn walk(&self, space: &AddressSpace, copy: &StackCopy) -> (Vec<u64>, StackEnd) {
+    /// Walks a stack that was copied: its frames as return addresses, leaf first, why there are no more, and
+    /// the counter that says what it lacks.
+    pub(super) fn walk(
+        &self,
+        space: &AddressSpace,
+        copy: &StackCopy,
+    ) -> (Vec<u64>, StackEnd, Option<Counter>) {
         let first = Frame {
             registers: copy.registers,
             is_return_address: true,
@@ -219,7 +223,13 @@ impl Unwinder {
         );
         let frames = walked.frames.iter();
         let frames = frames.map(|frame| frame.registers.ip + u64::from(!frame.is_return_address));
-        (frames.collect(), walked.end)
+        let guessed = walked.is_guess && walked.end == StackEnd::Root;
+        let lacks = if guessed {
+            Some(Counter::GuessedStacks)
+        } else {
+            walked.end.counter()
+        };
+        (frames.collect(), walked.end, lacks)
     }
 
     /// What was known of a frame's code at a time.

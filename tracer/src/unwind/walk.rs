@@ -21,6 +21,8 @@ pub struct Walk {
     pub frames: Vec<Frame>,
     /// Why there are no more.
     pub end: StackEnd,
+    /// It leads through code in no mapping, which was taken to keep a frame pointer.
+    pub is_guess: bool,
 }
 
 /// What is known of a frame's code.
@@ -47,6 +49,7 @@ pub fn walk(
 ) -> Walk {
     let mut frame = first;
     let mut frames = vec![frame];
+    let mut is_guess = false;
     let end = loop {
         let found = look_up(&frame);
         let (mut rule, without) = match found {
@@ -61,6 +64,7 @@ pub fn walk(
                 break StackEnd::Root;
             }
             rule = Rule::FRAME_POINTER;
+            is_guess |= found == Lookup::Unmapped;
         }
         frame = match step(&rule, frame.registers, read) {
             Step::Caller {
@@ -83,5 +87,9 @@ pub fn walk(
         }
         frames.push(frame);
     };
-    Walk { frames, end }
+    Walk {
+        frames,
+        end,
+        is_guess,
+    }
 }

@@ -193,23 +193,6 @@ impl Session {
                 runtime.words
             ));
         }
-        let (stacks, early) = (counter("stacks"), counter("stacks_ended_early"));
-        let allocations = counter(Counter::AllocObjects.name());
-        let cut: u64 = profile
-            .counters
-            .iter()
-            .filter(|counter| {
-                counter.name.starts_with("cut_")
-                    || ["objects_overrun", "objects_replaced"].contains(&counter.name.as_str())
-            })
-            .map(|counter| counter.value)
-            .sum();
-        if early > stacks / 10 || cut > allocations / 100 {
-            notes.push(format!(
-                "{early} of {stacks} stacks end early, and callers are missing: {cut} of {allocations} \
-                 allocations have one that was cut, for which the counters named cut_… and objects_… say why"
-            ));
-        }
         let retired = self.snapshots.retired_images();
         if retired > 0 {
             notes.push(format!(

@@ -271,8 +271,8 @@ impl Session {
         let Some(traced) = self.processes.get(copy.image) else {
             return;
         };
-        let (frames, end) = self.unwinder.walk(&traced.space, copy);
-        if let Some(counter) = end.counter() {
+        let (frames, end, lacks) = self.unwinder.walk(&traced.space, copy);
+        if let Some(counter) = lacks {
             *self.cut_here.entry(counter).or_default() += 1;
         }
         let key = StackKey {

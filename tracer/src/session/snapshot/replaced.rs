@@ -12,7 +12,6 @@ use super::Snapshots;
 use crate::bpf::StackAmounts;
 use crate::profile::{Location, MappingIndex};
 use crate::session::processes::{Processes, Traced};
-use crate::session::verdict::Findings;
 
 /// Addresses of the profile.
 type Places = Vec<(Option<MappingIndex>, Range<u64>)>;
@@ -23,7 +22,6 @@ impl Snapshots {
         &mut self,
         processes: &Processes,
         amounts: &[StackAmounts],
-        findings: &mut Findings,
     ) {
         let mut replaced: HashMap<u32, Places> = HashMap::new();
         for (image, traced) in processes.iter() {
@@ -56,14 +54,8 @@ impl Snapshots {
                 let locations = &mut self.profile.samples[stack.sample as usize].locations;
                 locations.truncate(first);
                 locations.push(cut);
-                findings.stacks_ended_early += u64::from(!stack.ended_early);
-                stack.ended_early = true;
-                stack.replaced = true;
+                stack.end = StackEnd::Replaced;
                 self.stacks.insert(amount.index, stack);
-            }
-            if stack.replaced {
-                findings.stacks_replaced += 1;
-                findings.objects_replaced += counters.alloc_objects;
             }
         }
     }

@@ -1,0 +1,443 @@
+//! What there is to say of a recording: each counter once, with its class, what it means, and how it bears on
+//! the verdict.
+
+use tracer_common::{Counter, CounterKind, StackEnd};
+
+use crate::profile::{
+    CounterClass::{self, AmountLoss, AttributionLoss, Note, Traffic},
+    CounterValue,
+};
+use crate::session::snapshot::Ends;
+
+/// What memory that no allocator handed out is, where no runtime is known.
+const NO_RUNTIME: &str = "usually memory that the program maps itself (mmap, brk) for pools of its own, an \
+     allocator that is linked into it, or free memory in pieces that the allocator can't give back";
+
+/// What user space itself found out, in addition to the kernel's counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) struct Findings {
+    /// Distinct stacks with amounts.
+    pub(in crate::session) stacks: u64,
+    /// Of these, stacks whose frames never arrived.
+    pub(in crate::session) stacks_without_frames: u64,
+    /// Allocations of the stacks whose frames never arrived.
+    pub(in crate::session) objects_without_frames: u64,
+    /// How stacks end.
+    pub(in crate::session) ends: Ends,
+    /// Mapped files without an unwind table.
+    pub(in crate::session) modules_without_table: u64,
+    /// How often the kernel side could not be told of new mappings or their unwind tables.
+    pub(in crate::session) mappings_not_published: u64,
+    /// Files whose unwind table is loaded.
+    pub(in crate::session) unwind_tables: u64,
+    /// Address spaces that are walked by these tables.
+    pub(in crate::session) unwind_spaces: u64,
+    /// Kernel memory of the unwind tables, bytes.
+    pub(in crate::session) unwind_table_bytes: u64,
+    /// How often the live table could not be enlarged when that was due.
+    pub(in crate::session) live_table_growth_failures: u64,
+    /// Frames at the outer end of stacks that were none.
+    pub(in crate::session) frames_discarded: u64,
+    /// Locations that nothing names.
+    pub(in crate::session) unknown_locations: u64,
+    /// Records of new mappings that the kernel dropped.
+    pub(in crate::session) mapping_records_lost: u64,
+    /// Changes of mappings that were forgotten, because there were too many.
+    pub(in crate::session) mappings_forgotten: u64,
+    /// Mapped files that could not be opened.
+    pub(in crate::session) files_not_opened: u64,
+    /// Allocators that were mapped later and could not be probed.
+    pub(in crate::session) modules_not_probed: u64,
+    /// Allocators that were mapped later, and probed when the news of that had arrived.
+    pub(in crate::session) modules_probed_late: u64,
+    /// Modules that serve the process and are not probed.
+    pub(in crate::session) allocators_not_probed: Vec<String>,
+    /// Bytes of memory that the allocators do not explain.
+    pub(in crate::session) unseen_growth_bytes: u64,
+    /// Bytes that a language runtime has taken for itself.
+    pub(in crate::session) runtime_bytes: u64,
+    /// Which runtime that is, and what can be done.
+    pub(in crate::session) runtime: Option<&'static str>,
+    /// Processes that the target started and that were not counted.
+    pub(in crate::session) children_not_followed: u64,
+    /// Execs by another thread than the first, after which the probes had to be put back.
+    pub(in crate::session) execs_by_other_threads: u64,
+    /// How often the probes were found to be gone.
+    pub(in crate::session) probes_missing: u64,
+    /// Children that were followed where their probes may be lost.
+    pub(in crate::session) children_unsure: u64,
+    /// Code translators for which the probes were taken out.
+    pub(in crate::session) translators: u64,
+    /// Records of mappings that found no room before it was known whose they are.
+    pub(in crate::session) mappings_dropped: u64,
+    /// Bytes that earlier images of the process held when exec replaced them.
+    pub(in crate::session) bytes_released_by_exec: u64,
+}
+
+/// A counter, and what follows from it.
+pub(super) struct Finding {
+    pub(super) counter: CounterValue,
+    pub(super) reason: Reason,
+    pub(super) weight: Weight,
+}
+
+/// What the verdict says of a loss.
+pub(super) enum Reason {
+    /// The value, the name and what it means.
+    Help,
+    /// Sentences of its own.
+    Words(Vec<String>),
+    /// One sentence for all stacks that lack callers.
+    Cut,
+    /// Nothing: another counter says the same.
+    Elsewhere,
+}
+
+/// How much a loss takes from what can be concluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// The amounts and where they come from hold.
+    Light,
+    /// So many allocations are missing, or in no stack.
+    Allocations,
+    /// Nobody knows how much is missing.
+    Unknown,
+}
+
+impl Finding {
+    fn new(name: &str, value: u64, class: CounterClass, help: &str) -> Self {
+        Self {
+            counter: CounterValue {
+                name: name.to_owned(),
+                value,
+                class,
+                help: help.to_owned(),
+            },
+            reason: Reason::Help,
+            weight: Weight::Light,
+        }
+    }
+
+    fn said(self, reason: Reason) -> Self {
+        Self { reason, ..self }
+    }
+
+    fn weighing(self, weight: Weight) -> Self {
+        Self { weight, ..self }
+    }
+
+    pub(super) fn is_loss(&self) -> bool {
+        self.counter.value > 0 && matches!(self.counter.class, AmountLoss | AttributionLoss)
+    }
+}
+
+/// Every counter, those of the kernel side first.
+pub(super) fn all(counters: &[(Counter, u64)], findings: &Findings) -> Vec<Finding> {
+    let of_kernel = counters.iter().map(|&(counter, value)| {
+        let value = findings.ends.correct(counter, value);
+        of_kernel(counter, value)
+    });
+    of_kernel
+        .chain(of_stacks(findings))
+        .chain(of_unwinding(findings))
+        .chain(of_mappings(findings))
+        .chain(of_allocators(findings))
+        .chain(of_processes(findings))
+        .collect()
+}
+
+fn of_kernel(counter: Counter, value: u64) -> Finding {
+    let class = match counter.kind() {
+        CounterKind::Traffic => Traffic,
+        CounterKind::Note => Note,
+        CounterKind::AttributionLoss | CounterKind::Cut => AttributionLoss,
+        CounterKind::AmountLoss => AmountLoss,
+    };
+    let finding = Finding::new(counter.name(), value, class, counter.help());
+    match counter {
+        Counter::LiveTableFull => finding.weighing(Weight::Unknown),
+        // Nothing is known to be missing.
+        Counter::GuessedStacks => finding,
+        _ if counter.kind() == CounterKind::Cut => finding.said(Reason::Cut),
+        // They stand beside a counter of objects.
+        _ if counter.name().ends_with("_bytes") => finding,
+        _ => finding.weighing(Weight::Allocations),
+    }
+}
+
+/// Stacks, and what some of them lack.
+fn of_stacks(findings: &Findings) -> Vec<Finding> {
+    vec![
+        Finding::new("stacks", findings.stacks, Traffic, "Distinct call stacks."),
+        Finding::new(
+            "stacks_without_frames",
+            findings.stacks_without_frames,
+            AttributionLoss,
+            "Stacks whose frames never arrived: the event ring was full each time.",
+        )
+        .said(Reason::Elsewhere),
+        Finding::new(
+            "objects_without_frames",
+            findings.objects_without_frames,
+            AttributionLoss,
+            "Allocations of the stacks whose frames never arrived.",
+        )
+        .weighing(Weight::Allocations),
+        Finding::new(
+            "stacks_ended_early",
+            findings.ends.early(),
+            AttributionLoss,
+            "Stacks that end before the function their process or thread began with; the counters \
+             named cut_… and objects_… say why.",
+        )
+        .said(Reason::Elsewhere),
+        Finding::new(
+            "cut_frame_pointers",
+            findings.ends.objects(StackEnd::FramePointers),
+            AttributionLoss,
+            "Allocations whose stack, followed along frame pointers (--unwind fp), ends before \
+             the function its process or thread began with.",
+        )
+        .said(Reason::Cut),
+        Finding::new(
+            "stacks_overrun",
+            findings.ends.stacks(StackEnd::NotCalled),
+            AttributionLoss,
+            "Stacks cut where the next frame follows no call: the walk had left the stack.",
+        )
+        .said(Reason::Elsewhere),
+        Finding::new(
+            "objects_overrun",
+            findings.ends.objects(StackEnd::NotCalled),
+            AttributionLoss,
+            "Allocations of the stacks that were cut because the next frame follows no call.",
+        )
+        .said(Reason::Cut),
+        Finding::new(
+            "stacks_replaced",
+            findings.ends.stacks(StackEnd::Replaced),
+            AttributionLoss,
+            "Stacks cut at a place where code was replaced by other code: whose stacks they are \
+             is not known.",
+        )
+        .said(Reason::Elsewhere),
+        Finding::new(
+            "objects_replaced",
+            findings.ends.objects(StackEnd::Replaced),
+            AttributionLoss,
+            "Allocations of the stacks that were cut at code that was replaced.",
+        )
+        .said(Reason::Cut),
+        Finding::new(
+            "objects_replaced_whole",
+            findings.ends.frameless(),
+            AttributionLoss,
+            "Allocations all of whose stack lies in code that was replaced: in the totals, in no \
+             stack.",
+        )
+        .weighing(Weight::Allocations),
+    ]
+}
+
+/// What stacks are walked and named by.
+fn of_unwinding(findings: &Findings) -> Vec<Finding> {
+    vec![
+        Finding::new(
+            "modules_without_table",
+            findings.modules_without_table,
+            Note,
+            "Mapped files without an unwind table: their code was walked along frame pointers, \
+             which it may keep; where that fails the stack is in cut_no_rule.",
+        ),
+        Finding::new(
+            "mappings_not_published",
+            findings.mappings_not_published,
+            AttributionLoss,
+            "Times that new mappings or their unwind tables could not be handed to the kernel: \
+             stacks through them may be wrong or cut.",
+        ),
+        Finding::new(
+            "unwind_tables",
+            findings.unwind_tables,
+            Traffic,
+            "Files whose unwind table is loaded, once for all processes that map them.",
+        ),
+        Finding::new(
+            "unwind_spaces",
+            findings.unwind_spaces,
+            Traffic,
+            "Address spaces walked by these tables: one for each program that a process has run.",
+        ),
+        Finding::new(
+            "unwind_table_bytes",
+            findings.unwind_table_bytes,
+            Traffic,
+            "Kernel memory of the unwind tables.",
+        ),
+        Finding::new(
+            "frames_discarded",
+            findings.frames_discarded,
+            Note,
+            "Addresses at the outer end of stacks that lie in no mapping. Whole stacks have them, \
+             too; those that lack callers are counted as cut.",
+        ),
+        Finding::new(
+            "unknown_locations",
+            findings.unknown_locations,
+            Note,
+            "Places in the code that nothing names; each carries its reason.",
+        ),
+    ]
+}
+
+/// What is known of mappings.
+fn of_mappings(findings: &Findings) -> Vec<Finding> {
+    vec![
+        Finding::new(
+            "mapping_records_lost",
+            findings.mapping_records_lost,
+            AttributionLoss,
+            "Records of new mappings that the kernel dropped: code that was loaded then has no \
+             name until the mappings were read anew, and an allocator was not probed until then.",
+        ),
+        Finding::new(
+            "mappings_forgotten",
+            findings.mappings_forgotten,
+            AttributionLoss,
+            "Changes of mappings that were forgotten because the target made too many: code that \
+             was there then has no name.",
+        ),
+        Finding::new(
+            "mappings_dropped",
+            findings.mappings_dropped,
+            AttributionLoss,
+            "Records of new mappings that found no room before it was known whose they are.",
+        ),
+        Finding::new(
+            "files_not_opened",
+            findings.files_not_opened,
+            AmountLoss,
+            "Mapped files that could not be opened: their code has no name, and an allocator in \
+             them was not probed.",
+        ),
+    ]
+}
+
+/// Allocators, and memory that came from none.
+fn of_allocators(findings: &Findings) -> Vec<Finding> {
+    vec![
+        Finding::new(
+            "modules_not_probed",
+            findings.modules_not_probed,
+            AmountLoss,
+            "Allocators mapped during the recording that could not be probed: what they served is \
+             missing.",
+        )
+        .weighing(Weight::Unknown),
+        Finding::new(
+            "modules_probed_late",
+            findings.modules_probed_late,
+            AmountLoss,
+            "Allocators mapped during the recording that were probed a moment later: what they \
+             served until then is missing.",
+        ),
+        Finding::new(
+            "allocators_not_probed",
+            findings.allocators_not_probed.len() as u64,
+            AmountLoss,
+            "Modules whose malloc serves the process and is none that can be probed: what they \
+             hand out is missing.",
+        )
+        .said(Reason::Words(not_probed(findings)))
+        .weighing(Weight::Unknown),
+        Finding::new(
+            "unseen_growth_bytes",
+            findings.unseen_growth_bytes,
+            AmountLoss,
+            "Bytes by which the processes' memory grew beyond what their allocators were seen to \
+             hand out.",
+        )
+        .said(Reason::Words(unseen(findings)))
+        .weighing(Weight::Unknown),
+        Finding::new(
+            "runtime_bytes",
+            findings.runtime_bytes,
+            Note,
+            "Bytes that a language runtime took for its own heap early in the recording, and \
+             hardly more later.",
+        ),
+        Finding::new(
+            "live_table_growth_failures",
+            findings.live_table_growth_failures,
+            Note,
+            "Times the live table could not be enlarged; it was tried again, and what found no \
+             room meanwhile is in live_table_full.",
+        ),
+    ]
+}
+
+/// Processes and the probes in them.
+fn of_processes(findings: &Findings) -> Vec<Finding> {
+    vec![
+        Finding::new(
+            "children_not_followed",
+            findings.children_not_followed,
+            Note,
+            "Processes that the target started and that were not counted.",
+        ),
+        Finding::new(
+            "execs_by_other_threads",
+            findings.execs_by_other_threads,
+            AmountLoss,
+            "Execs by another thread than the first: what the new program allocated until the \
+             probes were put back, a moment later, is missing (--follow-forks sees it).",
+        ),
+        Finding::new(
+            "probes_missing",
+            findings.probes_missing,
+            AmountLoss,
+            "Times that the probes were found to be gone from the target: what it allocated and \
+             freed until they were put back is missing.",
+        ),
+        Finding::new(
+            "children_unsure",
+            findings.children_unsure,
+            AmountLoss,
+            "Processes followed by a kernel before 6.12, which may take probes out too early \
+             where processes have several threads.",
+        ),
+        Finding::new(
+            "code_translators",
+            findings.translators,
+            AmountLoss,
+            "Programs that read code as data and would have read the probes: these were taken out \
+             for good.",
+        ),
+        Finding::new(
+            "bytes_released_by_exec",
+            findings.bytes_released_by_exec,
+            Note,
+            "Bytes that earlier images of the process held when exec replaced them; not live any \
+             more.",
+        ),
+    ]
+}
+
+fn not_probed(findings: &Findings) -> Vec<String> {
+    let paths = findings.allocators_not_probed.iter();
+    let reason = |path: &String| {
+        format!(
+            "{path} serves the target's malloc and is none that can be probed: what it hands out is missing"
+        )
+    };
+    paths.map(reason).collect()
+}
+
+fn unseen(findings: &Findings) -> Vec<String> {
+    vec![format!(
+        "{:.1} MiB by which the target's memory grew were handed out by no allocator that is \
+         probed: {}",
+        findings.unseen_growth_bytes as f64 / f64::from(1 << 20),
+        findings.runtime.unwrap_or(NO_RUNTIME)
+    )]
+}
