@@ -12,10 +12,8 @@ use tracer::profile::{Profile, Values, Verdict};
 
 use super::{Length, Random, plugins};
 
-/// How the verdict says that code was replaced.
-const REPLACED: &str = "were cut where code was replaced by other code";
-/// How it says that other stacks were cut.
-const CUT: &str = "have stacks that were cut";
+/// How the verdict says that stacks were cut, and that some were where nothing of them is left.
+const CUT: [&str; 2] = ["have stacks that were cut", "objects_replaced_whole"];
 
 /// Storms in a test run.
 const STORMS: u32 = 8;
@@ -130,11 +128,11 @@ fn storm(arguments: &[&str], tally: &mut Tally) -> Result<()> {
     }
     let of_libraries = plugins::check_names(&ledger, &profile)?;
     let reasons = profile.verdict.reasons();
-    let is_replaced = reasons.iter().any(|reason| reason.contains(REPLACED));
     let others = reasons
         .iter()
-        .filter(|reason| !reason.contains(REPLACED) && !reason.contains(CUT));
+        .filter(|reason| !CUT.iter().any(|words| reason.contains(words)));
     let others: Vec<_> = others.cloned().collect();
+    let is_replaced = profile::counter(&profile, "stacks_replaced")? > 0;
     if others.is_empty() {
         let cut = allocated(profile::cut(&profile));
         check(
