@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("family::daemon_is_left", daemon_is_left),
         trial::root("family::first_thread_is_gone", first_thread_is_gone),
         trial::root("family::first_thread_ends", first_thread_ends),
+        trial::root("family::first_thread_ends_unseen", first_thread_ends_unseen),
         trial::root("family::thread_execs", thread_execs),
         trial::root("family::followed_thread_execs", followed_thread_execs),
         trial::root("family::translators_are_refused", translators_are_refused),
@@ -144,19 +145,53 @@ fn first_thread_is_gone() -> Result<()> {
 fn first_thread_ends() -> Result<()> {
     let workload = Workload::start("family", &["first-ends"])?;
     let tracing = Tracing::attach(workload.pid())?;
-    let profile = record_alone(workload, tracing, || {
-        for _ in 0..2 {
-            let other = Workload::start("steady", &[])?;
-            let tracing = Tracing::attach(other.pid())?;
-            let mut other = other;
-            other.open_gate()?;
-            let _ = tracing.stop()?;
-            other.child().signal(Signal::KILL)?;
-            other.child().wait()?;
-        }
-        Ok(())
-    })?;
+    let profile = record_alone(workload, tracing, others_come_and_go)?;
     profile::check_complete(&profile)
+}
+
+/// Where the tracer hears of it later than the probes are gone, that is said.
+fn first_thread_ends_unseen() -> Result<()> {
+    let mut workload = Workload::start("family", &["first-ends"])?;
+    let mut tracing = Tracing::attach(workload.pid())?;
+    tracing.child().signal(Signal::STOP)?;
+    be_alone(&mut workload)?;
+    others_come_and_go()?;
+    workload.open_gate()?;
+    let ledger = workload.ledger()?;
+    tracing.child().signal(Signal::CONT)?;
+    let profile = tracing.stop_with_any_verdict()?;
+    workload.finish()?;
+    let is_missed = ledger.check_parts(&profile).is_err();
+    let is_said = profile::counter(&profile, "probes_missing")? > 0
+        && matches!(
+            profile.verdict,
+            Verdict::Degraded { .. } | Verdict::Inconclusive { .. }
+        );
+    ensure!(is_missed && is_said, "{}", profile::summary(&profile));
+    Ok(())
+}
+
+/// Each of them puts probes into the same libc, and takes them out.
+fn others_come_and_go() -> Result<()> {
+    for _ in 0..2 {
+        let mut other = Workload::start("steady", &[])?;
+        let tracing = Tracing::attach(other.pid())?;
+        other.open_gate()?;
+        // Whether it saw an allocation is not what matters.
+        let _ = tracing.stop_with_any_verdict()?;
+        other.child().signal(Signal::KILL)?;
+        other.child().wait()?;
+    }
+    Ok(())
+}
+
+/// Has the first thread end.
+fn be_alone(workload: &mut Workload) -> Result<()> {
+    workload.open_gate()?;
+    let line = workload
+        .child()
+        .wait_line(|child| &child.stdout, "`alone`", |line| line == "alone");
+    line.map(drop)
 }
 
 fn record_alone(
@@ -164,10 +199,7 @@ fn record_alone(
     tracing: Tracing,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<Profile> {
-    workload.open_gate()?;
-    workload
-        .child()
-        .wait_line(|child| &child.stdout, "`alone`", |line| line == "alone")?;
+    be_alone(&mut workload)?;
     meanwhile()?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;

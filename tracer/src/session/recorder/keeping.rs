@@ -22,7 +22,11 @@ impl Session {
             return;
         }
         match change.what {
-            Change::FirstThreadExit => self.keep_probes(),
+            Change::FirstThreadExit => {
+                // Somebody may have changed probes since, and the kernel have taken ours out.
+                self.check_probes();
+                self.keep_probes();
+            }
             Change::Exec {
                 by_other_thread: true,
                 ..
