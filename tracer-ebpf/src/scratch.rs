@@ -20,6 +20,8 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 pub(crate) struct Scratch {
     /// 1 while a program uses the slot.
     pub(crate) busy: u64,
+    /// Its number, for functions that are given numbers only.
+    pub(crate) number: u64,
     /// The walk under way, along frame pointers.
     pub(crate) walk: Walk,
     /// The walk under way, by tables.
@@ -59,11 +61,19 @@ pub(crate) fn acquire() -> Option<*mut Scratch> {
         let slot = SCRATCH.get_ptr_mut(i)?;
         // SAFETY: a valid map value; only its address is formed here.
         if atomic_swap(unsafe { &raw mut (*slot).busy }, 1) == 0 {
+            // SAFETY: the slot was taken by this program.
+            unsafe { (*slot).number = u64::from(i) };
             return Some(slot);
         }
         i += 1;
     }
     None
+}
+
+/// The slot with a number, which the caller has taken.
+#[inline(always)]
+pub(crate) fn taken(number: u64) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(number as u32)
 }
 
 #[inline(always)]

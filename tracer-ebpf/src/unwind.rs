@@ -20,7 +20,7 @@ use crate::known::{self, Context};
 use crate::log;
 use crate::maps::{self, RULE_CACHE, RULES, SPACE_HEADS, SPACES, config};
 use crate::replaced;
-use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
+use crate::scratch::{self, PAGE_BYTES, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::Walked;
 
@@ -256,7 +256,7 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
     let word = unsafe { core::ptr::read_volatile(cached) };
     let mut id = word as u16;
     if word ^ u64::from(id) != tag || id == 0 {
-        id = search(scratch, ip, is_return_address);
+        id = search_slot(scratch.number, ip, u64::from(is_return_address)) as u16;
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
     }
@@ -349,32 +349,54 @@ pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
 }
 
 /// Fills the window so that it holds the word at an address.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn refill(scratch: &mut Scratch, address: u64) -> bool {
+    refill_slot(scratch.number, address) != 0
+}
+
+/// As [`refill`], of the slot with a number. A global function, see `live_insert`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn refill_slot(number: u64, address: u64) -> u64 {
+    let Some(slot) = scratch::taken(number) else {
+        return 0;
+    };
+    // SAFETY: a valid map value, which this program has taken.
+    let scratch = unsafe { &mut *slot };
     let base = address.wrapping_sub(BELOW);
     let page_rest = PAGE_BYTES - address % PAGE_BYTES;
     if page_rest < 8 {
         // No word of a stack lies across pages.
-        return false;
+        return 0;
     }
     // A read that fails costs a fault; the stack may end with this page.
     if scratch.read(base, WINDOW_BYTES) {
         scratch.unwind.base = base;
         scratch.unwind.limit = WINDOW_BYTES - 8;
-        return true;
+        return 1;
     }
     // Not a comparison, of which the verifier would lose track: part of the rest is as good.
     let rest = (page_rest & (WINDOW_BYTES - 1)).max(8);
     if scratch.read(address, rest) {
         scratch.unwind.base = address;
         scratch.unwind.limit = rest - 8;
-        return true;
+        return 1;
     }
-    false
+    0
 }
 
-/// Searches for the rule of an address: the number of one, never 0.
+/// Searches for the rule of an address: the number of one, never 0. A global function, see `live_insert`.
+#[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn search_slot(number: u64, ip: u64, is_return_address: u64) -> u64 {
+    let Some(slot) = scratch::taken(number) else {
+        return u64::from(rule_ids::UNMAPPED);
+    };
+    // SAFETY: a valid map value, which this program has taken.
+    u64::from(search(unsafe { &mut *slot }, ip, is_return_address != 0))
+}
+
+#[inline(always)]
 fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
     scratch.unwind.searches += 1;
     let address = ip - u64::from(is_return_address);

@@ -1,9 +1,12 @@
 //! Offsets in kernel structures, from the running kernel's own BTF. aya's eBPF side has no CO-RE
 //! relocations, and a few offsets do not call for them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tracer_common::{AlternateStack, ReturnProbes, TaskOffsets};
 
 use super::BpfError;
@@ -25,12 +28,19 @@ impl Offsets {
     pub(super) fn get() -> Self {
         static FOUND: OnceLock<Offsets> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            let types = fs::read(VMLINUX).unwrap_or_default();
-            Structures::find(&types).map_or_else(Self::default, |structures| Self {
-                alternate_stack: alternate_stack(&structures),
-                return_probes: return_probes(&structures),
-                task: task(&structures),
-            })
+            let mapped = Mapped::new().ok();
+            match &mapped {
+                Some(types) => Self::read(types.bytes()),
+                None => Self::read(&fs::read(VMLINUX).unwrap_or_default()),
+            }
+        })
+    }
+
+    fn read(types: &[u8]) -> Self {
+        Structures::find(types).map_or_else(Self::default, |structures| Self {
+            alternate_stack: alternate_stack(&structures),
+            return_probes: return_probes(&structures),
+            task: task(&structures),
         })
     }
 
@@ -73,6 +83,45 @@ fn task(structures: &Structures<'_>) -> Option<TaskOffsets> {
         live: structures.offset("signal_struct", "live")?,
         reserved: 0,
     })
+}
+
+/// The kernel's types in this process's memory, which Linux allows from 6.16 on. Reading them takes more than a
+/// thousand calls: a page comes at a time.
+struct Mapped {
+    first: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapped {
+    fn new() -> io::Result<Self> {
+        let file = File::open(VMLINUX)?;
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let mapped = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ,
+                MapFlags::PRIVATE,
+                &file,
+                0,
+            )
+        }?;
+        let first = NonNull::new(mapped.cast()).ok_or(io::ErrorKind::Other)?;
+        Ok(Self { first, len })
+    }
+
+    const fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping made in `new`, of memory that nobody changes, as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`; no slice outlives it.
+        let _ = unsafe { munmap(self.first.as_ptr().cast(), self.len) };
+    }
 }
 
 /// The structures that are looked into.
