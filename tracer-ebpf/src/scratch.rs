@@ -1,5 +1,7 @@
 //! Scratch slots: where a stack is collected, and the window through which it is read.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::limits::{SCRATCH_SLOTS, WINDOW_WORDS};
 use tracer_common::{StackEvent, Trail};
@@ -68,6 +70,21 @@ pub(crate) fn acquire() -> Option<*mut Scratch> {
         i += 1;
     }
     None
+}
+
+/// Has a function work on a slot that is given its number instead of the reference. To the compiler, which knows
+/// of nobody else who has a reference, all of the slot is read before and may be changed after.
+#[inline(always)]
+pub(crate) fn lend<T>(scratch: &mut Scratch, function: impl FnOnce(u64) -> T) -> T {
+    let number = scratch.number;
+    let mut slot: *mut Scratch = scratch;
+    // SAFETY: an assignment to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) slot, options(nostack)) };
+    let result = function(number);
+    // SAFETY: as above.
+    unsafe { asm!("{0} = {0}", inout(reg) slot, options(nostack)) };
+    let _ = slot;
+    result
 }
 
 /// The slot with a number, which the caller has taken.

@@ -256,7 +256,8 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
     let word = unsafe { core::ptr::read_volatile(cached) };
     let mut id = word as u16;
     if word ^ u64::from(id) != tag || id == 0 {
-        id = search_slot(scratch.number, ip, u64::from(is_return_address)) as u16;
+        let is_return_address = u64::from(is_return_address);
+        id = scratch::lend(scratch, |number| search_slot(number, ip, is_return_address)) as u16;
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(cached, tag | u64::from(id)) };
     }
@@ -351,7 +352,7 @@ pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
 /// Fills the window so that it holds the word at an address.
 #[inline(always)]
 pub(crate) fn refill(scratch: &mut Scratch, address: u64) -> bool {
-    refill_slot(scratch.number, address) != 0
+    scratch::lend(scratch, |number| refill_slot(number, address)) != 0
 }
 
 /// As [`refill`], of the slot with a number. A global function, see `live_insert`.
