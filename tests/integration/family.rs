@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tests::ledger::Ledger;
 use tests::memory::changed_code_bytes;
 use tests::process::{self, Child};
-use tests::tracing::{Tracing, tracer};
+use tests::tracing::{Tracing, others_come_and_go, tracer};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial, wait};
 use tracer::profile::{Profile, Verdict};
@@ -168,20 +168,6 @@ fn first_thread_ends_unseen() -> Result<()> {
             Verdict::Degraded { .. } | Verdict::Inconclusive { .. }
         );
     ensure!(is_missed && is_said, "{}", profile::summary(&profile));
-    Ok(())
-}
-
-/// Each of them puts probes into the same libc, and takes them out.
-fn others_come_and_go() -> Result<()> {
-    for _ in 0..2 {
-        let mut other = Workload::start("steady", &[])?;
-        let tracing = Tracing::attach(other.pid())?;
-        other.open_gate()?;
-        // Whether it saw an allocation is not what matters.
-        let _ = tracing.stop_with_any_verdict()?;
-        other.child().signal(Signal::KILL)?;
-        other.child().wait()?;
-    }
     Ok(())
 }
 

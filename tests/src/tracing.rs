@@ -25,6 +25,24 @@ pub fn tracer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result
     Ok(command)
 }
 
+/// Two tracers attach to other processes, one after the other, and leave: each puts probes into the same libc and takes
+/// them out.
+///
+/// # Errors
+/// One of them failed.
+pub fn others_come_and_go() -> Result<()> {
+    for _ in 0..2 {
+        let mut other = Workload::start("steady", &[])?;
+        let tracing = Tracing::attach(other.pid())?;
+        other.open_gate()?;
+        // Whether it saw an allocation is not what matters.
+        let _ = tracing.stop_with_any_verdict()?;
+        other.child().signal(Signal::KILL)?;
+        other.child().wait()?;
+    }
+    Ok(())
+}
+
 /// A running `tracer attach`, or `tracer run`, that writes JSON to a file of its own.
 #[derive(Debug)]
 pub struct Tracing {

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
 use tests::profile;
-use tests::tracing::Tracing;
+use tests::tracing::{Tracing, others_come_and_go};
 use tests::workload::Workload;
 use tracer::profile::{Profile, Values, Verdict};
 
@@ -96,16 +95,7 @@ fn storm(arguments: &[&str], tally: &mut Tally) -> Result<()> {
     let mut workload = Workload::start("storm", arguments)?;
     let tracing = Tracing::attach_with(workload.pid(), &["--follow-forks"])?;
     workload.open_gate()?;
-    // Each of them puts probes into the same libc, and takes them out.
-    for _ in 0..2 {
-        let mut other = Workload::start("steady", &[])?;
-        let beside = Tracing::attach(other.pid())?;
-        other.open_gate()?;
-        // Whether it saw an allocation is not what matters.
-        let _ = beside.stop_with_any_verdict()?;
-        other.child().signal(Signal::KILL)?;
-        other.child().wait()?;
-    }
+    others_come_and_go()?;
     let ledger = workload.ledger()?;
     let profile = tracing.stop_with_any_verdict()?;
     workload.finish()?;

@@ -92,22 +92,8 @@ pub(super) fn add_frame_pointers(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{by_sp, row};
     use super::*;
-
-    fn by_sp(offset: i32) -> Rule {
-        Rule {
-            cfa_offset: offset,
-            ..Rule::new(RuleKind::CfaSp)
-        }
-    }
-
-    fn row(pc: u32, rule: u16) -> Row {
-        Row {
-            pc,
-            rule,
-            reserved: 0,
-        }
-    }
 
     fn number_of(rules: &mut Vec<Rule>, rule: Rule) -> u16 {
         rules.push(rule);

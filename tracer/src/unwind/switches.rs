@@ -196,6 +196,7 @@ pub(super) fn replace(rows: &[Row], rules: &[Rule], ranges: &[(Range<u32>, u16)]
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{by_sp, row};
     use super::*;
 
     /// `asmcgocall`, shortened: a switch, a call, the way back; and a function behind it.
@@ -206,21 +207,6 @@ mod tests {
         0x48, 0x89, 0xf4, // mov %rsi, %rsp
         0xc3, 0x90,
     ];
-
-    fn by_sp(offset: i32) -> Rule {
-        Rule {
-            cfa_offset: offset,
-            ..Rule::new(RuleKind::CfaSp)
-        }
-    }
-
-    fn row(pc: u32, rule: u16) -> Row {
-        Row {
-            pc,
-            rule,
-            reserved: 0,
-        }
-    }
 
     fn piece(start: u32, end: u32) -> Piece {
         Piece {

@@ -6,9 +6,9 @@ use std::ops::Range;
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection as _};
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use tracer_common::{RbpRule, Rule, RuleKind};
+use tracer_common::{RbpRule, Rule};
 
-use super::TestResult;
+use super::{TestResult, by_sp};
 use crate::unwind::UnwindTable;
 use crate::unwind::analysis::{THREAD_END, Undescribed, analyse};
 use crate::unwind::elf::Module;
@@ -152,13 +152,6 @@ fn follow(bytes: &[u8], functions: &[u32], process: Option<u32>) -> Vec<(Range<u
 fn rule_at(rules: &[(Range<u32>, Rule)], at: u32) -> Option<Rule> {
     let mut found = rules.iter().filter(|(range, _)| range.contains(&at));
     found.next().map(|(_, rule)| *rule)
-}
-
-fn by_sp(cfa_offset: i32) -> Rule {
-    Rule {
-        cfa_offset,
-        ..Rule::new(RuleKind::CfaSp)
-    }
 }
 
 /// The caller's `rbp`, so far below the CFA.

@@ -18,8 +18,25 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
+use tracer_common::{Row, Rule, RuleKind};
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+
+/// The CFA lies so far above `rsp`.
+pub(super) fn by_sp(cfa_offset: i32) -> Rule {
+    Rule {
+        cfa_offset,
+        ..Rule::new(RuleKind::CfaSp)
+    }
+}
+
+pub(super) fn row(pc: u32, rule: u16) -> Row {
+    Row {
+        pc,
+        rule,
+        reserved: 0,
+    }
+}
 
 /// Compiles a program in a directory of its own.
 fn compile(compiler: &str, source: &str, arguments: &[&str]) -> TestResult<(TempDir, PathBuf)> {
