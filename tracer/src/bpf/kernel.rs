@@ -126,7 +126,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Makes the maps; no program is loaded yet, see [`Self::parts`].
+    /// Makes the maps, and begins to load the programs; for the probes see [`Self::parts`].
     ///
     /// # Errors
     ///

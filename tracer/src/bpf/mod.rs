@@ -27,7 +27,7 @@ pub use inherited::{Heirs, Threads};
 pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmounts};
 pub use ladder::ProbeKind;
 pub use log::LogOptions;
-pub use probes::{Probes, Scope};
+pub use probes::{Probed, Probes, Scope};
 pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};

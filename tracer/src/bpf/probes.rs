@@ -28,6 +28,17 @@ pub enum Scope<'a> {
     Threads(Threads<'a>),
 }
 
+/// A file whose functions are probed.
+#[derive(Clone, Copy)]
+pub struct Probed<'a> {
+    /// The module itself, so that a deleted file or one in another mount namespace is probed all the same.
+    pub file: &'a File,
+    /// What the messages call it.
+    pub path: &'a Path,
+    /// Where the probes go.
+    pub plan: &'a AttachPlan,
+}
+
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
 const ALLOC_SESSION: &str = "alloc_session";
 /// The program that does nothing.
@@ -50,32 +61,36 @@ pub struct Probes {
     links: Vec<Link>,
     /// Where the kind is [`ProbeKind::Inherited`], and where breakpoints need keeping.
     inherited: Option<InheritedProbes>,
-    /// Whether the program that only keeps breakpoints is loaded.
-    is_keeping: bool,
 }
 
 impl Probes {
-    /// The programs of an object whose maps exist; all of them must still be there.
+    /// The programs of an object whose maps exist; all of them must still be there. Begins to load the largest.
     pub(super) fn new(
         ebpf: Ebpf,
         object: &[u8],
         kind: ProbeKind,
         follow_forks: bool,
     ) -> Result<Self, BpfError> {
-        let session = if kind == ProbeKind::Session {
-            Some(SessionProgram::new(object, ALLOC_SESSION, map_fds(&ebpf))?)
-        } else {
-            None
-        };
-        Ok(Self {
+        let mut probes = Self {
             ebpf,
             kind,
             follow_forks,
-            session,
+            session: None,
             links: Vec::new(),
             inherited: None,
-            is_keeping: false,
-        })
+        };
+        probes.load_uprobe(KEEP)?;
+        if kind == ProbeKind::Session {
+            let btf = probes
+                .uprobe(KEEP)?
+                .info()
+                .map_err(|error| load_error(KEEP, &error))?
+                .btf_id()
+                .unwrap_or(0);
+            let maps = map_fds(&probes.ebpf);
+            probes.session = Some(SessionProgram::begin(object, ALLOC_SESSION, btf, maps)?);
+        }
+        Ok(probes)
     }
 
     /// Takes a map out of the object.
@@ -88,25 +103,17 @@ impl Probes {
         KernelLog::new(&mut self.ebpf, say)
     }
 
-    /// Loads the programs, which the verifier takes tens of milliseconds for, and hooks exec and exit.
+    /// Loads the programs, hooks exec and exit, and places the probes of modules.
     ///
     /// # Errors
     ///
-    /// The kernel refused one.
-    pub fn load(&mut self) -> Result<(), BpfError> {
+    /// As for [`Self::attach`], and the kernel refused a program.
+    pub fn load(&mut self, modules: &[Probed<'_>], scope: Scope<'_>) -> Result<(), BpfError> {
         let programs = self.kind.programs();
         self.load_uprobe(programs.free_entry)?;
         self.load_uprobe(programs.sized_free_entry)?;
         self.load_uprobe(programs.throwing_entry)?;
-        let btf = self
-            .uprobe(programs.free_entry)?
-            .info()
-            .map_err(|error| load_error(programs.free_entry, &error))?
-            .btf_id()
-            .unwrap_or(0);
-        if let Some(session) = &mut self.session {
-            session.load(btf)?;
-        } else {
+        if self.kind != ProbeKind::Session {
             self.load_uprobe(programs.alloc_entry)?;
             self.load_uprobe(programs.alloc_return)?;
         }
@@ -114,6 +121,17 @@ impl Probes {
         self.hook("process_exit", "sched_process_exit")?;
         if self.follow_forks {
             self.hook("process_fork", "sched_process_fork")?;
+        }
+        // The kernel waits at the first probe until every CPU knows, ten milliseconds. The largest program
+        // is being loaded meanwhile.
+        for &module in modules {
+            self.place_first(module, scope)?;
+        }
+        if let Some(session) = &mut self.session {
+            session.wait()?;
+        }
+        for &module in modules {
+            self.place_last(module, scope)?;
         }
         Ok(())
     }
@@ -136,71 +154,79 @@ impl Probes {
         self.kind
     }
 
-    /// Places the probes of a plan into a module. They stay silent for a process until
+    /// Places the probes of a module. They stay silent for a process until
     /// [`Kernel::start`](super::Kernel::start).
-    ///
-    /// `file` is the module itself, so that a deleted file or one in another mount namespace is
-    /// probed all the same; `path` is what the messages call it.
     ///
     /// # Errors
     ///
-    /// The kernel refused a probe; those of this plan already placed stay until the tracer ends.
-    pub fn attach(
-        &mut self,
-        file: &File,
-        path: &Path,
-        plan: &AttachPlan,
-        scope: Scope<'_>,
-    ) -> Result<(), BpfError> {
+    /// The kernel refused a probe; those already placed stay until the tracer ends.
+    pub fn attach(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
+        self.place_first(module, scope)?;
+        self.place_last(module, scope)
+    }
+
+    /// The part of [`Self::attach`] that needs no session.
+    fn place_first(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
         let process = match scope {
             Scope::Process(process) => process,
-            Scope::Threads(threads) => return self.attach_inherited(file, path, plan, threads),
+            Scope::Threads(threads) => return self.attach_inherited(module, threads),
         };
-        let target = path_of(file);
-        let (sized, plain): (Vec<_>, Vec<_>) = plan
-            .freeing
-            .iter()
-            .partition(|probe| probe.function.is_sized_free());
-        let allocating: Vec<_> = plan.allocating.iter().collect();
-        let throwing: Vec<_> = plan.throwing.iter().collect();
+        let AttachPlan {
+            allocating,
+            freeing,
+            throwing,
+            ..
+        } = module.plan;
         let programs = self.kind.programs();
-        // Entries of allocating functions last: what they give out must be seen freed.
-        if self.session.is_none() {
-            self.place(programs.alloc_return, &allocating, &target, path, process)?;
+        let (sized, plain) = by_size(freeing);
+        if self.kind != ProbeKind::Session {
+            self.place(programs.alloc_return, allocating, module, process)?;
         }
-        self.place(programs.free_entry, &plain, &target, path, process)?;
-        self.place(programs.sized_free_entry, &sized, &target, path, process)?;
-        self.place(programs.throwing_entry, &throwing, &target, path, process)?;
-        let Some(session) = &self.session else {
-            return self.place(programs.alloc_entry, &allocating, &target, path, process);
+        self.place(programs.free_entry, plain, module, process)?;
+        self.place(programs.sized_free_entry, sized, module, process)?;
+        self.place(programs.throwing_entry, throwing, module, process)
+    }
+
+    /// The entries of allocating functions: last, because what they give out must be seen freed.
+    fn place_last(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
+        let Scope::Process(process) = scope else {
+            return Ok(());
         };
-        if !allocating.is_empty() {
-            let points = allocating.iter().map(|probe| attach_point(probe));
-            let link = session
-                .attach(&target, points, Some(process))
-                .map_err(|error| attach_error(ALLOC_SESSION, path, &error))?;
-            self.links.push(Link::Session(link));
+        let allocating = &module.plan.allocating;
+        if self.kind != ProbeKind::Session {
+            let program = self.kind.programs().alloc_entry;
+            return self.place(program, allocating, module, process);
         }
+        if allocating.is_empty() {
+            return Ok(());
+        }
+        let session = self.session.as_ref();
+        let session = session.ok_or(BpfError::Missing(ALLOC_SESSION))?;
+        let points = allocating.iter().map(attach_point);
+        let link = session
+            .attach(&path_of(module.file), points, Some(process))
+            .map_err(|error| attach_error(ALLOC_SESSION, module.path, &error))?;
+        self.links.push(Link::Session(link));
         Ok(())
     }
 
     /// Places one of aya's programs.
-    fn place(
+    fn place<'p>(
         &mut self,
         program: &'static str,
-        probes: &[&Probe],
-        target: &Path,
-        path: &Path,
+        probes: impl IntoIterator<Item = &'p Probe>,
+        module: Probed<'_>,
         process: NonZeroU32,
     ) -> Result<(), BpfError> {
-        if probes.is_empty() {
+        let mut points = probes.into_iter().map(attach_point).peekable();
+        if points.peek().is_none() {
             return Ok(());
         }
-        let points = probes.iter().map(|probe| attach_point(probe));
+        let scope = UProbeScope::OneProcess(process);
         let link = self
             .uprobe(program)?
-            .attach(points, target, UProbeScope::OneProcess(process))
-            .map_err(|error| attach_error(program, path, &error))?;
+            .attach(points, path_of(module.file), scope)
+            .map_err(|error| attach_error(program, module.path, &error))?;
         self.links.push(Link::Aya(program, link));
         Ok(())
     }
@@ -208,9 +234,7 @@ impl Probes {
     /// As [`Self::attach`], for threads and what they start.
     fn attach_inherited(
         &mut self,
-        file: &File,
-        path: &Path,
-        plan: &AttachPlan,
+        module: Probed<'_>,
         threads: Threads<'_>,
     ) -> Result<(), BpfError> {
         let Programs {
@@ -220,10 +244,8 @@ impl Probes {
             sized_free_entry,
             throwing_entry,
         } = ProbeKind::Inherited.programs();
-        let (sized, plain): (Vec<_>, Vec<_>) = plan
-            .freeing
-            .iter()
-            .partition(|probe| probe.function.is_sized_free());
+        let plan = module.plan;
+        let (sized, plain) = by_size(&plan.freeing);
         // Entries of allocating functions last: what they give out must be seen freed.
         let parts: [(&str, Vec<&Probe>); 5] = [
             (alloc_return, plan.allocating.iter().collect()),
@@ -242,7 +264,7 @@ impl Probes {
                 cookie: probe.function.cookie(),
             }));
         }
-        place_inherited(&mut self.inherited, file, path, &places, threads)
+        place_inherited(&mut self.inherited, module, &places, threads)
     }
 
     /// Keeps the breakpoints of a plan in the memory of threads and of what they start, whatever becomes of
@@ -251,21 +273,12 @@ impl Probes {
     /// # Errors
     ///
     /// As for [`Self::attach`].
-    pub fn keep(
-        &mut self,
-        file: &File,
-        path: &Path,
-        plan: &AttachPlan,
-        threads: Threads<'_>,
-    ) -> Result<(), BpfError> {
+    pub fn keep(&mut self, module: Probed<'_>, threads: Threads<'_>) -> Result<(), BpfError> {
         if self.kind == ProbeKind::Perf {
             // Its programs do not run for a memory whose first thread is gone, and so not twice.
-            return self.attach_inherited(file, path, plan, threads);
+            return self.attach_inherited(module, threads);
         }
-        if !self.is_keeping {
-            self.load_uprobe(KEEP)?;
-            self.is_keeping = true;
-        }
+        let plan = module.plan;
         let program = program_fd(&self.ebpf, KEEP)?;
         let probes = plan.allocating.iter().chain(&plan.freeing);
         let places: Vec<_> = probes
@@ -277,7 +290,7 @@ impl Probes {
                 cookie: 0,
             })
             .collect();
-        place_inherited(&mut self.inherited, file, path, &places, threads)
+        place_inherited(&mut self.inherited, module, &places, threads)
     }
 
     /// Takes every probe out of the target.
@@ -363,8 +376,7 @@ fn program_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, BpfError
 
 fn place_inherited(
     inherited: &mut Option<InheritedProbes>,
-    file: &File,
-    path: &Path,
+    module: Probed<'_>,
     places: &[Place<'_>],
     threads: Threads<'_>,
 ) -> Result<(), BpfError> {
@@ -373,8 +385,15 @@ fn place_inherited(
         none => none.insert(InheritedProbes::new().map_err(BpfError::TraceFs)?),
     };
     inherited
-        .place(&path_of(file), places, threads)
-        .map_err(|error| attach_error("inherited probes", path, &error))
+        .place(&path_of(module.file), places, threads)
+        .map_err(|error| attach_error("inherited probes", module.path, &error))
+}
+
+/// The probes that know the size of what is freed, and the others.
+fn by_size(freeing: &[Probe]) -> (Vec<&Probe>, Vec<&Probe>) {
+    freeing
+        .iter()
+        .partition(|probe| probe.function.is_sized_free())
 }
 
 fn attach_point(probe: &Probe) -> UProbeAttachPoint<'static> {

@@ -10,7 +10,9 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint};
 use aya_obj::btf::FuncSecInfo;
@@ -29,10 +31,18 @@ const LOG_TAIL: usize = 2_000;
 
 /// A program for the entries and returns of functions.
 pub(super) struct SessionProgram {
-    name: &'static str,
-    code: Code,
-    /// Once it is loaded.
+    /// The thread that loads it, until somebody waits for it.
+    loading: Option<JoinHandle<Result<OwnedFd, BpfError>>>,
     fd: Option<OwnedFd>,
+}
+
+impl Drop for SessionProgram {
+    fn drop(&mut self) {
+        if let Some(loading) = self.loading.take() {
+            // It goes by the maps' descriptors.
+            drop(loading.join());
+        }
+    }
 }
 
 /// A place in a file, and the cookie for it.
@@ -60,44 +70,35 @@ impl SessionProgram {
             .is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
     }
 
-    /// The program `name` of an object, against maps that exist.
-    pub(super) fn new<'a>(
+    /// Begins to load the program `name` of an object, against maps that exist and the type information that
+    /// the kernel has under the id `btf`. It is the largest, and takes the verifier as long as everything else
+    /// together, so a thread of its own does it.
+    ///
+    /// The maps must stay open until the program has been waited for.
+    pub(super) fn begin<'a>(
         object: &[u8],
         name: &'static str,
+        btf: u32,
         maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
     ) -> Result<Self, BpfError> {
+        let code = relocated(object, name, maps)?;
         Ok(Self {
-            name,
-            code: relocated(object, name, maps)?,
+            loading: Some(thread::spawn(move || load_or_explain(&code, name, btf))),
             fd: None,
         })
     }
 
-    /// Loads it, against the type information that the kernel has under the id `btf`.
-    pub(super) fn load(&mut self, btf: u32) -> Result<(), BpfError> {
-        let Self { name, code, .. } = &*self;
-        let refused = |reason: String| BpfError::LoadProgram {
-            program: name,
-            reason,
-        };
-        let btf = btf_by_id(btf)
-            .map_err(|error| refused(format!("its type information is gone: {error}")))?;
-        match load(code, Some(&btf), name, &mut []) {
-            Ok(fd) => {
-                self.fd = Some(fd);
-                Ok(())
-            }
-            Err(error) => {
-                // Once more for the log, which costs the verifier much time.
-                let mut log = vec![0; 1 << 20];
-                let _ = load(code, Some(&btf), name, &mut log);
-                let mut reason = error.to_string();
-                if let Some(tail) = log_tail(&log) {
-                    reason = format!("{reason}; the verifier's log ends with:\n{tail}");
-                }
-                Err(refused(reason))
-            }
+    /// Waits until it is loaded.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it.
+    pub(super) fn wait(&mut self) -> Result<(), BpfError> {
+        if let Some(loading) = self.loading.take() {
+            let loaded = loading.join();
+            self.fd = Some(loaded.unwrap_or_else(|panic| resume_unwind(panic))?);
         }
+        Ok(())
     }
 
     /// Places the program at entry and return of functions in a file. Dropping the result takes it
@@ -172,6 +173,26 @@ fn instruction(code: u8) -> bpf_insn {
         off: 0,
         imm: 0,
     }
+}
+
+/// Loads it; an error carries what the verifier says.
+fn load_or_explain(code: &Code, name: &'static str, btf: u32) -> Result<OwnedFd, BpfError> {
+    let refused = |reason: String| BpfError::LoadProgram {
+        program: name,
+        reason,
+    };
+    let btf = btf_by_id(btf)
+        .map_err(|error| refused(format!("its type information is gone: {error}")))?;
+    load(code, Some(&btf), name, &mut []).map_err(|error| {
+        // Once more for the log, which costs the verifier much time.
+        let mut log = vec![0; 1 << 20];
+        let _ = load(code, Some(&btf), name, &mut log);
+        let mut reason = error.to_string();
+        if let Some(tail) = log_tail(&log) {
+            reason = format!("{reason}; the verifier's log ends with:\n{tail}");
+        }
+        refused(reason)
+    })
 }
 
 /// `BPF_PROG_LOAD`. The verifier writes to `log` unless that is empty.

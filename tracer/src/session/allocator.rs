@@ -12,6 +12,7 @@ use super::SessionError;
 use super::runtimes::{self, Runtime};
 use super::serving::Other;
 use super::unopened::Unopened;
+use crate::bpf::Probed;
 use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
@@ -37,6 +38,15 @@ pub struct Allocator {
 }
 
 impl Allocator {
+    /// What the probes are placed into.
+    pub(super) fn probed(&self) -> Probed<'_> {
+        Probed {
+            file: &self.file,
+            path: &self.path,
+            plan: &self.plan,
+        }
+    }
+
     /// Refuses what would kill the process: see [`AttachPlan::needs_no_shadow_stack`].
     pub(super) fn check_harmless(&self, who: &Identity) -> Result<(), ProcessError> {
         if self.plan.needs_no_shadow_stack() && has_shadow_stack(who.pid) {

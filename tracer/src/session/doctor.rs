@@ -1,6 +1,7 @@
 //! What this kernel, these privileges and a process allow, each with its remedy.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
 use super::room;
-use crate::bpf::{Kernel, Limits, LoadOptions, MAX_TABLE_BYTES};
+use crate::bpf::{Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, Scope};
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
@@ -202,7 +203,8 @@ fn programs() -> Check {
         log: None,
     };
     let loaded = Kernel::new(&options).and_then(|mut kernel| {
-        kernel.probes().load()?;
+        let scope = Scope::Process(NonZeroU32::MIN);
+        kernel.probes().load(&[], scope)?;
         Ok(kernel)
     });
     match loaded {

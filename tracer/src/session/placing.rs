@@ -17,14 +17,8 @@ pub(super) fn place(
     let (probes, maps) = kernel.parts();
     thread::scope(|threads| {
         let placed = threads.spawn(|| {
-            probes.load()?;
-            for Allocator {
-                file, path, plan, ..
-            } in allocators
-            {
-                probes.attach(file, path, plan, scope)?;
-            }
-            Ok(())
+            let modules: Vec<_> = allocators.iter().map(Allocator::probed).collect();
+            Ok(probes.load(&modules, scope)?)
         });
         publish(maps);
         placed.join().unwrap_or_else(|panic| resume_unwind(panic))

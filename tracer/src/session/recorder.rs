@@ -5,15 +5,18 @@ mod events;
 mod keeping;
 mod memory;
 mod series;
+mod subject;
 
 pub use series::{Pace, Progress};
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, Unwinding};
 
+use self::subject::Subject;
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
 use super::growth::Growth;
@@ -29,7 +33,7 @@ use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
-use super::{Allocator, Foreseen, SessionError, room};
+use super::{Foreseen, SessionError, room};
 use crate::bpf::{
     BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
     ProcessChange, Scope, StackCopy, Threads,
@@ -38,7 +42,7 @@ use crate::life::Event;
 use crate::printable::Shown as _;
 use crate::process::{
     HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
-    has_first_thread, load_order, pid_namespace, stack_start, threads_of,
+    has_first_thread, pid_namespace, stack_start, threads_of,
 };
 use crate::profile::Profile;
 
@@ -242,41 +246,14 @@ impl Session {
     /// in the target then.
     pub fn start(target: Target, options: &Options) -> Result<Self, SessionError> {
         let begun = Instant::now();
-        let (who, mut waiting) = match target {
+        let (who, foreseen) = match target {
             Target::Running(who) => (who, None),
-            Target::Waiting { who, foreseen } => (who, Some(foreseen)),
+            Target::Waiting { who, foreseen } => (who, Some(*foreseen)),
         };
-        let mode = if waiting.is_some() { "run" } else { "attach" };
+        let mode = if foreseen.is_some() { "run" } else { "attach" };
         let exited = pidfd(&who)?;
         // Before the mappings are read, so that none falls between.
         let sideband = Sideband::open()?;
-        let mut searched = Searched::default();
-        let (mut processes, found) = match &mut waiting {
-            None => {
-                let processes = Processes::of(&who, options.follow_forks)?;
-                let traced = processes.get(FIRST_IMAGE);
-                if let Some(traced) = traced {
-                    traced.check_translators(&who.name)?;
-                }
-                let found = traced.map(|traced| Found::in_space(&traced.space, &mut searched));
-                let mut found = found.unwrap_or_default();
-                if !found.others.is_empty()
-                    && let (Some(traced), Some(order)) = (traced, load_order(who.pid))
-                {
-                    found.order_by(&traced.space, &order);
-                }
-                if found.allocators.is_empty() {
-                    return Err(found.no_allocator(&who).into());
-                }
-                (processes, found)
-            }
-            Some(foreseen) => {
-                searched = std::mem::take(&mut foreseen.searched);
-                let processes = Processes::waiting(&who, options.follow_forks)?;
-                (processes, std::mem::take(&mut foreseen.found))
-            }
-        };
-
         let namespace = pid_namespace()
             .map_err(|error| ProcessError::unreadable("/proc/self/ns/pid", error))?;
         if options.follow_forks && namespace.is_some() {
@@ -296,7 +273,7 @@ impl Session {
         room::be_the_first_to_go();
         let group = LimitedGroup::shared_with(who.pid);
         let (limits, crowded) = room::limits(options, heap_at_start, group.as_ref())?;
-        let mut kernel = Kernel::new(&LoadOptions {
+        let loaded = LoadOptions {
             tgid: who.pid,
             limits,
             follow_forks: options.follow_forks,
@@ -305,20 +282,37 @@ impl Session {
             unwinding: options.unwinding,
             audit: options.audit_stacks,
             log: options.log,
-        })
-        .map_err(room::explain)?;
-        let pid = who.pid;
-        let list = move || threads_of(&[pid]);
+        };
+        let (subject, kernel) = thread::scope(|threads| {
+            // The tables take as long as the target's files.
+            let kernel = threads.spawn(|| Kernel::new(&loaded));
+            let subject = match foreseen {
+                None => Subject::running(&who, options.follow_forks),
+                Some(foreseen) => Subject::waiting(&who, foreseen, options.follow_forks),
+            };
+            (
+                subject,
+                kernel.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            )
+        });
+        let Subject {
+            mut processes,
+            found,
+            searched,
+            foreseen,
+        } = subject?;
         for allocator in &found.allocators {
             allocator.check_harmless(&who)?;
         }
+        let mut kernel = kernel.map_err(room::explain)?;
         let mut unwinder = Unwinder::new(options.unwinding);
         if options.copy_stacks {
             unwinder.leave_spaces_unpublished();
         }
+        let pid = who.pid;
+        let list = move || threads_of(&[pid]);
         place(&mut kernel, &found.allocators, reach.scope(&list), |maps| {
-            if let Some(foreseen) = waiting {
-                let Foreseen { files, .. } = *foreseen;
+            if let Some(files) = foreseen {
                 maps.await_program();
                 unwinder.foresee(&files);
             }

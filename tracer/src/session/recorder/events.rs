@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracer_common::StackKey;
 
-use super::{Allocator, Session, SessionError};
+use super::{Session, SessionError};
 use crate::bpf::{BpfError, Change, KernelEvent, NewImage, ProcessChange, StackCopy};
 use crate::life::{Event, Image};
 use crate::process::{MappedFile, MappingEvent, stack_start, threads_of};
@@ -301,13 +301,10 @@ impl Session {
                 .check_harmless(&self.who)
                 .map_err(SessionError::from)
                 .and_then(|()| {
-                    let Allocator {
-                        file, path, plan, ..
-                    } = allocator;
                     let pids = self.processes.pids();
                     let list = move || threads_of(&pids);
                     let scope = self.reach.scope(&list);
-                    Ok(self.kernel.probes().attach(file, path, plan, scope)?)
+                    Ok(self.kernel.probes().attach(allocator.probed(), scope)?)
                 });
             // The process may have ended meanwhile. What was recorded so far is not thrown
             // away for it; the verdict says what is missing.

@@ -55,7 +55,7 @@ impl Session {
         let kept: Result<Vec<()>, _> = allocators
             .map(|allocator| {
                 let probes = self.kernel.probes();
-                probes.keep(&allocator.file, &allocator.path, &allocator.plan, threads)
+                probes.keep(allocator.probed(), threads)
             })
             .collect();
         match kept {
