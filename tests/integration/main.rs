@@ -10,6 +10,7 @@ mod family;
 mod files;
 mod gallery;
 mod gdb;
+mod growth;
 mod harness;
 mod interrupted;
 mod ledger;
@@ -39,6 +40,7 @@ fn main() {
         harness::trials(),
         gallery::trials(),
         gdb::trials(),
+        growth::trials(),
         programs::trials(),
         oracle::trials(),
         rooms::trials(),

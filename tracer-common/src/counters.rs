@@ -139,4 +139,10 @@ counters! {
     CutSwitched = 42, "cut_switched", Cut;
     /// Allocations whose stack was followed through code in no known mapping as if it kept frame pointers: callers may be missing.
     GuessedStacks = 43, "guessed_stacks", Cut;
+    /// Page faults of memory that belongs to a file, or is shared: not counted.
+    FileFaults = 44, "file_faults", Traffic;
+    /// Page faults that were counted without knowing whether the memory belongs to a file: its mappings were being changed.
+    FaultsUnclassified = 45, "faults_unclassified", Note;
+    /// Pages that became resident again: they had been given back, or were read before they were written.
+    PagesAgain = 46, "pages_again", Traffic;
 }

@@ -32,8 +32,8 @@ pub use known::{
     SharedShape, Trail, shape_index, slot,
 };
 pub use live::{
-    LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, bucket_of, heap_of, live_key,
-    segment_buckets,
+    LIVE_CROWDED, LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, address_of, bucket_of, heap_of,
+    live_key, segment_buckets,
 };
 pub use peak::{
     LiveChange, LiveTotal, PeakMark, PeakWord, is_new_peak, peak_objects_step, peak_shift,

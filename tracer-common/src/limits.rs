@@ -69,3 +69,6 @@ pub const LOG_ALLOWED: u32 = 1;
 pub const LOG_REFUSED: u32 = 2;
 /// Words of `LOG_BUDGET`.
 pub const LOG_WORDS: u32 = 3;
+
+/// Bytes of a page: what is mapped or not as a whole.
+pub const PAGE_BYTES: u64 = 4096;

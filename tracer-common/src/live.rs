@@ -54,6 +54,12 @@ pub const fn heap_of(key: u64) -> u32 {
     (key & 0xffff) as u32
 }
 
+/// The address in a key.
+#[must_use]
+pub const fn address_of(key: u64) -> u64 {
+    key >> 16
+}
+
 /// Buckets of a segment where the first one has `first`: 1, 1, 2, 4, 8… times that.
 #[inline(always)]
 #[must_use]
@@ -82,6 +88,7 @@ mod tests {
     fn keys_tell_addresses_and_heaps_apart() {
         let key = live_key(0x7fff_ffff_fff0, 0xffff).unwrap_or(0);
         assert_eq!(heap_of(key), 0xffff);
+        assert_eq!(address_of(key), 0x7fff_ffff_fff0);
         assert_ne!(live_key(0x1000, 1), live_key(0x1000, 2));
         assert_ne!(live_key(0x1000, 1), live_key(0x1010, 1));
         assert_eq!(live_key(1 << 48, 1), None);

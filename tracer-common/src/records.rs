@@ -29,8 +29,9 @@ pub struct Config {
     pub alternate_stack: AlternateStack,
     /// How exactly the peak is kept: see [`peak_step`](crate::peak_step).
     pub peak_shift: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// Byte offset of `vm_file` in `vm_area_struct`, which tells what memory belongs to a file; 0 where memory
+    /// is not followed as it becomes resident.
+    pub vm_file: u32,
 }
 
 /// Byte offsets in `task_struct`: where the thread's alternate signal stack begins, and its size. All 0

@@ -6,8 +6,10 @@
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tracer_common::limits::ALLOCATOR_REACH;
-use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls, live_key};
+use tracer_common::limits::{ALLOCATOR_REACH, PAGE_BYTES};
+use tracer_common::{
+    AllocatorFn, Counter, LiveRecord, PendingCall, Registers, ThreadCalls, live_key,
+};
 
 use crate::context::{Probe as _, RETURN_SIZE};
 use crate::count::{add, bump};
@@ -134,7 +136,12 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
         // SAFETY: as above.
         unsafe { (*thread).inner = address };
     }
-    credit(ctx, task, address, call.size);
+    let first = Registers {
+        ip: ctx.instruction_pointer(),
+        sp: ctx.stack_pointer(),
+        bp: ctx.frame_pointer(),
+    };
+    credit(task, first, address, call.size, Counter::MissedFrees);
 }
 
 /// The address the call gave out; 0 where it failed.
@@ -294,12 +301,18 @@ fn insert(heap: u32, address: u64, record: &LiveRecord) -> bool {
     live_key(address, heap).is_some_and(|key| live::insert(key, record))
 }
 
-/// Counts an allocation and puts it into the live table.
+/// A page became resident, touched from `first` on.
 #[inline(always)]
-fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
+pub(crate) fn became_resident(task: &Task, first: Registers, page: u64) {
+    credit(task, first, page, PAGE_BYTES, Counter::PagesAgain);
+}
+
+/// Counts an allocation and puts it into the live table. `again` counts those at an address that is in it.
+#[inline(always)]
+fn credit(task: &Task, first: Registers, address: u64, size: u64, again: Counter) {
     add(Counter::AllocObjects, 1);
     add(Counter::AllocBytes, size);
-    let Some(stack) = stack::credit(ctx, task, size) else {
+    let Some(stack) = stack::credit(task, first, size) else {
         return;
     };
     let record = LiveRecord {
@@ -308,8 +321,10 @@ fn credit(ctx: &RetProbeContext, task: &Task, address: u64, size: u64) {
         generation: generation::credit(stack, size),
     };
     if let Some(old) = take(task, address) {
-        bump(Counter::MissedFrees);
-        rare!(FreeMissed, address, old.size);
+        bump(again);
+        if again == Counter::MissedFrees {
+            rare!(FreeMissed, address, old.size);
+        }
         debit(&old);
     }
     if !insert(task.heap, address, &record) {

@@ -7,12 +7,11 @@ use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query,
 };
-use tracer_common::limits::{COPY_SLOTS, COPY_WORDS, RING_BYTES};
+use tracer_common::limits::{COPY_SLOTS, COPY_WORDS, PAGE_BYTES, RING_BYTES};
 use tracer_common::{Counter, EventHeader, EventKind, StackCopyEvent, StackEnd, StackHash};
 
 use crate::count::{atomic_swap, bump, take_number};
 use crate::maps::{COPIED, COPIES, EVENTS, STACK_STARTS};
-use crate::scratch::PAGE_BYTES;
 use crate::task::Task;
 use crate::unwind::space_of;
 

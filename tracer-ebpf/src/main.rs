@@ -22,6 +22,7 @@ mod peak;
 mod pending;
 mod process;
 mod replaced;
+mod resident;
 mod scratch;
 mod stack;
 mod task;
@@ -30,8 +31,8 @@ mod walk;
 
 use core::ffi::c_void;
 
-use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+use aya_ebpf::macros::{perf_event, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext};
 
 use crate::context::Probe as _;
 use crate::pending::Returns;
@@ -101,6 +102,13 @@ fn alloc_session(ctx: *mut c_void) -> u32 {
         &ProbeContext::new(ctx),
         Returns::Wanted,
     ))
+}
+
+/// A page fault, where memory is followed as it becomes resident
+#[perf_event]
+fn page_fault(ctx: PerfEventContext) -> u32 {
+    resident::page_fault(&ctx);
+    0
 }
 
 /// `sched:sched_process_exec`

@@ -51,7 +51,7 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
         size: 0,
     },
     peak_shift: 0,
-    reserved: 0,
+    vm_file: 0,
 });
 
 /// A field of the configuration. `CONFIG.load()` would load all the others as well: a volatile load stays.

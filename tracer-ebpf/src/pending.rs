@@ -13,7 +13,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_loop};
 use aya_ebpf::programs::ProbeContext;
-use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS, MAX_SUSPENDED_CALLS};
+use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS, MAX_SUSPENDED_CALLS, PAGE_BYTES};
 use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls};
 
 use crate::account::put_back;
@@ -22,9 +22,6 @@ use crate::count::{add, bump};
 use crate::log::rare;
 use crate::maps::{PENDING, SUSPENDED, config};
 use crate::task::Task;
-
-/// The most that `pvalloc` rounds up by, in bytes: a page.
-const PAGE: u64 = 4 << 10;
 
 /// What a thread begins as. Not on the stack: clearing it there becomes a loop over bytes, which the
 /// verifier follows.
@@ -158,7 +155,7 @@ fn is_inside(ip: u64, call: &PendingCall, outer: &PendingCall) -> bool {
                     | AllocatorFn::Memalign
                     | AllocatorFn::Valloc,
                 ) => rounding == 0,
-                Some(AllocatorFn::Pvalloc) => rounding <= PAGE,
+                Some(AllocatorFn::Pvalloc) => rounding <= PAGE_BYTES,
                 _ => false,
             };
     }

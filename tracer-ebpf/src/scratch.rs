@@ -14,8 +14,6 @@ use crate::walk::Walk;
 
 /// Bytes that are read at once.
 pub(crate) const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
-/// What is mapped or not as a whole.
-pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// A place to collect a stack in; too large for the 512 bytes of BPF stack.
 #[repr(C)]

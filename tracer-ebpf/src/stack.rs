@@ -2,13 +2,11 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
-use aya_ebpf::programs::RetProbeContext;
 use tracer_common::limits::MAX_FRAMES;
 use tracer_common::{
     Counter, EventHeader, EventKind, Registers, StackCounters, StackKey, Unwinding,
 };
 
-use crate::context::Probe as _;
 use crate::count::{add, atomic_add, bump, take_number};
 use crate::known;
 use crate::log::rare;
@@ -19,36 +17,26 @@ use crate::task::Task;
 use crate::unwind::{self, unwind};
 use crate::walk::{Walked, walk};
 
-/// Credits an allocation to the stack it came from, and returns the index of the stack's counters.
+/// Credits an allocation to the stack it came from, and returns the index of the stack's counters. `first` are
+/// the registers as the call returns.
 #[inline(always)]
-pub(crate) fn credit(ctx: &RetProbeContext, task: &Task, size: u64) -> Option<u32> {
+pub(crate) fn credit(task: &Task, first: Registers, size: u64) -> Option<u32> {
     let Some(scratch) = scratch::acquire() else {
         bump(Counter::StackScratchBusy);
         rare!(ScratchBusy, size);
         return credit_unknown(task, size);
     };
-    let stack = credit_with(scratch, ctx, task, size);
+    let stack = credit_with(scratch, task, first, size);
     scratch::release(scratch);
     stack
 }
 
 #[inline(always)]
-fn credit_with(
-    scratch: *mut Scratch,
-    ctx: &RetProbeContext,
-    task: &Task,
-    size: u64,
-) -> Option<u32> {
+fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) -> Option<u32> {
     // SAFETY: the busy flag makes this program the slot's only user.
     let slot = unsafe { &mut *scratch };
-    let (ip, sp, bp) = (
-        ctx.instruction_pointer(),
-        ctx.stack_pointer(),
-        ctx.frame_pointer(),
-    );
     // A constant to the verifier, which drops the other walk.
     let by_tables = config!(unwinding) != Unwinding::FramePointers as u32;
-    let first = Registers { ip, sp, bp };
     if by_tables {
         known::recognise(slot, unwind::owner_of(task), first);
         let index = slot.known.index;
@@ -69,7 +57,7 @@ fn credit_with(
     } = if by_tables {
         unwind(slot, task, first)
     } else {
-        walk(slot, ip, bp)
+        walk(slot, first.ip, first.bp)
     };
     let key = stack_key(task, if copied == 0 { stack } else { copied });
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {

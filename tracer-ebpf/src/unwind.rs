@@ -8,7 +8,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
+use tracer_common::limits::{MAX_FRAMES, PAGE_BYTES, WINDOW_WORDS};
 use tracer_common::{
     Counter, Owner, PUBLICATIONS, Registers, SharedShape, SpaceEntry, SpaceHead, StackEnd,
     StackHash, Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
@@ -20,7 +20,7 @@ use crate::known::{self, Context};
 use crate::log;
 use crate::maps::{self, RULE_CACHE, RULES, SPACE_HEADS, SPACES, config};
 use crate::replaced;
-use crate::scratch::{self, PAGE_BYTES, Scratch, WINDOW_BYTES};
+use crate::scratch::{self, Scratch, WINDOW_BYTES};
 use crate::task::Task;
 use crate::walk::Walked;
 

@@ -7,12 +7,12 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use tracer_common::limits::{MAX_FRAMES, WINDOW_WORDS};
+use tracer_common::limits::{MAX_FRAMES, PAGE_BYTES, WINDOW_WORDS};
 use tracer_common::{Counter, StackEnd, StackHash};
 
 use crate::count::bump;
 use crate::log;
-use crate::scratch::{PAGE_BYTES, Scratch, WINDOW_BYTES};
+use crate::scratch::{Scratch, WINDOW_BYTES};
 
 /// A saved frame pointer and the return address above it.
 const FRAME_BYTES: u64 = 16;

@@ -21,6 +21,8 @@ pub(super) struct Offsets {
     /// The return addresses that return probes have replaced.
     pub(super) return_probes: Option<ReturnProbes>,
     task: Option<TaskOffsets>,
+    /// `vm_file` in `vm_area_struct`.
+    pub(super) vm_file: Option<u32>,
 }
 
 impl Offsets {
@@ -41,6 +43,7 @@ impl Offsets {
             alternate_stack: alternate_stack(&structures),
             return_probes: return_probes(&structures),
             task: task(&structures),
+            vm_file: structures.offset("vm_area_struct", "vm_file"),
         })
     }
 
@@ -125,11 +128,12 @@ impl Drop for Mapped {
 }
 
 /// The structures that are looked into.
-const WANTED: [&str; 4] = [
+const WANTED: [&str; 5] = [
     "task_struct",
     "signal_struct",
     "uprobe_task",
     "return_instance",
+    "vm_area_struct",
 ];
 
 /// Structures in the kernel's types, found by passing by all of them once. At each attach, and so not by a
@@ -266,6 +270,7 @@ mod tests {
             ("return_instance", "stack"),
             ("return_instance", "orig_ret_vaddr"),
             ("return_instance", "next"),
+            ("vm_area_struct", "vm_file"),
         ] {
             let found = btf.resolve_types_by_name(structure)?;
             let expected = found

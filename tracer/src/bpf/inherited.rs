@@ -257,7 +257,7 @@ fn open(event: u64, tid: u32, heirs: Option<Heirs>) -> io::Result<OwnedFd> {
     })
 }
 
-fn open_as(attr: &mut perf_event_attr, tid: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_as(attr: &mut perf_event_attr, tid: u32) -> io::Result<OwnedFd> {
     let tid = i32::try_from(tid).map_err(io::Error::other)?;
     const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
     // SAFETY: the attribute block is valid and carries its own size.
@@ -286,7 +286,7 @@ pub(super) fn stay_with_their_task() -> bool {
 }
 
 /// Attaches a program through a perf event, with a cookie.
-fn link(program: BorrowedFd<'_>, event: &OwnedFd, cookie: u64) -> io::Result<OwnedFd> {
+pub(super) fn link(program: BorrowedFd<'_>, event: &OwnedFd, cookie: u64) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     // SAFETY: all bytes are 0, which is a value of every part of the union.
     let part = unsafe { &mut attributes.link_create };

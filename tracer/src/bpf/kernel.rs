@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, Ring
 use aya::util::nr_cpus;
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, StackCounters, StackKey, TargetInfo, TaskOffsets, Unwinding,
-    peak_shift,
+    Config, Counter, GENERATION_CELLS, LiveRecord, StackCounters, StackKey, TargetInfo,
+    TaskOffsets, Unwinding, peak_shift,
 };
 
 use super::btf::Offsets;
@@ -159,6 +159,12 @@ impl Kernel {
         } else {
             TaskOffsets::default()
         };
+        let vm_file = if kind == Some(ProbeKind::Faults) {
+            let missing = || BpfError::Btf("vm_area_struct.vm_file was not found".to_owned());
+            offsets.vm_file.ok_or_else(missing)?
+        } else {
+            0
+        };
         let cpus = nr_cpus().map_err(|(path, error)| BpfError::Btf(format!("{path}: {error}")))?;
         let config = Config {
             pidns_dev,
@@ -173,7 +179,7 @@ impl Kernel {
             return_probes: offsets.return_probes.unwrap_or_default(),
             alternate_stack: offsets.alternate_stack.unwrap_or_default(),
             peak_shift: peak_shift(cpus.get()),
-            reserved: 0,
+            vm_file,
         };
         let log_level = log.map_or(0, |log| log.level as u8);
         let mut loader = EbpfLoader::new();
@@ -317,6 +323,17 @@ impl Kernel {
     pub fn forget_heap(&mut self, heap: u32) {
         self.live.forget(heap);
         self.unwind.forget(heap);
+    }
+
+    /// What is live in a heap: address, size, and the number of the stack.
+    pub fn live(&self, heap: u32) -> impl Iterator<Item = (u64, LiveRecord)> {
+        self.live.entries(heap)
+    }
+
+    /// Threads that began while page faults were about to be followed, and may have been missed.
+    #[must_use]
+    pub fn unsure_threads(&self) -> u64 {
+        self.probes.unsure_threads()
     }
 
     /// Takes what the tables hold of images that have ended, by their number, and of their heaps: nothing is

@@ -16,6 +16,8 @@ pub enum ProbeKind {
     Perf,
     /// Perf events that are inherited, see `inherited.rs`: not a rung, but what other scopes need.
     Inherited,
+    /// None: the program runs at page faults.
+    Faults,
 }
 
 impl ProbeKind {
@@ -40,6 +42,7 @@ impl ProbeKind {
             Self::Multi => "uprobe_multi",
             Self::Perf => "perf-event uprobes",
             Self::Inherited => "inherited uprobes",
+            Self::Faults => "page faults",
         }
     }
 
@@ -53,7 +56,8 @@ impl ProbeKind {
                 sized_free_entry: "sized_free_entry_multi",
                 throwing_entry: "throwing_entry_multi",
             },
-            Self::Perf | Self::Inherited => Programs {
+            // For page faults there is another, and none of these.
+            Self::Perf | Self::Inherited | Self::Faults => Programs {
                 alloc_entry: "alloc_entry",
                 alloc_return: "alloc_return",
                 free_entry: "free_entry",

@@ -1,6 +1,6 @@
 //! The live table's user side: making its segments, and clearing heaps that are gone.
 //!
-//! The allocations themselves are the kernel side's: nothing here reads a record.
+//! The allocations themselves are the kernel side's; where only they tell what is live, they are read.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd as _;
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::{INNER_MAPPABLE, LIVE_SLOTS_PER_ALLOCATION};
-use tracer_common::{LIVE_SLOTS, LiveBucket, MAX_LIVE_SEGMENTS, heap_of, segment_buckets};
+use tracer_common::{
+    LIVE_SLOTS, LiveBucket, LiveRecord, MAX_LIVE_SEGMENTS, address_of, heap_of, segment_buckets,
+};
 
 use super::BpfError;
 use super::error::map_error;
@@ -100,6 +102,25 @@ impl LiveTable {
     /// The heap is gone: its allocations may be cleared.
     pub(super) fn forget(&mut self, heap: u32) {
         self.dead.insert(heap);
+    }
+
+    /// What is live in a heap, by address. What comes and goes meanwhile may be there or not.
+    pub(super) fn entries(&self, heap: u32) -> impl Iterator<Item = (u64, LiveRecord)> {
+        let buckets = self.segments.iter().flat_map(View::iter);
+        buckets.flat_map(move |bucket| {
+            (0..LIVE_SLOTS).filter_map(move |slot| {
+                // SAFETY: the view's pointers are valid and aligned; the key is read before and after, so that
+                // the record is the one that was written under it.
+                let (before, record, after) = unsafe {
+                    let key = AtomicU64::from_ptr(&raw mut (*bucket).keys[slot]);
+                    let before = key.load(Ordering::Acquire);
+                    let record = (&raw const (*bucket).records[slot]).read_volatile();
+                    (before, record, key.load(Ordering::Acquire))
+                };
+                let is_whole = before == after && before != 0 && heap_of(before) == heap;
+                is_whole.then(|| (address_of(before), record))
+            })
+        })
     }
 
     /// Makes room: the kernel side has begun to use the last segment, and asks only once. Where that fails

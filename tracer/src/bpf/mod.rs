@@ -5,6 +5,7 @@
 mod btf;
 mod error;
 mod events;
+mod faults;
 mod generations;
 mod holder;
 mod inherited;

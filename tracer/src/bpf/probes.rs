@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use aya::programs::{ProgramFd, RawTracePoint, UProbe};
+use aya::programs::{PerfEvent, ProgramFd, RawTracePoint, UProbe};
 
 use super::BpfError;
 use super::error::{attach_error, load_error};
+use super::faults::FaultEvents;
 use super::holder::Holder;
 use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
@@ -41,6 +42,8 @@ pub struct Probed<'a> {
 
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
 const ALLOC_SESSION: &str = "alloc_session";
+/// The program that runs at page faults.
+const PAGE_FAULT: &str = "page_fault";
 /// The program that does nothing.
 const KEEP: &str = "keep";
 
@@ -61,6 +64,8 @@ pub struct Probes {
     links: Vec<Link>,
     /// Where the kind is [`ProbeKind::Inherited`], and where breakpoints need keeping.
     inherited: Option<InheritedProbes>,
+    /// Where the kind is [`ProbeKind::Faults`].
+    faults: Option<FaultEvents>,
 }
 
 impl Probes {
@@ -78,6 +83,7 @@ impl Probes {
             session: None,
             links: Vec::new(),
             inherited: None,
+            faults: None,
         };
         probes.load_uprobe(KEEP)?;
         if kind == ProbeKind::Session {
@@ -109,13 +115,10 @@ impl Probes {
     ///
     /// As for [`Self::attach`], and the kernel refused a program.
     pub fn load(&mut self, modules: &[Probed<'_>], scope: Scope<'_>) -> Result<(), BpfError> {
-        let programs = self.kind.programs();
-        self.load_uprobe(programs.free_entry)?;
-        self.load_uprobe(programs.sized_free_entry)?;
-        self.load_uprobe(programs.throwing_entry)?;
-        if self.kind != ProbeKind::Session {
-            self.load_uprobe(programs.alloc_entry)?;
-            self.load_uprobe(programs.alloc_return)?;
+        if self.kind == ProbeKind::Faults {
+            self.follow_faults(scope)?;
+        } else {
+            self.load_uprobes()?;
         }
         self.hook("process_exec", "sched_process_exec")?;
         self.hook("process_exit", "sched_process_exit")?;
@@ -134,6 +137,45 @@ impl Probes {
             self.place_last(module, scope)?;
         }
         Ok(())
+    }
+
+    fn load_uprobes(&mut self) -> Result<(), BpfError> {
+        let programs = self.kind.programs();
+        self.load_uprobe(programs.free_entry)?;
+        self.load_uprobe(programs.sized_free_entry)?;
+        self.load_uprobe(programs.throwing_entry)?;
+        if self.kind != ProbeKind::Session {
+            self.load_uprobe(programs.alloc_entry)?;
+            self.load_uprobe(programs.alloc_return)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a program at the page faults of threads.
+    fn follow_faults(&mut self, scope: Scope<'_>) -> Result<(), BpfError> {
+        let Scope::Threads(threads) = scope else {
+            return Err(BpfError::Missing("the threads to be followed"));
+        };
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(PAGE_FAULT)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(BpfError::Missing(PAGE_FAULT))?;
+        program
+            .load()
+            .map_err(|error| load_error(PAGE_FAULT, &error))?;
+        let fd = program
+            .fd()
+            .map_err(|error| load_error(PAGE_FAULT, &error))?;
+        let faults = FaultEvents::open(fd.as_fd(), threads)
+            .map_err(|error| attach_error(PAGE_FAULT, Path::new("page faults"), &error))?;
+        self.faults = Some(faults);
+        Ok(())
+    }
+
+    /// Threads that began while page faults were about to be followed, and may have been missed.
+    pub(super) fn unsure_threads(&self) -> u64 {
+        self.faults.as_ref().map_or(0, |faults| faults.unsure)
     }
 
     fn hook(&mut self, name: &'static str, tracepoint: &'static str) -> Result<(), BpfError> {
@@ -329,6 +371,7 @@ impl Probes {
                 Link::Session(link) => drop(link),
             }
         }
+        self.faults = None;
         Ok(self
             .inherited
             .take()

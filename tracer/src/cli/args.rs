@@ -10,8 +10,10 @@ use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::check::CheckArgs;
 use crate::bpf::{LogLevel, ProbeKind};
+use crate::check::Bytes;
 use crate::export::Format;
 use crate::profile::{Filter, ValueKind};
+use crate::session::Source;
 
 /// Shows who holds the memory of a running, unmodified Linux process.
 ///
@@ -69,8 +71,35 @@ pub(super) struct AttachArgs {
     /// Stop after this time, such as 30s, 5m or 1h30m; without, on Ctrl-C or when the process ends
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,
+    /// What to tell memory from
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) source: SourceArg,
+    /// Wait until the process holds SIZE more than at its least, and only then begin; nothing is in it before
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "16MiB")]
+    pub(super) when_growing: Option<Bytes>,
     #[command(flatten)]
     pub(super) recording: RecordingArgs,
+}
+
+/// What memory is told from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum SourceArg {
+    /// Calls of the allocator, exactly: each costs a trap
+    #[default]
+    Probes,
+    /// Pages that become resident, by who touched them first: next to nothing, for any program, and with
+    /// nothing placed into it
+    Growth,
+}
+
+impl From<SourceArg> for Source {
+    fn from(arg: SourceArg) -> Self {
+        match arg {
+            SourceArg::Probes => Self::Probes,
+            SourceArg::Growth => Self::Growth,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -2,25 +2,39 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use indicatif::HumanBytes;
 
-use super::args::AttachArgs;
+use super::args::{AttachArgs, SourceArg};
 use super::exit::Exit;
 use super::recording::{Place, deliver, options, record};
 use super::say::say;
 use super::signals::Signals;
+use crate::check::Bytes;
 use crate::printable::Shown as _;
-use crate::process::check_traceable;
-use crate::session::{Ended, Session, Target, check_privilege};
+use crate::process::{Identity, check_traceable};
+use crate::session::{Ended, Options, Session, Target, check_privilege, wait_until_grown};
 
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
     let who = check_traceable(args.pid)?;
+    if args.source == SourceArg::Growth && args.recording.every.is_some() {
+        bail!(
+            "--source growth keeps no series: leave out --every, and compare two profiles by `tracer diff`"
+        );
+    }
+    let options = Options {
+        source: args.source.into(),
+        ..options(&args.recording)
+    };
     let mut place = Place::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
-        let session = Session::start(Target::Running(who), &options(&args.recording))?;
+        if let Some(size) = args.when_growing {
+            wait(&who, size, args.recording.quiet).await?;
+        }
+        let session = Session::start(Target::Running(who), &options)?;
         // Before anybody is told that there is something to end.
         let until = signals.finish(args.duration);
         if !args.recording.quiet {
@@ -36,6 +50,30 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
     signals.end();
     deliver(&args.recording, &recorded, place)?;
     Ok(exit)
+}
+
+/// Waits until the process grows. A signal ends the tracer meanwhile: there is nothing to write.
+async fn wait(who: &Identity, size: Bytes, is_quiet: bool) -> anyhow::Result<()> {
+    let size = size.0.unsigned_abs();
+    if !is_quiet {
+        say(format_args!(
+            "waiting until {} (pid {}) grows by {}",
+            who.name,
+            who.pid,
+            HumanBytes(size)
+        ));
+    }
+    let grown = wait_until_grown(who, size)
+        .await
+        .with_context(|| format!("it did not grow by {}", HumanBytes(size)))?;
+    if !is_quiet {
+        say(format_args!(
+            "it has grown by {} in {:.1} s",
+            HumanBytes(grown.bytes),
+            grown.within.as_secs_f64()
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn announce(session: &Session, duration: Option<Duration>) {

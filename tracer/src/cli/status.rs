@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::printable::printable;
 use crate::profile::Values;
-use crate::session::{Recording, Status};
+use crate::session::{Recording, Source, Status};
 
 /// The live line; nothing where standard error is no terminal.
 pub(super) struct StatusLine {
@@ -63,13 +63,23 @@ fn line(status: &Status, last: Option<&Status>) -> String {
     } else {
         0
     };
+    let amounts = match status.source {
+        Source::Probes => format!(
+            "{} allocations/s  live {} in {} objects  peak {}",
+            HumanCount(rate),
+            HumanBytes(status.live_bytes),
+            HumanCount(status.live_objects),
+            HumanBytes(status.peak_bytes.max(status.live_bytes)),
+        ),
+        Source::Growth => format!(
+            "{} pages/s  {} more resident",
+            HumanCount(rate),
+            HumanBytes(status.live_bytes),
+        ),
+    };
     format!(
-        "{:>4}s  {} allocations/s  live {} in {} objects  peak {}  {} stacks  {}{}",
+        "{:>4}s  {amounts}  {} stacks  {}{}",
         status.elapsed.as_secs(),
-        HumanCount(rate),
-        HumanBytes(status.live_bytes),
-        HumanCount(status.live_objects),
-        HumanBytes(status.peak_bytes.max(status.live_bytes)),
         HumanCount(status.stacks as u64),
         match (status.losses, status.cut) {
             (0, 0) => "nothing lost".to_owned(),
@@ -104,8 +114,12 @@ pub(super) fn summary(recording: &Recording) -> String {
         };
         format!("peak {peak}{since}\n")
     });
+    let (inuse, alloc, unit) = match recording.source {
+        Source::Probes => ("live", "allocated", "objects"),
+        Source::Growth => ("still resident", "became resident", "pages"),
+    };
     let mut text = format!(
-        "{} live in {} objects; {} allocated in {} objects, from {} stacks\n{peak}verdict: {}",
+        "{} {inuse} in {} {unit}; {} {alloc} in {} {unit}, from {} stacks\n{peak}verdict: {}",
         bytes(total.inuse_space),
         count(total.inuse_objects),
         bytes(total.alloc_space),
@@ -130,6 +144,7 @@ mod tests {
 
     fn status(seconds: u64, alloc_objects: u64, losses: u64) -> Status {
         Status {
+            source: Source::Probes,
             elapsed: Duration::from_secs(seconds),
             alloc_objects,
             live_objects: 12_345,
@@ -148,6 +163,18 @@ mod tests {
         assert_eq!(
             shown,
             "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  peak 5.00 MiB  7 stacks  nothing lost  costs 1.2% of a CPU"
+        );
+    }
+
+    #[test]
+    fn growth_has_pages_and_no_peak() {
+        let status = Status {
+            source: Source::Growth,
+            ..status(4, 8_000, 0)
+        };
+        assert_eq!(
+            line(&status, None),
+            "   4s  2,000 pages/s  3.00 MiB more resident  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
 

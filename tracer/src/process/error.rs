@@ -69,7 +69,10 @@ pub enum ProcessError {
         kind: String,
     },
     /// Nothing mapped defines a malloc that can be probed.
-    #[error("no allocator that can be traced was found in {name} (pid {pid}): {hint}")]
+    #[error(
+        "no allocator that can be traced was found in {name} (pid {pid}): {hint}. `tracer attach --source growth` \
+         shows who makes memory resident, in any program"
+    )]
     NoAllocator {
         /// Pid.
         pid: u32,

@@ -19,6 +19,8 @@ pub(super) struct MapsLine {
     pub(super) start: u64,
     /// First address past the end.
     pub(super) end: u64,
+    /// May be read.
+    pub(super) is_readable: bool,
     /// May be executed.
     pub(super) is_executable: bool,
     /// Offset in the file.
@@ -66,6 +68,7 @@ fn parse(line: &[u8]) -> Option<MapsLine> {
     Some(MapsLine {
         start: hex(start)?,
         end: hex(end)?,
+        is_readable: *permissions.first()? == b'r',
         is_executable: *permissions.get(2)? == b'x',
         offset,
         id: FileId {
@@ -108,6 +111,7 @@ mod tests {
         let expected = MapsLine {
             start: 0x7f0c_1000,
             end: 0x7f0c_2000,
+            is_readable: true,
             is_executable: true,
             offset: 0x1000,
             id: FileId {

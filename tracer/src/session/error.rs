@@ -21,7 +21,7 @@ pub enum SessionError {
     Privilege(String),
     /// The target's heap moved and no probe fired: it uses another allocator.
     #[error(
-        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}"
+        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}. `tracer attach --source growth` shows who makes memory resident, in any program"
     )]
     NeverFired {
         /// Length of the recording.

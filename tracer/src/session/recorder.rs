@@ -4,9 +4,11 @@ mod ending;
 mod events;
 mod keeping;
 mod memory;
+mod resident;
 mod series;
 mod subject;
 
+pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
 pub use series::{Pace, Progress};
 
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +26,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, Unwinding};
 
+use self::resident::pages_before;
 use self::subject::Subject;
 use super::allocator::{Found, Searched};
 use super::cost::{self, EventCosts};
@@ -41,14 +44,26 @@ use crate::bpf::{
 use crate::life::Event;
 use crate::printable::Shown as _;
 use crate::process::{
-    HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
+    BlockPages, HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
     has_first_thread, pid_namespace, stack_start, threads_of,
 };
 use crate::profile::Profile;
 
+/// What amounts are told from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Probes on the allocator: each call counts.
+    #[default]
+    Probes,
+    /// Page faults: memory counts as it becomes resident. Nothing is placed into the target.
+    Growth,
+}
+
 /// How to record.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What amounts are told from.
+    pub source: Source,
     /// Live allocations there is room for; `None` for what the machine's memory allows.
     pub max_live: Option<u32>,
     /// Distinct stacks there is room for.
@@ -100,6 +115,8 @@ pub enum Ended {
 /// How a recording stands, for a live display.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
+    /// What the amounts are told from.
+    pub source: Source,
     /// Since counting began.
     pub elapsed: Duration,
     /// Allocations counted.
@@ -125,6 +142,8 @@ pub struct Status {
 pub struct Recording {
     /// The profile.
     pub profile: Profile,
+    /// What its amounts are told from.
+    pub source: Source,
     /// `attach` or `run`.
     pub mode: &'static str,
     /// Why it ended.
@@ -147,9 +166,12 @@ enum Reach {
 }
 
 impl Reach {
-    fn of(process: NonZeroU32, follows: bool) -> Self {
-        if follows {
+    fn of(process: NonZeroU32, options: &Options) -> Self {
+        if options.follow_forks {
             Self::Heirs(Heirs::Children)
+        } else if options.source == Source::Growth {
+            // Each thread has events of its own.
+            Self::Heirs(Heirs::Threads)
         } else if has_first_thread(process.get()) {
             Self::Process(process)
         } else {
@@ -226,6 +248,11 @@ pub struct Session {
     attach_time: Duration,
     costs: Arc<OnceLock<EventCosts>>,
     heap_at_start: Option<HeapUse>,
+    source: Source,
+    /// What the target had when page faults began to count, by block.
+    pages_before: HashMap<u64, BlockPages>,
+    /// Bytes that became resident without a page fault of the target's own.
+    unattributed_bytes: u64,
     growth: Growth,
     /// Why the tables are smaller than usual.
     crowded: Option<String>,
@@ -264,12 +291,13 @@ impl Session {
             ));
         }
         let process = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
-        let reach = Reach::of(process, options.follow_forks);
-        let kind = match reach {
-            Reach::Heirs(_) => Some(ProbeKind::Inherited),
-            Reach::Process(_) => options.probes,
+        let reach = Reach::of(process, options);
+        let kind = match (options.source, reach) {
+            (Source::Growth, _) => Some(ProbeKind::Faults),
+            (Source::Probes, Reach::Heirs(_)) => Some(ProbeKind::Inherited),
+            (Source::Probes, Reach::Process(_)) => options.probes,
         };
-        let heap_at_start = HeapUse::of(who.pid).ok();
+        let mut heap_at_start = HeapUse::of(who.pid).ok();
         room::be_the_first_to_go();
         let group = LimitedGroup::shared_with(who.pid);
         let (limits, crowded) = room::limits(options, heap_at_start, group.as_ref())?;
@@ -287,7 +315,7 @@ impl Session {
             // The tables take as long as the target's files.
             let kernel = threads.spawn(|| Kernel::new(&loaded));
             let subject = match foreseen {
-                None => Subject::running(&who, options.follow_forks),
+                None => Subject::running(&who, options),
                 Some(foreseen) => Subject::waiting(&who, foreseen, options.follow_forks),
             };
             (
@@ -325,8 +353,16 @@ impl Session {
         })?;
         let wake = watch(&kernel, &sideband)?;
         // Before the next, which its thread would inherit.
-        let costs = cost::calibrate(kind, options);
+        let costs = match options.source {
+            Source::Probes => cost::calibrate(kind, options),
+            Source::Growth => Arc::default(),
+        };
         ask_for_short_slices();
+        let pages_before = pages_before(options.source, who.pid);
+        if options.source == Source::Growth {
+            // As near to the first fault as can be.
+            heap_at_start = HeapUse::of(who.pid).ok();
+        }
         kernel.start()?;
         let mut growth = Growth::default();
         if let (Some(had), "attach") = (heap_at_start, mode) {
@@ -334,6 +370,9 @@ impl Session {
         }
         Ok(Self {
             heap_at_start,
+            source: options.source,
+            pages_before,
+            unattributed_bytes: 0,
             growth,
             crowded,
             pulse: Ticks::new(Some(memory::INTERVAL)),
@@ -389,6 +428,9 @@ impl Session {
     /// The modules that are probed, and how.
     #[must_use]
     pub fn describe_probes(&self) -> String {
+        if self.source == Source::Growth {
+            return format!("{}, nothing is placed into it", self.kernel.probe_kind());
+        }
         let modules: Vec<_> = self
             .found
             .allocators
@@ -491,8 +533,13 @@ impl Session {
         };
         let elapsed = self.started.elapsed();
         let (allocations, frees) = cost::events(&counters);
-        let live_bytes = value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes));
+        let live_bytes = match self.source {
+            Source::Probes => value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes)),
+            // What is given back is not seen.
+            Source::Growth => self.grown(),
+        };
         Ok(Status {
+            source: self.source,
             elapsed,
             cost: self
                 .costs

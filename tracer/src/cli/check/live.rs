@@ -14,7 +14,9 @@ use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
 use crate::process::{MemoryUse, Program, Waiting, check_traceable, find_program};
-use crate::session::{Ended, Options, Pace, Progress, Session, Target, check_privilege, foresee};
+use crate::session::{
+    Ended, Options, Pace, Progress, Session, Source, Target, check_privilege, foresee,
+};
 
 /// How long a process is recorded where nobody says.
 const DURATION: Duration = Duration::from_secs(20);
@@ -77,6 +79,7 @@ pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Liv
 fn options(args: &CheckArgs) -> Options {
     let recording = &args.recording;
     Options {
+        source: Source::default(),
         max_live: recording.max_live,
         max_stacks: recording.max_stacks,
         follow_forks: recording.follow_forks,

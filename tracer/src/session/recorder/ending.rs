@@ -4,21 +4,29 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracer_common::Counter;
 
-use super::{Ended, Recording, Session, SessionError};
+use super::resident::settle;
+use super::{Ended, Recording, Session, SessionError, Source};
 use crate::bpf::StackAmounts;
 use crate::printable::Shown as _;
 use crate::probe::AllocatorKind;
 use crate::process::HeapUse;
 use crate::profile::Profile;
 use crate::session::cost::events;
+use crate::session::residence::Residence;
 use crate::session::snapshot::Parts;
 use crate::session::verdict::Findings;
+
+/// What a profile of page faults can't tell.
+const GROWTH: &str = "amounts are memory that became resident, and objects its pages, by who touched them first: \
+     that need not be who keeps them. Memory that the program uses again does not count again; files and shared \
+     memory do not count";
 
 /// A session that counts no more.
 pub(super) struct Stopped {
     pub(super) elapsed: Duration,
     /// What the target's heap was then.
     heap: Option<HeapUse>,
+    residence: Residence,
     detach_time: Duration,
 }
 
@@ -30,7 +38,8 @@ impl Session {
     /// The kernel side failed, or the allocator that was probed is not the one the target uses.
     pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
         let stopped = self.stop()?;
-        let amounts = self.kernel.stacks()?;
+        let mut amounts = self.kernel.stacks()?;
+        settle(self.source, &stopped.residence, &mut amounts);
         let mut recording = self.conclude(ended, stopped, &amounts)?;
         // Each stack that was copied has come as one of its own.
         recording.profile.merge_equal_samples();
@@ -44,6 +53,8 @@ impl Session {
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
+        let residence = self.look_at_pages();
+        self.unattributed_bytes = self.unattributed(&residence);
         let detaching = Instant::now();
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
@@ -55,6 +66,7 @@ impl Session {
         Ok(Stopped {
             elapsed,
             heap,
+            residence,
             detach_time,
         })
     }
@@ -68,7 +80,10 @@ impl Session {
         let elapsed = stopped.elapsed;
         let counters = self.update_profile(elapsed, amounts)?;
         let mut profile = std::mem::take(&mut self.snapshots).into_profile();
-        if events(&counters) == (0, 0) {
+        if self.source == Source::Growth {
+            // The kernel side knows what comes, not what goes.
+            profile.peak = None;
+        } else if events(&counters) == (0, 0) {
             let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;
@@ -81,6 +96,7 @@ impl Session {
         profile.metadata.notes.extend(cost_note);
         Ok(Recording {
             profile,
+            source: self.source,
             mode: self.mode,
             ended,
             elapsed,
@@ -131,6 +147,9 @@ impl Session {
                 unwind_spaces: self.unwinder.spaces(),
                 live_table_growth_failures: self.kernel.live_table_growth_failures(),
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
+                is_growth: self.source == Source::Growth,
+                unattributed_bytes: self.unattributed_bytes,
+                unsure_threads: self.kernel.unsure_threads(),
                 ..unseen
             },
         });
@@ -138,11 +157,15 @@ impl Session {
         let metadata = &mut self.snapshots.profile_mut().metadata;
         metadata.notes = notes;
         metadata.source = format!(
-            "{} {} (pid {}) for {:.1} s",
+            "{} {} (pid {}) for {:.1} s{}",
             self.mode,
             self.who.name.raw(),
             self.who.pid,
             elapsed.as_secs_f64(),
+            match self.source {
+                Source::Probes => "",
+                Source::Growth => ", by page faults",
+            },
         );
         metadata.time_nanos = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -161,6 +184,9 @@ impl Session {
             .cloned()
             .collect();
         notes.extend(self.made_way.iter().cloned());
+        if self.source == Source::Growth {
+            notes.push(GROWTH.to_owned());
+        }
         notes.extend(self.found.unread.notes());
         notes.extend(self.found.not_probed(profile).into_iter().map(|path| {
             format!(

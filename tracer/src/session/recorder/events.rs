@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracer_common::StackKey;
 
-use super::{Session, SessionError};
+use super::{Session, SessionError, Source};
 use crate::bpf::{BpfError, Change, KernelEvent, NewImage, ProcessChange, StackCopy};
 use crate::life::{Event, Image};
 use crate::process::{MappedFile, MappingEvent, stack_start, threads_of};
@@ -34,7 +34,11 @@ impl Session {
         // as fast as they are taken.
         while self.take_some() {}
         // Last, as it takes its time: stacks are copied until the mappings are published.
-        for module in std::mem::take(&mut self.new_modules) {
+        let modules = std::mem::take(&mut self.new_modules);
+        if self.source == Source::Growth {
+            return;
+        }
+        for module in modules {
             if self.made_way.is_some() {
                 return;
             }

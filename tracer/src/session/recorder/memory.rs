@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tracer_common::Counter;
 
-use super::Session;
+use super::{Session, Source};
 use crate::bpf::FIRST_IMAGE;
 use crate::process::HeapUse;
 use crate::session::growth::{Counted, Memory, Unseen};
 use crate::session::verdict::Findings;
 
 /// How often memory is read: a reading of one process takes about 30 us.
-pub(super) const INTERVAL: Duration = Duration::from_millis(100);
+pub(in crate::session) const INTERVAL: Duration = Duration::from_millis(100);
 /// With so many more processes, half as often.
 const PROCESSES: usize = 8;
 
@@ -27,6 +27,10 @@ impl Session {
     /// Reads it now, while calls still count.
     pub(super) fn read_memory(&mut self) {
         self.glances = 0;
+        if self.source == Source::Growth {
+            // It is all that is looked at.
+            return;
+        }
         let alive = self.processes.iter();
         let alive = alive.filter(|(_, traced)| traced.ended.is_none());
         let processes = alive.filter_map(|(image, traced)| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::allocator::{Found, Searched};
 use super::super::processes::Processes;
 use super::super::{Foreseen, SessionError};
+use super::{Options, Source};
 use crate::bpf::FIRST_IMAGE;
 use crate::process::{Identity, MappedFile, load_order};
 
@@ -23,10 +24,18 @@ impl Subject {
     /// # Errors
     ///
     /// It can't be read, must not be probed, or has no allocator that can be.
-    pub(super) fn running(who: &Identity, follow_forks: bool) -> Result<Self, SessionError> {
+    pub(super) fn running(who: &Identity, options: &Options) -> Result<Self, SessionError> {
         let mut searched = Searched::default();
-        let processes = Processes::of(who, follow_forks)?;
+        let processes = Processes::of(who, options.follow_forks)?;
         let mut found = Found::default();
+        if options.source == Source::Growth {
+            return Ok(Self {
+                processes,
+                found,
+                searched,
+                foreseen: None,
+            });
+        }
         if let Some(traced) = processes.get(FIRST_IMAGE) {
             traced.check_translators(&who.name)?;
             found = Found::in_space(&traced.space, &mut searched);

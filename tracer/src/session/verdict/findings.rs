@@ -66,6 +66,12 @@ pub(in crate::session) struct Findings {
     pub(in crate::session) probes_missing: u64,
     /// Children that were followed where their probes may be lost.
     pub(in crate::session) children_unsure: u64,
+    /// Memory was followed as it became resident, and no allocator.
+    pub(in crate::session) is_growth: bool,
+    /// Bytes that became resident without a page fault of the target's own.
+    pub(in crate::session) unattributed_bytes: u64,
+    /// Threads that began while page faults were about to be followed, and may have been missed.
+    pub(in crate::session) unsure_threads: u64,
     /// Code translators for which the probes were taken out.
     pub(in crate::session) translators: u64,
     /// Records of mappings that found no room before it was known whose they are.
@@ -405,6 +411,19 @@ fn of_processes(findings: &Findings) -> Vec<Finding> {
             AmountLoss,
             "Processes followed by a kernel before 6.12, which may take probes out too early \
              where processes have several threads.",
+        ),
+        Finding::new(
+            "unattributed_bytes",
+            findings.unattributed_bytes,
+            AmountLoss,
+            "Bytes that became resident without a page fault of the target's own: the kernel filled them in \
+             at once (MAP_POPULATE, mlock), or another process did (userfaultfd).",
+        ),
+        Finding::new(
+            "threads_unsure",
+            findings.unsure_threads,
+            AmountLoss,
+            "Threads that began while page faults were about to be followed, whose faults may be missing.",
         ),
         Finding::new(
             "code_translators",

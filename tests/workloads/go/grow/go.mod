@@ -1,0 +1,3 @@
+module grow
+
+go 1.19
