@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::num::NonZeroU32;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tracer_common::{Counter, Unwinding};
@@ -38,8 +38,15 @@ pub struct EventCosts {
 impl EventCosts {
     /// Share of one CPU that so many events took from the target.
     #[must_use]
-    pub fn share(&self, allocations: u64, frees: u64, elapsed: Duration) -> f64 {
-        let nanoseconds = allocations as f64 * self.allocation + frees as f64 * self.free;
+    pub fn share(&self, events: Events, elapsed: Duration) -> f64 {
+        let Events {
+            allocations,
+            frees,
+            others,
+        } = events;
+        // What only passes by stops the target once, as a free does.
+        let nanoseconds =
+            allocations as f64 * self.allocation + (frees + others) as f64 * self.free;
         let elapsed = elapsed.as_nanos() as f64;
         if elapsed > 0.0 {
             nanoseconds / elapsed
@@ -50,45 +57,68 @@ impl EventCosts {
 
     /// The rate of events and what they took from the target, for the profile.
     pub(super) fn note(&self, counters: &[(Counter, u64)], elapsed: Duration) -> Option<String> {
-        let (allocations, frees) = events(counters);
+        let events = Events::of(counters);
         let seconds = elapsed.as_secs_f64();
         (seconds > 0.0).then(|| {
-            format!(
+            let rate = |events: u64| events as f64 / seconds;
+            let mut note = format!(
                 "tracing took about {:.1}% of one CPU from the target: {:.0} allocations/s at {:.1} us, \
-                 {:.0} frees/s at {:.1} us (measured here, under {FRAMES} frames)",
-                self.share(allocations, frees, elapsed) * 100.0,
-                allocations as f64 / seconds,
+                 {:.0} frees/s at {:.1} us",
+                self.share(events, elapsed) * 100.0,
+                rate(events.allocations),
                 self.allocation / 1e3,
-                frees as f64 / seconds,
+                rate(events.frees),
                 self.free / 1e3,
-            )
+            );
+            if events.others > 0 {
+                let others = format!(
+                    ", {:.0} calls/s that the allocator makes itself or that do nothing",
+                    rate(events.others)
+                );
+                note.push_str(&others);
+            }
+            format!("{note} (measured here, under {FRAMES} frames)")
         })
     }
 }
 
-/// How often the target was stopped by the probes on an allocation, and by one that lies on an entry only.
-pub(super) fn events(counters: &[(Counter, u64)]) -> (u64, u64) {
-    let sum = |wanted: &[Counter]| {
-        let events = counters.iter();
-        events
-            .filter(|(counter, _)| wanted.contains(counter))
-            .map(|(_, value)| value)
-            .sum()
-    };
-    (
-        sum(&[
-            Counter::AllocObjects,
-            Counter::FailedAllocs,
-            Counter::NestedCalls,
-        ]),
-        sum(&[
-            Counter::FreeObjects,
-            Counter::UnknownFrees,
-            Counter::AllocatorFrees,
-            Counter::NullFrees,
-            Counter::ThrowingCalls,
-        ]),
-    )
+/// How often the target was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// By an allocation: at its entry, and at its return.
+    pub allocations: u64,
+    /// By a free.
+    pub frees: u64,
+    /// By a call from inside another, one that frees nothing, or one that is only counted.
+    pub others: u64,
+}
+
+impl Events {
+    /// As the kernel side has counted them.
+    pub(super) fn of(counters: &[(Counter, u64)]) -> Self {
+        let sum = |wanted: &[Counter]| {
+            let events = counters.iter();
+            events
+                .filter(|(counter, _)| wanted.contains(counter))
+                .map(|(_, value)| value)
+                .sum()
+        };
+        Self {
+            allocations: sum(&[Counter::AllocObjects, Counter::FailedAllocs]),
+            frees: sum(&[Counter::FreeObjects, Counter::UnknownFrees]),
+            others: sum(&[
+                Counter::NestedCalls,
+                Counter::AllocatorFrees,
+                Counter::NullFrees,
+                Counter::ThrowingCalls,
+            ]),
+        }
+    }
+
+    /// Whether there were none.
+    pub(super) fn is_none(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// Measures, with probes, walks and counters of the session's own kind, in a thread of its own, so that
@@ -232,19 +262,25 @@ pub fn be_measured() -> io::Result<()> {
     let mut line = String::new();
     while io::stdin().read_line(&mut line)? > 0 {
         line.clear();
-        let start = Instant::now();
+        let start = cpu_time();
         beneath(FRAMES, &mut blocks);
-        let allocated = Instant::now();
+        let allocated = cpu_time();
         for block in &mut blocks {
             // SAFETY: `beneath` has put a block of malloc's, or NULL, into each place.
             unsafe { libc::free(*block) };
             *block = std::ptr::null_mut();
         }
-        let freed = Instant::now();
+        let freed = cpu_time();
         let each = |time: Duration| time.as_nanos() as f64 / CALLS as f64;
         println!("{} {}", each(allocated - start), each(freed - allocated));
     }
     Ok(())
+}
+
+/// Time that this thread was running: on a busy machine more passes.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// Allocates under that many frames.
@@ -267,13 +303,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_call_from_inside_another_is_no_allocation() {
+        let counters = [
+            (Counter::AllocObjects, 12),
+            (Counter::NestedCalls, 9),
+            (Counter::FreeObjects, 10),
+            (Counter::NullFrees, 2),
+        ];
+        let events = Events::of(&counters);
+        assert_eq!(
+            (events.allocations, events.frees, events.others),
+            (12, 10, 11)
+        );
+        let costs = EventCosts {
+            allocation: 2_000.0,
+            free: 1_000.0,
+        };
+        let note = costs
+            .note(&counters, Duration::from_secs(1))
+            .unwrap_or_default();
+        assert!(
+            note.contains("12 allocations/s") && note.contains("11 calls/s"),
+            "{note}"
+        );
+        assert!(Events::of(&[(Counter::AllocBytes, 5)]).is_none());
+    }
+
+    #[test]
     fn a_share_is_time_spent_over_time_passed() {
         let costs = EventCosts {
             allocation: 2_000.0,
             free: 1_000.0,
         };
-        let share = costs.share(100_000, 50_000, Duration::from_secs(1));
+        let events = Events {
+            allocations: 100_000,
+            frees: 30_000,
+            others: 20_000,
+        };
+        let share = costs.share(events, Duration::from_secs(1));
         assert!((share - 0.25).abs() < 1e-9, "{share}");
-        assert_eq!(costs.share(1, 1, Duration::ZERO), 0.0);
+        assert_eq!(costs.share(events, Duration::ZERO), 0.0);
     }
 }

@@ -30,7 +30,7 @@ mod wake;
 mod watch;
 
 pub use allocator::{Allocator, Foreseen, foresee};
-pub use cost::{EventCosts, SUBJECT_COMMAND, be_measured};
+pub use cost::{EventCosts, Events, SUBJECT_COMMAND, be_measured};
 pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
 pub use plan::{ModulePlan, PlanReport, PlannedProbe};

@@ -29,7 +29,7 @@ use tracer_common::{Counter, Unwinding};
 use self::resident::pages_before;
 use self::subject::Subject;
 use super::allocator::{Found, Searched};
-use super::cost::{self, EventCosts};
+use super::cost::{self, EventCosts, Events};
 use super::growth::Growth;
 use super::placing::place;
 use super::processes::Processes;
@@ -532,7 +532,7 @@ impl Session {
             wanted.map(|(_, value)| value).sum()
         };
         let elapsed = self.started.elapsed();
-        let (allocations, frees) = cost::events(&counters);
+        let events = Events::of(&counters);
         let live_bytes = match self.source {
             Source::Probes => value(Counter::AllocBytes).saturating_sub(value(Counter::FreeBytes)),
             // What is given back is not seen.
@@ -541,10 +541,7 @@ impl Session {
         Ok(Status {
             source: self.source,
             elapsed,
-            cost: self
-                .costs
-                .get()
-                .map(|costs| costs.share(allocations, frees, elapsed)),
+            cost: self.costs.get().map(|costs| costs.share(events, elapsed)),
             alloc_objects: value(Counter::AllocObjects),
             live_objects: value(Counter::AllocObjects).saturating_sub(value(Counter::FreeObjects)),
             live_bytes,

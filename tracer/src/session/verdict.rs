@@ -7,7 +7,7 @@ use tracer_common::Counter;
 pub(super) use findings::Findings;
 use findings::{Finding, Reason, Weight};
 
-use super::cost::events;
+use super::cost::Events;
 use crate::profile::{CounterValue, Verdict};
 
 /// Share of the allocations that may be missing, or in no stack, before nothing can be concluded.
@@ -24,7 +24,7 @@ pub(super) fn counter_values(
 
 /// The verdict over a recording.
 pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdict {
-    if !findings.is_growth && events(counters) == (0, 0) {
+    if !findings.is_growth && Events::of(counters).is_none() {
         return Verdict::Inconclusive {
             reasons: vec!["attached, but the allocator was never called".to_owned()],
         };

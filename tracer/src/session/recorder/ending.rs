@@ -11,7 +11,7 @@ use crate::printable::Shown as _;
 use crate::probe::AllocatorKind;
 use crate::process::HeapUse;
 use crate::profile::Profile;
-use crate::session::cost::events;
+use crate::session::cost::Events;
 use crate::session::residence::Residence;
 use crate::session::snapshot::Parts;
 use crate::session::verdict::Findings;
@@ -83,7 +83,7 @@ impl Session {
         if self.source == Source::Growth {
             // The kernel side knows what comes, not what goes.
             profile.peak = None;
-        } else if events(&counters) == (0, 0) {
+        } else if Events::of(&counters).is_none() {
             let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;

@@ -11,7 +11,7 @@ use super::{Ended, Recording, Session, SessionError, Status, Ticks, Wake};
 use crate::bpf::StackAmounts;
 use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
 use crate::profile::{Profile, Verdict};
-use crate::session::cost;
+use crate::session::cost::Events;
 
 /// What an observer of a series is told.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Session {
         // Once more: the frames of what was counted meanwhile.
         self.take_events();
         let counters = self.update_profile(elapsed, &amounts)?;
-        if cost::events(&counters) == (0, 0) {
+        if Events::of(&counters).is_none() {
             // Of a whole recording that could not be told; here the last profile will say it.
             self.snapshots.profile_mut().verdict = Verdict::Degraded {
                 reasons: vec!["the allocator has not been called yet".to_owned()],
