@@ -1,13 +1,12 @@
 //! Memory told from page faults: `--source growth`, against the ledger of a workload that counts its pages, and on
 //! programs whose allocator nobody can probe.
 
-use std::fs;
-use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
+use tests::memory::code_of_the_c_library;
 use tests::tracing::{Tracing, tracer};
 use tests::workload::Workload;
 use tests::{binaries, process, profile, trial};
@@ -99,9 +98,9 @@ fn go() -> Result<()> {
 /// The target's code is what it was while it is followed.
 fn nothing_is_placed() -> Result<()> {
     let workload = Workload::start("pages", &[])?;
-    let before = code(workload.pid())?;
+    let before = code_of_the_c_library(workload.pid())?;
     let tracing = Tracing::attach_with(workload.pid(), &["--source", "growth"])?;
-    let during = code(workload.pid())?;
+    let during = code_of_the_c_library(workload.pid())?;
     let (_, profile) = tracing.record(workload)?;
     ensure!(before == during, "the C library's code has changed");
     ensure!(
@@ -110,24 +109,6 @@ fn nothing_is_placed() -> Result<()> {
         profile::summary(&profile)
     );
     Ok(())
-}
-
-/// The C library's code in a process.
-fn code(pid: u32) -> Result<Vec<u8>> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let line = maps
-        .lines()
-        .find(|line| line.contains("libc.so") && line.contains("r-xp"))
-        .context("no C library")?;
-    let range = line.split_once(' ').context("no range")?.0;
-    let (start, end) = range.split_once('-').context("no range")?;
-    let (start, end) = (
-        u64::from_str_radix(start, 16)?,
-        u64::from_str_radix(end, 16)?,
-    );
-    let mut code = vec![0; usize::try_from(end - start)?];
-    fs::File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut code, start)?;
-    Ok(code)
 }
 
 /// What it can't do is said before anything is done.

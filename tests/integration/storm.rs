@@ -1,6 +1,7 @@
 //! Storms: what can happen at any moment does, in random order by a seed. A short one in every test run,
 //! a long one by `./x storm`.
 
+mod half_placed;
 mod kills;
 mod lives;
 mod plugins;
@@ -9,13 +10,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
-use tests::trial;
+use tests::{rung, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial::heavy("storm::kills", kills::kills),
         trial::heavy("storm::lives", lives::lives),
-    ]
+    ];
+    let rungs = rung::ALL.map(|rung| (rung.trial("storm::half"), rung.arguments()));
+    let followed = ("storm::half_followed".to_owned(), vec!["--follow-forks"]);
+    for (name, arguments) in rungs.into_iter().chain([followed]) {
+        let same = arguments.clone();
+        trials.push(trial::root(&format!("{name}_placed"), move || {
+            half_placed::half_placed(&arguments)
+        }));
+        trials.push(trial::root(&format!("{name}_removed"), move || {
+            half_placed::half_removed(&same)
+        }));
+    }
+    trials
 }
 
 /// How many seconds the long form takes, set by `./x storm`.

@@ -38,3 +38,23 @@ pub fn changed_code_bytes(pid: u32) -> Result<usize> {
     ensure!(compared > 0, "process {pid} has no code to compare");
     Ok(changed)
 }
+
+/// The C library's code as a process has it.
+///
+/// # Errors
+/// The process is gone, or has none.
+pub fn code_of_the_c_library(pid: u32) -> Result<Vec<u8>> {
+    let maps = Process::new(i32::try_from(pid)?)?.maps()?;
+    let code = maps.iter().find(|map| {
+        let is_library = matches!(&map.pathname, MMapPath::Path(path)
+            if path.file_name().is_some_and(|name| name == "libc.so.6"));
+        // Not one that the program has made.
+        is_library
+            && map.perms.contains(MMPermissions::EXECUTE)
+            && map.address.1 - map.address.0 > 1 << 20
+    });
+    let (start, end) = code.context("no C library")?.address;
+    let mut bytes = vec![0; usize::try_from(end - start)?];
+    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}

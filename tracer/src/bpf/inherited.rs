@@ -31,6 +31,7 @@ use perf_event_open_sys::bindings::{
 };
 
 use super::sys::{bpf, zeroed};
+use super::to_the_end::to_the_end;
 use super::tracefs::{Defined, TraceFs};
 
 /// Who has the probes beside the threads that they are placed for.
@@ -125,15 +126,28 @@ impl InheritedProbes {
             if new.is_empty() {
                 break;
             }
-            for tid in new {
-                is_placed |= self.add_thread(tid, first, places, threads.heirs)?;
-            }
+            is_placed |= to_the_end(|| self.add_threads(&new, first, places, threads.heirs))?;
         }
         if is_placed {
             Ok(())
         } else {
             Err(io::Error::from_raw_os_error(libc::ESRCH))
         }
+    }
+
+    /// Opens the events from `first` on for some threads; `false` where all have ended.
+    fn add_threads(
+        &mut self,
+        tids: &[u32],
+        first: usize,
+        places: &[Place<'_>],
+        heirs: Heirs,
+    ) -> io::Result<bool> {
+        let mut is_placed = false;
+        for &tid in tids {
+            is_placed |= self.add_thread(tid, first, places, heirs)?;
+        }
+        Ok(is_placed)
     }
 
     /// Opens the events from `first` on for a thread; `false` where it has ended.

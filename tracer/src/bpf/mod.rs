@@ -17,6 +17,7 @@ mod probes;
 mod session;
 mod stacks;
 mod sys;
+mod to_the_end;
 mod tracefs;
 mod unwind;
 mod versions;

@@ -18,6 +18,7 @@ use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
 use super::log::KernelLog;
 use super::session::SessionProgram;
+use super::to_the_end::to_the_end;
 use crate::probe::{AttachPlan, Probe};
 
 /// Which processes a probe fires for. The probes of other processes are not touched.
@@ -245,8 +246,8 @@ impl Probes {
         let session = self.session.as_ref();
         let session = session.ok_or(BpfError::Missing(ALLOC_SESSION))?;
         let points = allocating.iter().map(attach_point);
-        let link = session
-            .attach(&path_of(module.file), points, Some(process))
+        let file = path_of(module.file);
+        let link = to_the_end(|| session.attach(&file, points, Some(process)))
             .map_err(|error| attach_error(ALLOC_SESSION, module.path, &error))?;
         self.links.push(Link::Session(link));
         Ok(())
@@ -265,9 +266,8 @@ impl Probes {
             return Ok(());
         }
         let scope = UProbeScope::OneProcess(process);
-        let link = self
-            .uprobe(program)?
-            .attach(points, path_of(module.file), scope)
+        let uprobe = self.uprobe(program)?;
+        let link = to_the_end(|| uprobe.attach(points, path_of(module.file), scope))
             .map_err(|error| attach_error(program, module.path, &error))?;
         self.links.push(Link::Aya(program, link));
         Ok(())
@@ -341,8 +341,8 @@ impl Probes {
     ///
     /// The kernel refused; the end of the process will take them out.
     pub fn detach(&mut self) -> Result<(), BpfError> {
-        // Where there is none, they are closed here.
-        let holder = Holder::new().ok();
+        // Those are closed by threads. Where there is no holder, they are closed here.
+        let holder = self.inherited.as_ref().and_then(|_| Holder::new().ok());
         let left = self.close()?;
         drop(holder);
         left.remove();
@@ -361,8 +361,21 @@ impl Probes {
 
     /// Closes the probes' links. What is left can be removed when the last copy is closed.
     fn close(&mut self) -> Result<LeftEvents, BpfError> {
+        let links = std::mem::take(&mut self.links);
+        if !links.is_empty() {
+            to_the_end(|| self.close_links(links))?;
+        }
+        self.faults = None;
+        Ok(self
+            .inherited
+            .take()
+            .map(InheritedProbes::close)
+            .unwrap_or_default())
+    }
+
+    fn close_links(&mut self, links: Vec<Link>) -> Result<(), BpfError> {
         // Entries first, so that no call begins whose return would not be seen.
-        for link in std::mem::take(&mut self.links).into_iter().rev() {
+        for link in links.into_iter().rev() {
             match link {
                 Link::Aya(program, link) => self
                     .uprobe(program)?
@@ -371,12 +384,7 @@ impl Probes {
                 Link::Session(link) => drop(link),
             }
         }
-        self.faults = None;
-        Ok(self
-            .inherited
-            .take()
-            .map(InheritedProbes::close)
-            .unwrap_or_default())
+        Ok(())
     }
 
     fn uprobe(&mut self, name: &'static str) -> Result<&mut UProbe, BpfError> {
