@@ -9,12 +9,12 @@ use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
 use super::room;
-use crate::bpf::{Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, Scope};
+use crate::bpf::{Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Threads};
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
     AddressSpace, LimitedGroup, Root, Sideband, bpf_disabled, check_traceable, load_order,
-    missing_capabilities, pid_namespace,
+    missing_capabilities, pid_namespace, threads_of,
 };
 
 /// How a line of the diagnosis turned out.
@@ -87,6 +87,7 @@ pub fn examine(pid: Option<u32>) -> Diagnosis {
     // These ask the kernel for the real thing, which tells nothing new without the privilege.
     if checks.iter().all(|check| check.grade != Grade::Failed) {
         checks.push(programs());
+        checks.push(page_faults());
         checks.push(sideband());
     }
     checks.push(namespace());
@@ -183,7 +184,8 @@ fn bpf_switch() -> Check {
     }
 }
 
-fn programs() -> Check {
+/// How programs are loaded to see whether the kernel takes them.
+fn trial_options(kind: Option<ProbeKind>) -> LoadOptions {
     let small = Limits {
         generations: true,
         live: 1,
@@ -192,17 +194,46 @@ fn programs() -> Check {
         ring: 1 << 20,
         unwind_bytes: MAX_TABLE_BYTES,
     };
-    let options = LoadOptions {
+    LoadOptions {
         tgid: std::process::id(),
         limits: small,
         follow_forks: false,
         pidns: None,
-        kind: None,
+        kind,
         unwinding: Unwinding::default(),
         audit: false,
         log: None,
+    }
+}
+
+/// What `--source growth` needs.
+fn page_faults() -> Check {
+    let this = std::process::id();
+    let list = move || threads_of(&[this]);
+    let threads = Threads {
+        list: &list,
+        heirs: Heirs::Threads,
     };
-    let loaded = Kernel::new(&options).and_then(|mut kernel| {
+    let loaded = Kernel::new(&trial_options(Some(ProbeKind::Faults)))
+        .and_then(|mut kernel| kernel.probes().load(&[], Scope::Threads(threads)));
+    match loaded {
+        Ok(()) => check(
+            "page faults",
+            Grade::Ok,
+            "can be followed: `tracer attach --source growth` works for any program",
+            None,
+        ),
+        Err(error) => check(
+            "page faults",
+            Grade::Limited,
+            format!("can't be followed, so there is no `--source growth`: {error}"),
+            None,
+        ),
+    }
+}
+
+fn programs() -> Check {
+    let loaded = Kernel::new(&trial_options(None)).and_then(|mut kernel| {
         let scope = Scope::Process(NonZeroU32::MIN);
         kernel.probes().load(&[], scope)?;
         Ok(kernel)

@@ -53,8 +53,9 @@ const KERNELS: &[Kernel] = &[
 ];
 
 /// The themes that are tested: what the kernel has a part in, and no program beside the workloads.
-const THEMES: [&str; 8] = [
+const THEMES: [&str; 9] = [
     "ledger",
+    "growth",
     "lifetimes",
     "files",
     "unwind",
