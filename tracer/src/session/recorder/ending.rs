@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracer_common::Counter;
 
-use super::resident::settle;
 use super::{Ended, Recording, Session, SessionError, Source};
 use crate::bpf::StackAmounts;
 use crate::printable::Shown as _;
@@ -26,7 +25,8 @@ pub(super) struct Stopped {
     pub(super) elapsed: Duration,
     /// What the target's heap was then.
     heap: Option<HeapUse>,
-    residence: Residence,
+    /// Where that is what counts.
+    residence: Option<Residence>,
     detach_time: Duration,
 }
 
@@ -39,7 +39,9 @@ impl Session {
     pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
         let stopped = self.stop()?;
         let mut amounts = self.kernel.stacks()?;
-        settle(self.source, &stopped.residence, &mut amounts);
+        if let Some(residence) = &stopped.residence {
+            residence.settle(&mut amounts);
+        }
         let mut recording = self.conclude(ended, stopped, &amounts)?;
         // Each stack that was copied has come as one of its own.
         recording.profile.merge_equal_samples();
@@ -54,7 +56,6 @@ impl Session {
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
         let residence = self.look_at_pages();
-        self.unattributed_bytes = self.unattributed(&residence);
         let detaching = Instant::now();
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Session, Source};
-use crate::bpf::{FIRST_IMAGE, StackAmounts};
+use crate::bpf::FIRST_IMAGE;
 use crate::process::{BlockPages, HeapUse, PageMap};
 use crate::session::residence::{Faulted, Residence};
 
@@ -12,12 +12,13 @@ use crate::session::residence::{Faulted, Residence};
 const SLACK: u64 = 1 << 20;
 
 impl Session {
-    /// Looks which of the pages that faulted are still there, of all processes that are.
-    pub(super) fn look_at_pages(&self) -> Residence {
-        let mut residence = Residence::default();
+    /// Looks which of the pages that faulted are still there, of all processes that are. `None` where page faults
+    /// are not what is counted.
+    pub(super) fn look_at_pages(&mut self) -> Option<Residence> {
         if self.source != Source::Growth {
-            return residence;
+            return None;
         }
+        let mut residence = Residence::default();
         for (image, traced) in self.processes.iter() {
             if traced.ended.is_some() {
                 continue;
@@ -41,7 +42,8 @@ impl Session {
             // As above.
             let _ = residence.add(&faulted, before, |block| map.block(block));
         }
-        residence
+        self.unattributed_bytes = self.unattributed(&residence);
+        Some(residence)
     }
 
     /// How much anonymous memory the target has more than at the beginning, in bytes.
@@ -53,7 +55,7 @@ impl Session {
     }
 
     /// What became resident and belongs to no page fault of the target's own, in bytes.
-    pub(super) fn unattributed(&self, residence: &Residence) -> u64 {
+    fn unattributed(&self, residence: &Residence) -> u64 {
         let grown = self.grown();
         let missing = grown.saturating_sub(residence.bytes());
         if missing > SLACK.max(grown / 20) {
@@ -61,13 +63,6 @@ impl Session {
         } else {
             0
         }
-    }
-}
-
-/// Puts what is resident into the amounts, where that is what they are about.
-pub(super) fn settle(source: Source, residence: &Residence, amounts: &mut [StackAmounts]) {
-    if source == Source::Growth {
-        residence.settle(amounts);
     }
 }
 
