@@ -265,18 +265,21 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
     let mut otherwise = END_NO_RULE;
     // One comparison for nearly all frames.
     if id < rule_ids::FIRST_FREE {
-        if id == rule_ids::RETURN_PROBE {
+        // The page that replaced return addresses lead to is mapped at the first of them, a moment before.
+        if id == rule_ids::RETURN_PROBE || id == rule_ids::UNMAPPED {
             // It lay below where the stack now ends.
             let ip = replaced::return_address(scratch, sp - 8);
-            if ip == 0 {
+            if ip != 0 {
+                // That was no frame: once more from the true address.
+                scratch.unwind.ip = ip;
+                scratch.unwind.hash = before;
+                scratch.unwind.len = len;
+                scratch.trail.give_up();
+                return None;
+            }
+            if id == rule_ids::RETURN_PROBE {
                 return Some(END_NO_RULE);
             }
-            // That was no frame: once more from the true address.
-            scratch.unwind.ip = ip;
-            scratch.unwind.hash = before;
-            scratch.unwind.len = len;
-            scratch.trail.give_up();
-            return None;
         }
         fallback = id == rule_ids::FRAME_POINTER || id == rule_ids::UNDESCRIBED;
         if fallback && bp == 0 {
