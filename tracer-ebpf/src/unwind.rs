@@ -265,8 +265,9 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
     let mut otherwise = END_NO_RULE;
     // One comparison for nearly all frames.
     if id < rule_ids::FIRST_FREE {
-        // The page that replaced return addresses lead to is mapped at the first of them, a moment before.
-        if id == rule_ids::RETURN_PROBE || id == rule_ids::UNMAPPED {
+        // The page that replaced return addresses lead to is mapped at the first of them, a moment before. The
+        // first frame is the true one, and the kernel may still have that as replaced.
+        if id == rule_ids::RETURN_PROBE || id == rule_ids::UNMAPPED && len != 0 {
             // It lay below where the stack now ends.
             let ip = replaced::return_address(scratch, sp - 8);
             if ip != 0 {
