@@ -358,7 +358,7 @@ impl Session {
             Source::Growth => Arc::default(),
         };
         ask_for_short_slices();
-        let pages_before = pages_before(options.source, who.pid);
+        let pages_before = pages_before(options.source, who.pid)?;
         if options.source == Source::Growth {
             // As near to the first fault as can be.
             heap_at_start = HeapUse::of(who.pid).ok();

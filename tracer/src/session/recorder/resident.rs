@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Session, Source};
 use crate::bpf::FIRST_IMAGE;
-use crate::process::{BlockPages, HeapUse, PageMap};
+use crate::process::{BlockPages, HeapUse, PageMap, ProcessError, pages_of};
 use crate::session::residence::{Faulted, Residence};
 
 /// Bytes that become resident beside what faults: page tables' worth of rounding, and what the kernel itself
@@ -67,9 +67,17 @@ impl Session {
 }
 
 /// What a process has before it is followed; nothing where only its allocator is probed.
-pub(super) fn pages_before(source: Source, pid: u32) -> HashMap<u64, BlockPages> {
+///
+/// # Errors
+///
+/// It can't be read: old memory would be taken for new.
+pub(super) fn pages_before(
+    source: Source,
+    pid: u32,
+) -> Result<HashMap<u64, BlockPages>, ProcessError> {
     match source {
-        Source::Growth => crate::process::pages_of(pid).unwrap_or_default(),
-        Source::Probes => HashMap::new(),
+        Source::Growth => pages_of(pid)
+            .map_err(|error| ProcessError::unreadable(&format!("/proc/{pid}/pagemap"), error)),
+        Source::Probes => Ok(HashMap::new()),
     }
 }
