@@ -13,7 +13,7 @@ use tests::process::{self, Child};
 use tests::tracing::{Tracing, others_come_and_go, tracer};
 use tests::workload::Workload;
 use tests::{binaries, profile, trial, wait};
-use tracer::profile::{Profile, Verdict};
+use tracer::profile::{Profile, Values, Verdict};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("family::first_thread_ends", first_thread_ends),
         trial::root("family::first_thread_ends_unseen", first_thread_ends_unseen),
         trial::root("family::thread_execs", thread_execs),
+        trial::root("family::thread_execs_unseen", thread_execs_unseen),
         trial::root("family::followed_thread_execs", followed_thread_execs),
         trial::root("family::translators_are_refused", translators_are_refused),
         trial::root("family::probes_make_way", probes_make_way),
@@ -195,51 +196,78 @@ fn record_alone(
     Ok(profile)
 }
 
-/// Probes are put back a moment later, and that is said.
+/// The tracer puts the probes back when it hears of the exec: in time, or what is missing is said.
 fn thread_execs() -> Result<()> {
-    let (ledger, profile) = record_exec(&[])?;
+    let (ledger, profile) = record_exec(&[], |_, _| Ok(()))?;
     let execs = profile::counter(&profile, "execs_by_other_threads")?;
+    if execs == 0 {
+        profile::check_complete(&profile)?;
+        check_part(&ledger, &profile, "family_program")?;
+    } else {
+        check_gap_is_said(&profile)?;
+    }
+    check_part(&ledger, &profile, "family_own")
+}
+
+/// Where the tracer hears of it later than the new program ran, nothing of that is counted, which is said.
+fn thread_execs_unseen() -> Result<()> {
+    let (ledger, profile) = record_exec(&[], Child::signal)?;
+    check_gap_is_said(&profile)?;
+    let program = profile::through(&profile, "family_program");
     ensure!(
-        execs == 1
+        program == Values::default(),
+        "{}",
+        profile::summary(&profile)
+    );
+    check_part(&ledger, &profile, "family_own")
+}
+
+fn check_gap_is_said(profile: &Profile) -> Result<()> {
+    ensure!(
+        profile::counter(profile, "execs_by_other_threads")? == 1
             && matches!(
                 profile.verdict,
                 Verdict::Degraded { .. } | Verdict::Inconclusive { .. }
             ),
         "{}",
-        profile::summary(&profile)
+        profile::summary(profile)
     );
-    let own = profile::through(&profile, "family_own");
-    let part = ledger.parts.get("family_own").context("no such part")?;
+    Ok(())
+}
+
+fn check_part(ledger: &Ledger, profile: &Profile, function: &str) -> Result<()> {
+    let part = ledger.parts.get(function).context("no such part")?;
+    let found = profile::through(profile, function);
     ensure!(
-        own == part.values()?,
-        "before the exec: {own:?}, not {part:?}"
+        found == part.values()?,
+        "{function}: {found:?}, not {part:?}\n{}",
+        profile::summary(profile)
     );
     Ok(())
 }
 
 /// Probes that belong to the threads are there without a gap.
 fn followed_thread_execs() -> Result<()> {
-    let (ledger, profile) = record_exec(&["--follow-forks"])?;
+    let (ledger, profile) = record_exec(&["--follow-forks"], |_, _| Ok(()))?;
     profile::check_complete(&profile)?;
-    let program = profile::through(&profile, "family_program");
-    let part = ledger.parts.get("family_program").context("no such part")?;
-    ensure!(
-        program == part.values()?,
-        "after the exec: {program:?}, not {part:?}\n{}",
-        profile::summary(&profile)
-    );
-    Ok(())
+    check_part(&ledger, &profile, "family_program")
 }
 
-fn record_exec(arguments: &[&str]) -> Result<(Ledger, Profile)> {
+/// Has a thread exec, with the tracer told to stop before and to go on after that by `signal`.
+fn record_exec(
+    arguments: &[&str],
+    signal: impl Fn(&mut Child, Signal) -> Result<()>,
+) -> Result<(Ledger, Profile)> {
     let mut workload = Workload::start("family", &["thread-execs"])?;
-    let tracing = Tracing::attach_with(workload.pid(), arguments)?;
+    let mut tracing = Tracing::attach_with(workload.pid(), arguments)?;
+    signal(tracing.child(), Signal::STOP)?;
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     workload
         .child()
         .wait_line(|child| &child.stdout, "`program`", |line| line == "program")?;
-    let profile = tracing.stop()?;
+    signal(tracing.child(), Signal::CONT)?;
+    let profile = tracing.stop_with_any_verdict()?;
     workload.finish()?;
     // What the first image held is gone.
     let mut ledger = ledger;

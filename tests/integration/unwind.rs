@@ -294,7 +294,7 @@ fn processes_share_tables() -> Result<()> {
         let profile = tracing.stop()?;
         shell.close_stdin();
         shell.wait()?;
-        profile::check_complete(&profile)?;
+        profile::check_complete_but_unsure(&profile)?;
         let counter = |name| profile::counter(&profile, name);
         ensure!(counter("mappings_not_published")? == 0);
         let spaces = counter("unwind_spaces")?;

@@ -77,7 +77,7 @@ pub(super) fn pages_before(
 ) -> Result<HashMap<u64, BlockPages>, ProcessError> {
     match source {
         Source::Growth => pages_of(pid)
-            .map_err(|error| ProcessError::unreadable(&format!("/proc/{pid}/pagemap"), error)),
+            .map_err(|error| ProcessError::unreadable(format!("/proc/{pid}/pagemap"), error)),
         Source::Probes => Ok(HashMap::new()),
     }
 }
