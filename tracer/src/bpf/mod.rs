@@ -14,6 +14,7 @@ mod ladder;
 mod live;
 mod log;
 mod probes;
+mod run_time;
 mod session;
 mod stacks;
 mod sys;
@@ -30,6 +31,7 @@ pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmou
 pub use ladder::ProbeKind;
 pub use log::LogOptions;
 pub use probes::{Probed, Probes, Scope};
+pub use run_time::{RunTimes, Taken};
 pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};

@@ -17,6 +17,7 @@ use super::holder::Holder;
 use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
 use super::log::KernelLog;
+use super::run_time::RunTimes;
 use super::session::SessionProgram;
 use super::to_the_end::to_the_end;
 use crate::probe::{AttachPlan, Probe};
@@ -190,6 +191,25 @@ impl Probes {
             .attach(tracepoint)
             .map_err(|error| attach_error(name, Path::new(tracepoint), &error))?;
         Ok(())
+    }
+
+    /// What runs when the target allocates or frees; `None` where no probes do that, or they are not loaded.
+    #[must_use]
+    pub fn run_times(&self) -> Option<RunTimes> {
+        let programs = self.kind.programs();
+        let allocation = match &self.session {
+            Some(session) => vec![session.fd()?],
+            None => vec![
+                program_fd(&self.ebpf, programs.alloc_entry).ok()?,
+                program_fd(&self.ebpf, programs.alloc_return).ok()?,
+            ],
+        };
+        let free = program_fd(&self.ebpf, programs.free_entry).ok()?;
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
+        Some(RunTimes::new(
+            allocation.into_iter().map(own).collect::<Option<_>>()?,
+            own(free)?,
+        ))
     }
 
     /// How they are placed.

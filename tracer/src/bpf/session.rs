@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ffi::{CString, c_char};
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -99,6 +99,11 @@ impl SessionProgram {
             self.fd = Some(loaded.unwrap_or_else(|panic| resume_unwind(panic))?);
         }
         Ok(())
+    }
+
+    /// The program, once it has been waited for.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(OwnedFd::as_fd)
     }
 
     /// Places the program at entry and return of functions in a file. Dropping the result takes it

@@ -1,30 +1,36 @@
-//! What the tracing takes from the target, as an estimate: events times what one event of its kind
-//! costs on this machine, measured on a child of the tracer's own.
+//! What the tracing takes from the target, as an estimate: events times what one event of its kind costs.
+//!
+//! A trap costs the same wherever it is; that is measured on a child of the tracer's own. How long the programs run
+//! depends on the target (how deep its stacks are, how often one is new, what is left in the caches), so that is
+//! measured there: `docs/design/0030-stated-cost.md`.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::num::NonZeroU32;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod calibration;
+mod meter;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::process::Signal;
-use tracer_common::{Counter, Unwinding};
+use tracer_common::Counter;
 
-use super::allocator::{Found, Searched};
-use super::placing::place;
-use super::unwinding::Unwinder;
-use super::{Options, SessionError};
-use crate::bpf::{
-    FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Threads,
-};
-use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
+pub use self::calibration::{SUBJECT_COMMAND, be_measured};
+use self::meter::Meter;
+use super::Options;
+use crate::bpf::{ProbeKind, RunTimes, Taken};
 
-/// Rounds of each measurement; the median counts.
-const ROUNDS: usize = 5;
-/// Allocations, and then frees, in a round.
-const CALLS: usize = 1_000;
-/// Frames above the allocation, as in a real program.
-const FRAMES: u32 = 20;
+/// What the events of a session cost, as far as it is known.
+#[derive(Default)]
+pub(super) struct Costs {
+    calibrated: Arc<OnceLock<Calibrated>>,
+    meter: Option<Meter>,
+}
+
+/// What an event costs under a child of the tracer's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Calibrated {
+    whole: EventCosts,
+    /// Of that, what the programs take.
+    programs: Taken,
+}
 
 /// Added time of one event by its kind, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +39,45 @@ pub struct EventCosts {
     pub allocation: f64,
     /// A free.
     pub free: f64,
+}
+
+impl Costs {
+    /// Begins to measure, without waiting for it. Where it fails there is no estimate, and nothing else changes.
+    pub(super) fn measure(
+        kind: Option<ProbeKind>,
+        options: &Options,
+        programs: Option<RunTimes>,
+    ) -> Self {
+        Self {
+            calibrated: calibration::begin(kind, options),
+            meter: programs.and_then(|programs| Meter::start(programs).ok()),
+        }
+    }
+
+    /// As it is known by now.
+    pub(super) fn of_events(&self) -> Option<EventCosts> {
+        let calibrated = self.calibrated.get()?;
+        let taken = self.meter.as_ref().map(Meter::taken);
+        Some(taken.map_or(calibrated.whole, |taken| calibrated.with(taken)))
+    }
+}
+
+impl Calibrated {
+    /// The traps as they were, and what the programs take elsewhere.
+    fn with(&self, elsewhere: Taken) -> EventCosts {
+        let cost = |whole: f64, here: Option<f64>, there: Option<f64>| match here.zip(there) {
+            Some((here, there)) => (whole - here).max(0.0) + there,
+            None => whole,
+        };
+        EventCosts {
+            allocation: cost(
+                self.whole.allocation,
+                self.programs.allocation,
+                elsewhere.allocation,
+            ),
+            free: cost(self.whole.free, self.programs.free, elsewhere.free),
+        }
+    }
 }
 
 impl EventCosts {
@@ -77,7 +122,7 @@ impl EventCosts {
                 );
                 note.push_str(&others);
             }
-            format!("{note} (measured here, under {FRAMES} frames)")
+            note
         })
     }
 }
@@ -121,183 +166,6 @@ impl Events {
     }
 }
 
-/// Measures, with probes, walks and counters of the session's own kind, in a thread of its own, so that
-/// no attach waits for it. Where it fails there is no estimate, and nothing else changes.
-pub(super) fn calibrate(kind: Option<ProbeKind>, options: &Options) -> Arc<OnceLock<EventCosts>> {
-    let (unwinding, generations) = (options.unwinding, options.series);
-    let result = Arc::new(OnceLock::new());
-    let slot = Arc::clone(&result);
-    let _ = std::thread::Builder::new()
-        .name("calibration".to_owned())
-        .spawn(move || {
-            if let Ok(costs) = measure(kind, unwinding, generations) {
-                let _ = slot.set(costs);
-            }
-        });
-    result
-}
-
-fn measure(
-    kind: Option<ProbeKind>,
-    unwinding: Unwinding,
-    generations: bool,
-) -> Result<EventCosts, SessionError> {
-    let mut subject = Subject::start()?;
-    let untraced = subject.median()?;
-    let pid = subject.child.id();
-    let root = Root::of(pid)?;
-    let space = AddressSpace::of(pid, &root)?;
-    let found = Found::in_space(&space, &mut Searched::default());
-    let small = Limits {
-        live: 4 * CALLS as u32,
-        heap_bytes: 0,
-        stacks: 64,
-        generations,
-        ring: 1 << 20,
-        unwind_bytes: MAX_TABLE_BYTES,
-    };
-    let mut kernel = Kernel::new(&LoadOptions {
-        tgid: pid,
-        limits: small,
-        follow_forks: false,
-        pidns: pid_namespace()?,
-        kind,
-        unwinding,
-        audit: false,
-        log: None,
-    })?;
-    let list = move || threads_of(&[pid]);
-    let scope = match NonZeroU32::new(pid) {
-        Some(process) if kind != Some(ProbeKind::Inherited) => Scope::Process(process),
-        _ => Scope::Threads(Threads {
-            list: &list,
-            heirs: Heirs::Threads,
-        }),
-    };
-    place(&mut kernel, &found.allocators, scope, |maps| {
-        Unwinder::new(unwinding).publish(maps, FIRST_HEAP, &space);
-    })?;
-    kernel.start()?;
-    let traced = subject.median()?;
-    Ok(EventCosts {
-        allocation: (traced.allocation - untraced.allocation).max(0.0),
-        free: (traced.free - untraced.free).max(0.0),
-    })
-}
-
-/// The child that is measured: this program with a hidden command, see [`be_measured`].
-struct Subject {
-    child: Child,
-    handle: Pidfd,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Subject {
-    fn start() -> io::Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg(SUBJECT_COMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("the child has no streams"));
-        };
-        let mut subject = Self {
-            handle: Pidfd::of_child(child.id())?,
-            child,
-            ask,
-            answers: BufReader::new(answers),
-        };
-        // The first round is cold.
-        subject.round()?;
-        Ok(subject)
-    }
-
-    fn round(&mut self) -> io::Result<EventCosts> {
-        self.ask.write_all(b"\n")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        let mut figures = line.split_whitespace().map(str::parse);
-        match (figures.next(), figures.next()) {
-            (Some(Ok(allocation)), Some(Ok(free))) => Ok(EventCosts { allocation, free }),
-            _ => Err(io::Error::other(format!("the child answered {line:?}"))),
-        }
-    }
-
-    fn median(&mut self) -> io::Result<EventCosts> {
-        let rounds: io::Result<Vec<_>> = (0..ROUNDS).map(|_| self.round()).collect();
-        let rounds = rounds?;
-        let median = |kind: fn(&EventCosts) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(kind).collect();
-            values.sort_by(f64::total_cmp);
-            values[ROUNDS / 2]
-        };
-        Ok(EventCosts {
-            allocation: median(|costs| costs.allocation),
-            free: median(|costs| costs.free),
-        })
-    }
-}
-
-impl Drop for Subject {
-    fn drop(&mut self) {
-        self.handle.send(Signal::KILL);
-        let _ = self.child.wait();
-    }
-}
-
-/// The hidden command of the child that is measured.
-pub const SUBJECT_COMMAND: &str = "calibration-subject";
-
-/// Runs in the child: for each line on standard input, allocates and frees, and answers with the
-/// nanoseconds an allocation and a free took.
-///
-/// # Errors
-///
-/// The parent is gone.
-pub fn be_measured() -> io::Result<()> {
-    let mut blocks = vec![std::ptr::null_mut(); CALLS];
-    let mut line = String::new();
-    while io::stdin().read_line(&mut line)? > 0 {
-        line.clear();
-        let start = cpu_time();
-        beneath(FRAMES, &mut blocks);
-        let allocated = cpu_time();
-        for block in &mut blocks {
-            // SAFETY: `beneath` has put a block of malloc's, or NULL, into each place.
-            unsafe { libc::free(*block) };
-            *block = std::ptr::null_mut();
-        }
-        let freed = cpu_time();
-        let each = |time: Duration| time.as_nanos() as f64 / CALLS as f64;
-        println!("{} {}", each(allocated - start), each(freed - allocated));
-    }
-    Ok(())
-}
-
-/// Time that this thread was running: on a busy machine more passes.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
-}
-
-/// Allocates under that many frames.
-#[inline(never)]
-fn beneath(frames: u32, blocks: &mut [*mut libc::c_void]) {
-    if frames > 0 {
-        beneath(std::hint::black_box(frames - 1), blocks);
-    } else {
-        for block in &mut *blocks {
-            // SAFETY: any size may be asked for.
-            *block = unsafe { libc::malloc(64) };
-        }
-    }
-    // Work after the call keeps it from becoming a jump.
-    std::hint::black_box(blocks);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +195,25 @@ mod tests {
             "{note}"
         );
         assert!(Events::of(&[(Counter::AllocBytes, 5)]).is_none());
+    }
+
+    #[test]
+    fn what_the_programs_take_is_the_targets_own() {
+        let calibrated = Calibrated {
+            whole: EventCosts {
+                allocation: 2_000.0,
+                free: 1_000.0,
+            },
+            programs: Taken {
+                allocation: Some(1_200.0),
+                free: None,
+            },
+        };
+        let there = calibrated.with(Taken {
+            allocation: Some(3_000.0),
+            free: Some(500.0),
+        });
+        assert_eq!((there.allocation, there.free), (3_800.0, 1_000.0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use tracer_common::{Counter, Unwinding};
 use self::resident::pages_before;
 use self::subject::Subject;
 use super::allocator::{Found, Searched};
-use super::cost::{self, EventCosts, Events};
+use super::cost::{Costs, Events};
 use super::growth::Growth;
 use super::placing::place;
 use super::processes::Processes;
@@ -246,7 +246,7 @@ pub struct Session {
     /// The same, `CLOCK_MONOTONIC` in nanoseconds.
     started_ns: u64,
     attach_time: Duration,
-    costs: Arc<OnceLock<EventCosts>>,
+    costs: Costs,
     heap_at_start: Option<HeapUse>,
     source: Source,
     /// What the target had when page faults began to count, by block.
@@ -354,8 +354,8 @@ impl Session {
         let wake = watch(&kernel, &sideband)?;
         // Before the next, which its thread would inherit.
         let costs = match options.source {
-            Source::Probes => cost::calibrate(kind, options),
-            Source::Growth => Arc::default(),
+            Source::Probes => Costs::measure(kind, options, kernel.probes().run_times()),
+            Source::Growth => Costs::default(),
         };
         ask_for_short_slices();
         let pages_before = pages_before(options.source, who.pid)?;
@@ -541,7 +541,10 @@ impl Session {
         Ok(Status {
             source: self.source,
             elapsed,
-            cost: self.costs.get().map(|costs| costs.share(events, elapsed)),
+            cost: self
+                .costs
+                .of_events()
+                .map(|costs| costs.share(events, elapsed)),
             alloc_objects: value(Counter::AllocObjects),
             live_objects: value(Counter::AllocObjects).saturating_sub(value(Counter::FreeObjects)),
             live_bytes,

@@ -92,7 +92,7 @@ impl Session {
         if ended == Ended::TargetExited {
             profile.metadata.source.push_str(", until it ended");
         }
-        let costs = self.costs.get();
+        let costs = self.costs.of_events();
         let cost_note = costs.and_then(|costs| costs.note(&counters, elapsed));
         profile.metadata.notes.extend(cost_note);
         Ok(Recording {
