@@ -1,18 +1,24 @@
 //! Memory told from page faults: `--source growth`, against the ledger of a workload that counts its pages, and on
 //! programs whose allocator nobody can probe.
 
+use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
+use tests::ledger::Ledger;
 use tests::memory::code_of_the_c_library;
+use tests::process::Ended;
+use tests::series::{SeriesTracing, at};
 use tests::tracing::{Tracing, tracer};
 use tests::workload::Workload;
 use tests::{binaries, process, profile, trial};
 
 /// What `pages populate` maps.
 const POPULATED: u64 = 64 << 20;
+/// Pages of a step of `pool steps`.
+const STEP: u64 = 64;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -21,7 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("growth::populated", populated),
         trial::root("growth::go", go),
         trial::root("growth::nothing_is_placed", nothing_is_placed),
-        trial::root("growth::refused", refused),
+        trial::root("growth::run", run),
+        trial::root("growth::series", series),
         trial::root("growth::when_growing", when_growing),
         trial::root("growth::never_grown", never_grown),
     ]
@@ -73,11 +80,10 @@ fn go() -> Result<()> {
     child.wait_line(|child| &child.stdout, "`ready`", ready)?;
     let pid = child.pid().to_string();
     let refused = process::run(&mut tracer(["attach", "--pid", &pid])?, &[])?;
-    ensure!(
-        refused.status.code() == Some(2) && refused.stderr.contains("--source growth"),
-        "{}",
-        refused.printed()
-    );
+    check_offered(&refused)?;
+    check_offered(&process::run(&mut tracer(["check", "--pid", &pid])?, &[])?)?;
+    let mut run = tracer(["run", "-o", "-", "--"])?;
+    check_offered(&process::run(run.arg(binaries::go("grow")?), &[])?)?;
     let tracing = Tracing::attach_with(child.pid(), &["--source", "growth"])?;
     child.write(b"\n")?;
     let done = |line: &str| line == "done";
@@ -91,6 +97,15 @@ fn go() -> Result<()> {
         kept >= 60 << 20 && kept * 10 >= total * 9,
         "{kept} of {total}\n{}",
         profile::summary(&profile)
+    );
+    Ok(())
+}
+
+fn check_offered(refused: &Ended) -> Result<()> {
+    ensure!(
+        refused.status.code() == Some(2) && refused.stderr.contains("--source growth"),
+        "{}",
+        refused.printed()
     );
     Ok(())
 }
@@ -111,19 +126,82 @@ fn nothing_is_placed() -> Result<()> {
     Ok(())
 }
 
-/// What it can't do is said before anything is done.
-fn refused() -> Result<()> {
-    let workload = Workload::start("pages", &[])?;
-    let pid = workload.pid().to_string();
-    let arguments = [
-        "attach", "--pid", &pid, "--source", "growth", "--every", "1s",
-    ];
-    let ended = process::run(&mut tracer(arguments)?, &[])?;
+/// From the program's first page to its end, when nobody can look any more: what was there when it was last looked.
+fn run() -> Result<()> {
+    let program = binaries::workload("pages")?;
+    let mut tracing = SeriesTracing::run("50ms", &["--source", "growth"], [program])?;
+    let ready = |line: &str| line == "ready";
+    let child = tracing.child();
+    child.wait_line(|child| &child.stdout, "`ready`", ready)?;
+    child.write(b"\n")?;
+    let printed = |line: &str| line.starts_with('{');
+    let line = child.wait_line(|child| &child.stdout, "the ledger", printed)?;
+    let ledger = Ledger::parse(&line)?;
+    // One that had begun before, and one that has not.
+    let now = tracing.windows()?;
+    tracing.wait_windows(now + 2)?;
+    tracing.child().close_stdin();
+    let recorded = tracing.finish()?;
+    ledger.check_parts(&recorded.profile)?;
+    // What the C library made resident before main, too. Counters of 0 are not in the file.
+    let main = profile::through(&recorded.profile, "main").alloc_objects;
     ensure!(
-        ended.status.code() == Some(2) && ended.stderr.contains("--source growth keeps no series"),
+        profile::total(&recorded.profile).alloc_objects > main
+            && profile::counter(&recorded.profile, "unattributed_bytes").is_err(),
         "{}",
-        ended.printed()
+        profile::summary(&recorded.profile)
     );
+    Ok(())
+}
+
+/// Each window says what is resident at its end, and in which window that came.
+fn series() -> Result<()> {
+    let mut workload = Workload::start("pool", &["steps"])?;
+    let mut tracing = SeriesTracing::attach(workload.pid(), "50ms", &["--source", "growth"])?;
+    let mut windows = Vec::new();
+    for step in [b"a", b"a", b"d", b"a"] {
+        let child = workload.child();
+        child.write(step)?;
+        let said = format!("step {}", windows.len());
+        child.wait_line(|child| &child.stdout, &said, |line| line == said)?;
+        // A profile comes after the end of its window: one more may have ended.
+        let after = tracing.windows()? + 1;
+        tracing.wait_windows(after + 2)?;
+        windows.push(after);
+    }
+    let recorded = tracing.stop()?;
+    workload.finish()?;
+    recorded.check_end()?;
+    for (window, steps) in windows.iter().zip([
+        &[STEP][..],
+        &[STEP, STEP],
+        &[STEP / 2, STEP],
+        &[STEP / 2, STEP, STEP],
+    ]) {
+        let (mut pages, mut rows) = (0, Vec::new());
+        for history in recorded.stacks_through("pool_grow") {
+            let (counters, row) = at(history, *window);
+            pages += counters.live_objects();
+            rows.extend(row.iter().map(|one| (one.generation as usize, one.objects)));
+        }
+        // By the step whose they are: between two of them there are windows.
+        let of_step = |range: Range<usize>| -> u64 {
+            let here = rows
+                .iter()
+                .filter(|(generation, _)| range.contains(generation));
+            here.map(|(_, objects)| objects).sum()
+        };
+        let starts = std::iter::once(0).chain(windows.iter().map(|end| end + 1));
+        let by_step = starts
+            .zip(&windows)
+            .map(|(start, &end)| of_step(start..end + 1));
+        // The one that gives back has none.
+        let left: Vec<u64> = by_step.filter(|&pages| pages > 0).collect();
+        ensure!(
+            pages == steps.iter().sum::<u64>() && left == steps,
+            "window {window}: {pages} pages, {left:?} is not {steps:?}"
+        );
+    }
     Ok(())
 }
 

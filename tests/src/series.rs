@@ -1,5 +1,6 @@
 //! Running the tracer with `--every`, and questions that tests ask of what it writes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::process::Child;
 use crate::tracing::tracer;
 use crate::{profile, wait};
 
-/// A running `tracer attach --every`, with a folder of its own.
+/// A running `tracer attach --every`, or `tracer run --every`, with a folder of its own.
 #[derive(Debug)]
 pub struct SeriesTracing {
     child: Child,
@@ -50,6 +51,34 @@ impl SeriesTracing {
         let attached = |line: &str| line.starts_with("attached to");
         child.wait_line(|child| &child.stderr, "`attached to`", attached)?;
         Ok(Self { child, folder })
+    }
+
+    /// Runs a command that is traced from its beginning.
+    ///
+    /// # Errors
+    /// The tracer cannot be started.
+    pub fn run<S: AsRef<OsStr>>(
+        every: &str,
+        arguments: &[&str],
+        traced: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut command = tracer(["run", "--every", every])?;
+        command
+            .arg("-o")
+            .arg(folder.path().join("series"))
+            .args(arguments)
+            .arg("--")
+            .args(traced);
+        Ok(Self {
+            child: Child::spawn(&mut command)?,
+            folder,
+        })
+    }
+
+    /// The tracer's process; under `run`, its standard streams are the traced program's.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
     }
 
     /// Windows whose profile is there.

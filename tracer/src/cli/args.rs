@@ -34,7 +34,7 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Trace a process that runs already
     Attach(AttachArgs),
-    /// Start a program and trace it from its first allocation
+    /// Start a program and trace it from its first allocation, or its first page
     Run(RunArgs),
     /// Show a profile as a table, a call tree, or one function with its callers and callees
     Report(ReportArgs),
@@ -71,9 +71,6 @@ pub(super) struct AttachArgs {
     /// Stop after this time, such as 30s, 5m or 1h30m; without, on Ctrl-C or when the process ends
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,
-    /// What to tell memory from
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) source: SourceArg,
     /// Wait until the process holds SIZE more than at its least, and only then begin; nothing is in it before
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "16MiB")]
@@ -82,7 +79,15 @@ pub(super) struct AttachArgs {
     pub(super) recording: RecordingArgs,
 }
 
-/// What memory is told from.
+/// What memory is told from, wherever something is recorded.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct SourceArgs {
+    /// What to tell memory from
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) source: SourceArg,
+}
+
+/// One of the sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum SourceArg {
     /// Calls of the allocator, exactly: each costs a trap
@@ -93,9 +98,9 @@ pub(super) enum SourceArg {
     Growth,
 }
 
-impl From<SourceArg> for Source {
-    fn from(arg: SourceArg) -> Self {
-        match arg {
+impl From<SourceArgs> for Source {
+    fn from(args: SourceArgs) -> Self {
+        match args.source {
             SourceArg::Probes => Self::Probes,
             SourceArg::Growth => Self::Growth,
         }
@@ -123,6 +128,8 @@ pub(super) struct RecordingArgs {
     /// standard output for text and folded stacks]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
     /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
     /// stopping the target. The output is then a folder, new or empty [default: tracer-NAME-PID]
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use indicatif::HumanBytes;
 
-use super::args::{AttachArgs, SourceArg};
+use super::args::AttachArgs;
 use super::exit::Exit;
 use super::recording::{Place, deliver, options, record};
 use super::say::say;
@@ -13,28 +13,19 @@ use super::signals::Signals;
 use crate::check::Bytes;
 use crate::printable::Shown as _;
 use crate::process::{Identity, check_traceable};
-use crate::session::{Ended, Options, Session, Target, check_privilege, wait_until_grown};
+use crate::session::{Ended, Session, Target, check_privilege, wait_until_grown};
 
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
     let who = check_traceable(args.pid)?;
-    if args.source == SourceArg::Growth && args.recording.every.is_some() {
-        bail!(
-            "--source growth keeps no series: leave out --every, and compare two profiles by `tracer diff`"
-        );
-    }
-    let options = Options {
-        source: args.source.into(),
-        ..options(&args.recording)
-    };
     let mut place = Place::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
         if let Some(size) = args.when_growing {
             wait(&who, size, args.recording.quiet).await?;
         }
-        let session = Session::start(Target::Running(who), &options)?;
+        let session = Session::start(Target::Running(who), &options(&args.recording))?;
         // Before anybody is told that there is something to end.
         let until = signals.finish(args.duration);
         if !args.recording.quiet {

@@ -13,12 +13,12 @@ use crate::bpf::{LogOptions, ProbeKind};
 use crate::export::Format;
 use crate::process::Identity;
 use crate::profile::series::Series;
-use crate::session::{Ended, Options, Pace, Progress, Recording, Session, Source};
+use crate::session::{Ended, Options, Pace, Progress, Recording, Session};
 
 /// The session's options of a command line.
 pub(super) fn options(args: &RecordingArgs) -> Options {
     Options {
-        source: Source::default(),
+        source: args.source.into(),
         max_live: args.max_live,
         max_stacks: args.max_stacks,
         follow_forks: args.follow_forks,

@@ -18,7 +18,8 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
     };
     check_privilege()?;
     let program = find_program(name)?;
-    let foreseen = foresee(&program)?;
+    let options = options(&args.recording);
+    let foreseen = foresee(&program, options.source)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     let mut place = Place::prepare(&args.recording, waiting.who())?;
     let runtime = runtime()?;
@@ -27,7 +28,7 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
             who: waiting.who().clone(),
             foreseen: Box::new(foreseen),
         };
-        let session = Session::start(target, &options(&args.recording))?;
+        let session = Session::start(target, &options)?;
         // Before the program runs: from then on a signal is the program's to answer.
         let handle = waiting.handle();
         let until = signals.forward(handle.context("no handle of the program could be had")?)?;

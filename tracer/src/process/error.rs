@@ -5,6 +5,10 @@ use crate::printable::Shown as _;
 use std::io;
 use std::path::PathBuf;
 
+/// What can be done where there is no allocator to probe.
+pub const GROWTH_INSTEAD: &str =
+    "`--source growth` tells who makes memory resident, in any program";
+
 /// An error about the target or its files.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -70,8 +74,8 @@ pub enum ProcessError {
     },
     /// Nothing mapped defines a malloc that can be probed.
     #[error(
-        "no allocator that can be traced was found in {name} (pid {pid}): {hint}. `tracer attach --source growth` \
-         shows who makes memory resident, in any program"
+        "no allocator that can be traced was found in {name} (pid {pid}): {hint}. {}",
+        GROWTH_INSTEAD
     )]
     NoAllocator {
         /// Pid.

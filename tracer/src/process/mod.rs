@@ -27,7 +27,7 @@ mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, Place};
 pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
-pub use error::ProcessError;
+pub use error::{GROWTH_INSTEAD, ProcessError};
 pub use file_id::FileId;
 pub use files::Root;
 pub use held::{FileKey, MappedFile, NotOpened};

@@ -93,6 +93,10 @@ pub struct Mark {
     pub operations: Option<u64>,
     /// Frees since then of memory that is older than the recording.
     pub unknown_frees: u64,
+    /// Anonymous memory that the target has as a whole, in bytes; only where memory is told from page faults, and
+    /// objects are pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u64>,
 }
 
 impl Mark {
@@ -290,6 +294,12 @@ impl Series {
             exact_generations,
             ..Self::default()
         }
+    }
+
+    /// Whether memory was told from page faults: objects are pages then, by who touched them first.
+    #[must_use]
+    pub fn counts_pages(&self) -> bool {
+        self.marks.iter().any(|mark| mark.resident.is_some())
     }
 
     /// Adds the next snapshot.

@@ -8,16 +8,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SessionError;
 use super::runtimes::{self, Runtime};
 use super::serving::Other;
 use super::unopened::Unopened;
+use super::{SessionError, Source};
 use crate::bpf::Probed;
 use crate::printable::Shown as _;
 use crate::probe::{AllocatorKind, AttachPlan};
 use crate::process::{
-    AddressSpace, ElfKind, Identity, MappedFile, ModuleSymbols, ProcessError, elf_kind,
-    has_shadow_stack, interpreter, module_symbols, script_interpreter, translator, vdso,
+    AddressSpace, ElfKind, GROWTH_INSTEAD, Identity, MappedFile, ModuleSymbols, ProcessError,
+    elf_kind, has_shadow_stack, interpreter, module_symbols, script_interpreter, translator, vdso,
 };
 
 /// Why no allocator is found where no file names one.
@@ -239,15 +239,16 @@ pub struct Foreseen {
 ///
 /// # Errors
 ///
-/// The program is of a kind that can't be traced.
-pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
+/// The program is of a kind that can't be traced, or has no allocator that can be probed where one is to be.
+pub fn foresee(program: &Path, source: Source) -> Result<Foreseen, ProcessError> {
+    let is_probed = source == Source::Probes;
     let binary = binary_of(program)?;
     let refuse = |reason: String| ProcessError::CannotRun {
         program: program.to_owned(),
         reason,
     };
     for path in [program, &binary] {
-        if let Some(what) = translator(path) {
+        if let Some(what) = translator(path).filter(|_| is_probed) {
             return Err(refuse(format!(
                 "{what} reads code as data; it would read the probes' breakpoints, and die of them. \
                  Trace the program without it"
@@ -275,8 +276,9 @@ pub fn foresee(program: &Path) -> Result<Foreseen, ProcessError> {
     };
     foreseen.add(binary.clone());
     let Some(loader) = interpreter(&file, &binary)? else {
-        return if foreseen.found.allocators.is_empty() {
-            Err(refuse(foreseen.found.hint()))
+        return if is_probed && foreseen.found.allocators.is_empty() {
+            let hint = foreseen.found.hint();
+            Err(refuse(format!("{hint}. {GROWTH_INSTEAD}")))
         } else {
             Ok(foreseen)
         };
@@ -366,13 +368,13 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let script = folder.path().join("script");
         std::fs::write(&script, "#! /bin/sh -e\n")?;
-        let foreseen = foresee(&script)?;
+        let foreseen = foresee(&script, Source::Probes)?;
         let allocator = foreseen.found.allocators.first().ok_or("no allocator")?;
         assert!(!allocator.plan.is_empty());
         // The shell, its loader, the C library, the vDSO.
         assert!(foreseen.files.len() >= 4);
         std::fs::write(&script, "echo no interpreter\n")?;
-        assert!(foresee(&script).is_err());
+        assert!(foresee(&script, Source::Growth).is_err());
         Ok(())
     }
 }

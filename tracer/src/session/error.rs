@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::bpf::BpfError;
 use crate::printable::Shown as _;
-use crate::process::ProcessError;
+use crate::process::{GROWTH_INSTEAD, ProcessError};
 use crate::profile::Invalid;
 
 /// An error of a session.
@@ -21,7 +21,8 @@ pub enum SessionError {
     Privilege(String),
     /// The target's heap moved and no probe fired: it uses another allocator.
     #[error(
-        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}. `tracer attach --source growth` shows who makes memory resident, in any program"
+        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}. {}",
+        GROWTH_INSTEAD
     )]
     NeverFired {
         /// Length of the recording.

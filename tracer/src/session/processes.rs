@@ -39,6 +39,8 @@ pub(super) struct Traced {
     pub(super) walks_by: Vec<u32>,
     /// Until when they may be: what it has mapped by then, they were walked by without being there.
     pub(super) walks_until_ns: u64,
+    /// Whether it began by fork, with the pages of its parent.
+    pub(super) is_fork: bool,
     /// Whether what it has mapped, or what these have, is to be compared with the other's.
     is_mixed: bool,
     /// Whether it has ended, and how.
@@ -110,6 +112,7 @@ impl Traced {
             is_unpublished: true,
             walks_by: Vec::new(),
             walks_until_ns: 0,
+            is_fork: false,
             is_mixed: false,
             ended: None,
         }
@@ -130,6 +133,7 @@ impl Traced {
             is_unpublished: false,
             walks_by: self.walks_by.iter().copied().chain([self.heap]).collect(),
             walks_until_ns: u64::MAX,
+            is_fork: true,
             is_mixed: self.is_mixed,
             ended: None,
         }
@@ -185,6 +189,7 @@ impl Processes {
             is_unpublished: true,
             walks_by: Vec::new(),
             walks_until_ns: 0,
+            is_fork: false,
             is_mixed: false,
             ended: None,
         };

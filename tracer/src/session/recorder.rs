@@ -26,7 +26,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, Unwinding};
 
-use self::resident::pages_before;
+use self::resident::Pages;
 use self::subject::Subject;
 use super::allocator::{Found, Searched};
 use super::cost::{Costs, Events};
@@ -44,7 +44,7 @@ use crate::bpf::{
 use crate::life::Event;
 use crate::printable::Shown as _;
 use crate::process::{
-    BlockPages, HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
+    HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
     has_first_thread, pid_namespace, stack_start, threads_of,
 };
 use crate::profile::Profile;
@@ -249,10 +249,8 @@ pub struct Session {
     costs: Costs,
     heap_at_start: Option<HeapUse>,
     source: Source,
-    /// What the target had when page faults began to count, by block.
-    pages_before: HashMap<u64, BlockPages>,
-    /// Bytes that became resident without a page fault of the target's own.
-    unattributed_bytes: u64,
+    /// Where page faults are what is counted.
+    pages: Pages,
     growth: Growth,
     /// Why the tables are smaller than usual.
     crowded: Option<String>,
@@ -316,7 +314,7 @@ impl Session {
             let kernel = threads.spawn(|| Kernel::new(&loaded));
             let subject = match foreseen {
                 None => Subject::running(&who, options),
-                Some(foreseen) => Subject::waiting(&who, foreseen, options.follow_forks),
+                Some(foreseen) => Subject::waiting(&who, foreseen, options),
             };
             (
                 subject,
@@ -358,7 +356,7 @@ impl Session {
             Source::Growth => Costs::default(),
         };
         ask_for_short_slices();
-        let pages_before = pages_before(options.source, who.pid)?;
+        let pages = Pages::before(options.source, who.pid)?;
         if options.source == Source::Growth {
             // As near to the first fault as can be.
             heap_at_start = HeapUse::of(who.pid).ok();
@@ -371,8 +369,7 @@ impl Session {
         Ok(Self {
             heap_at_start,
             source: options.source,
-            pages_before,
-            unattributed_bytes: 0,
+            pages,
             growth,
             crowded,
             pulse: Ticks::new(Some(memory::INTERVAL)),

@@ -58,7 +58,7 @@ pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Liv
     check_privilege()?;
     let name = args.command.first().context("no command was given")?;
     let program = find_program(name)?;
-    let foreseen = foresee(&program)?;
+    let foreseen = foresee(&program, Source::Probes)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     runtime()?.block_on(async {
         let target = Target::Waiting {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracer_common::Counter;
 
+use super::resident::Look;
 use super::{Ended, Recording, Session, SessionError, Source};
 use crate::bpf::StackAmounts;
 use crate::printable::Shown as _;
@@ -11,7 +12,6 @@ use crate::probe::AllocatorKind;
 use crate::process::HeapUse;
 use crate::profile::Profile;
 use crate::session::cost::Events;
-use crate::session::residence::Residence;
 use crate::session::snapshot::Parts;
 use crate::session::verdict::Findings;
 
@@ -26,7 +26,7 @@ pub(super) struct Stopped {
     /// What the target's heap was then.
     heap: Option<HeapUse>,
     /// Where that is what counts.
-    residence: Option<Residence>,
+    pub(super) look: Option<Look>,
     detach_time: Duration,
 }
 
@@ -39,9 +39,7 @@ impl Session {
     pub fn finish(mut self, ended: Ended) -> Result<Recording, SessionError> {
         let stopped = self.stop()?;
         let mut amounts = self.kernel.stacks()?;
-        if let Some(residence) = &stopped.residence {
-            residence.settle(&mut amounts);
-        }
+        self.settle_pages(stopped.look.as_ref(), &mut amounts);
         let mut recording = self.conclude(ended, stopped, &amounts)?;
         // Each stack that was copied has come as one of its own.
         recording.profile.merge_equal_samples();
@@ -55,7 +53,7 @@ impl Session {
         self.kernel.stop()?;
         let elapsed = self.started.elapsed();
         let heap = HeapUse::of(self.who.pid).ok();
-        let residence = self.look_at_pages();
+        let look = self.look_at_pages(true);
         let detaching = Instant::now();
         self.kernel.probes().detach()?;
         let detach_time = detaching.elapsed();
@@ -67,7 +65,7 @@ impl Session {
         Ok(Stopped {
             elapsed,
             heap,
-            residence,
+            look,
             detach_time,
         })
     }
@@ -81,10 +79,7 @@ impl Session {
         let elapsed = stopped.elapsed;
         let counters = self.update_profile(elapsed, amounts)?;
         let mut profile = std::mem::take(&mut self.snapshots).into_profile();
-        if self.source == Source::Growth {
-            // The kernel side knows what comes, not what goes.
-            profile.peak = None;
-        } else if Events::of(&counters).is_none() {
+        if self.source == Source::Probes && Events::of(&counters).is_none() {
             let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;
@@ -149,11 +144,16 @@ impl Session {
                 live_table_growth_failures: self.kernel.live_table_growth_failures(),
                 unwind_table_bytes: self.kernel.table_bytes() as u64,
                 is_growth: self.source == Source::Growth,
-                unattributed_bytes: self.unattributed_bytes,
+                unattributed_bytes: self.pages.unattributed_bytes(),
+                unlooked_bytes: self.pages.unlooked_bytes(),
                 unsure_threads: self.kernel.unsure_threads(),
                 ..unseen
             },
         });
+        if self.source == Source::Growth {
+            // The kernel side knows what comes, not what goes.
+            self.snapshots.profile_mut().peak = None;
+        }
         let notes = self.notes(self.snapshots.profile());
         let metadata = &mut self.snapshots.profile_mut().metadata;
         metadata.notes = notes;

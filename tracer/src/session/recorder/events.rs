@@ -212,7 +212,8 @@ impl Session {
             .map(|traced| traced.heap)
             .filter(|&heap| heap != 0)
             .collect();
-        let amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
+        let mut amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
+        self.retire_pages(&mut amounts);
         let peak = self.kernel.peak()?.epoch;
         self.snapshots
             .retire(&self.processes, &images, &amounts, peak, &mut self.stacks);

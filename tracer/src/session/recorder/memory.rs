@@ -18,6 +18,10 @@ const PROCESSES: usize = 8;
 impl Session {
     /// Reads it when it is time to.
     pub(super) fn glance_at_memory(&mut self) {
+        if self.source == Source::Growth {
+            self.glance_at_pages();
+            return;
+        }
         self.glances += 1;
         if self.glances > self.processes.iter().count() / PROCESSES {
             self.read_memory();

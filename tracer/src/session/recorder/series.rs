@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tracer_common::{Counter, EXACT_GENERATIONS, StackCounters};
 
-use super::{Ended, Recording, Session, SessionError, Status, Ticks, Wake};
+use super::resident::Look;
+use super::{Ended, Recording, Session, SessionError, Source, Status, Ticks, Wake};
 use crate::bpf::StackAmounts;
 use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
 use crate::profile::{Profile, Verdict};
@@ -37,7 +38,8 @@ impl Session {
     ///
     /// The [`StackId`] of a stack is the index of its sample, in the recording's profile and in those of
     /// the windows that have it. What came after the last window, unless it is longer than half of one,
-    /// is in the recording and not in the series. A recording that the observer breaks off ends as
+    /// is in the recording and not in the series; so is what came before the target ended where memory is told
+    /// from page faults, since nobody can look then. A recording that the observer breaks off ends as
     /// [`Ended::Interrupted`].
     ///
     /// # Errors
@@ -79,10 +81,12 @@ impl Session {
         };
         let stopped = self.stop()?;
         let mut amounts = self.kernel.end_window()?;
+        self.settle_pages(stopped.look.as_ref(), &mut amounts);
+        let is_seen = stopped.look.as_ref().is_none_or(Look::saw_some);
         let last = series.marks().last().map(|mark| mark.seconds);
         let counters = self.update_profile(stopped.elapsed, &amounts)?;
         let rest = stopped.elapsed.as_secs_f64() - last.unwrap_or(0.0);
-        if last.is_none() || rest > pace.window.as_secs_f64() / 2.0 {
+        if last.is_none() || (is_seen && rest > pace.window.as_secs_f64() / 2.0) {
             let taken = amounts.iter_mut().map(|amount| StackAmounts {
                 survivors: amount.survivors.take(),
                 ..*amount
@@ -97,11 +101,15 @@ impl Session {
         self.take_events();
         self.read_memory();
         let elapsed = self.started.elapsed();
-        let amounts = self.kernel.end_window()?;
+        let mut amounts = self.kernel.end_window()?;
+        // After the counters: what comes meanwhile is there before it is counted, and not the other way round.
+        let look = self.look_at_pages(false);
+        self.settle_pages(look.as_ref(), &mut amounts);
+        self.pages.end_window();
         // Once more: the frames of what was counted meanwhile.
         self.take_events();
         let counters = self.update_profile(elapsed, &amounts)?;
-        if Events::of(&counters).is_none() {
+        if self.source == Source::Probes && Events::of(&counters).is_none() {
             // Of a whole recording that could not be told; here the last profile will say it.
             self.snapshots.profile_mut().verdict = Verdict::Degraded {
                 reasons: vec!["the allocator has not been called yet".to_owned()],
@@ -145,6 +153,7 @@ impl Session {
                 seconds: elapsed.as_secs_f64(),
                 operations: None,
                 unknown_frees: unknown_frees.unwrap_or(0),
+                resident: (self.source == Source::Growth).then(|| self.pages.anonymous()),
             },
             stacks: stacks.collect(),
         }

@@ -64,15 +64,19 @@ impl Subject {
     pub(super) fn waiting(
         who: &Identity,
         foreseen: Foreseen,
-        follow_forks: bool,
+        options: &Options,
     ) -> Result<Self, SessionError> {
         let Foreseen {
             files,
-            found,
+            mut found,
             searched,
         } = foreseen;
+        if options.source == Source::Growth {
+            // Nothing is probed.
+            found = Found::default();
+        }
         Ok(Self {
-            processes: Processes::waiting(who, follow_forks)?,
+            processes: Processes::waiting(who, options.follow_forks)?,
             found,
             searched,
             foreseen: Some(files),

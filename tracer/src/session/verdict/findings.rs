@@ -70,6 +70,8 @@ pub(in crate::session) struct Findings {
     pub(in crate::session) is_growth: bool,
     /// Bytes that became resident without a page fault of the target's own.
     pub(in crate::session) unattributed_bytes: u64,
+    /// Bytes that became resident after it was last looked at what is there, before their process ended.
+    pub(in crate::session) unlooked_bytes: u64,
     /// Threads that began while page faults were about to be followed, and may have been missed.
     pub(in crate::session) unsure_threads: u64,
     /// Code translators for which the probes were taken out.
@@ -418,6 +420,13 @@ fn of_processes(findings: &Findings) -> Vec<Finding> {
             AmountLoss,
             "Bytes that became resident without a page fault of the target's own: the kernel filled them in \
              at once (MAP_POPULATE, mlock), or another process did (userfaultfd).",
+        ),
+        Finding::new(
+            "unlooked_bytes",
+            findings.unlooked_bytes,
+            AmountLoss,
+            "Bytes that became resident between the last look at what is there and the end of their process: \
+             they count as there, and may have been given back.",
         ),
         Finding::new(
             "threads_unsure",
