@@ -29,6 +29,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("growth::nothing_is_placed", nothing_is_placed),
         trial::root("growth::run", run),
         trial::root("growth::series", series),
+        trial::root("growth::check_grows", check_grows),
+        trial::root("growth::check_steady", check_steady),
+        trial::root("growth::check_populated", check_populated),
+        trial::root("growth::check_refuses", check_refuses),
         trial::root("growth::when_growing", when_growing),
         trial::root("growth::never_grown", never_grown),
     ]
@@ -200,6 +204,77 @@ fn series() -> Result<()> {
         ensure!(
             pages == steps.iter().sum::<u64>() && left == steps,
             "window {window}: {pages} pages, {left:?} is not {steps:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Memory of a pool grows: the function that touches it is named, and no objects are said to be lost.
+fn check_grows() -> Result<()> {
+    let mut command = tracer(["check", "--source=growth", "--duration=12s", "--"])?;
+    command.arg(binaries::workload("pool")?).arg("grow");
+    let ended = process::Child::spawn(&mut command)?.wait()?;
+    let text = String::from_utf8_lossy(&ended.stdout);
+    ensure!(
+        ended.status.code() == Some(1)
+            && text.contains("memory grows by ")
+            && text.contains("first touched by pool_grow, confidence medium")
+            && !text.contains("leak"),
+        "{}",
+        ended.printed()
+    );
+    Ok(())
+}
+
+/// What is touched and given back, or not touched at all, is no growth.
+fn check_steady() -> Result<()> {
+    for mode in ["steady", "steps"] {
+        let workload = Workload::start("pool", &[mode])?;
+        let pid = workload.pid().to_string();
+        let mut command = tracer(["check", "--source=growth", "--duration=6s", "--pid", &pid])?;
+        let ended = process::run(&mut command, &[])?;
+        workload.finish()?;
+        ended.expect_code(0)?;
+    }
+    Ok(())
+}
+
+/// Growth that belongs to nobody can't be judged.
+fn check_populated() -> Result<()> {
+    let mut workload = Workload::start("pages", &["populate"])?;
+    let pid = workload.pid().to_string();
+    let mut command = tracer(["check", "--source=growth", "--duration=6s", "--pid", &pid])?;
+    let mut child = process::Child::spawn(&mut command)?;
+    let attached = |line: &str| line.starts_with("attached to");
+    child.wait_line(|child| &child.stderr, "`attached to`", attached)?;
+    workload.open_gate()?;
+    workload.ledger()?;
+    let ended = child.wait()?;
+    workload.finish()?;
+    ensure!(
+        ended.status.code() == Some(3)
+            && String::from_utf8_lossy(&ended.stdout).contains("belong to no page fault"),
+        "{}",
+        ended.printed()
+    );
+    Ok(())
+}
+
+/// What pages do not tell is said before anything is done.
+fn check_refuses() -> Result<()> {
+    for (rule, name) in [
+        ("--max-peak=1GiB", "the peak"),
+        ("--write-baseline=x", "a baseline"),
+    ] {
+        let mut command = tracer(["check", "--source=growth", rule, "--", "true"])?;
+        let ended = process::run(&mut command, &[])?;
+        ensure!(
+            ended.status.code() == Some(2)
+                && ended
+                    .stderr
+                    .contains(&format!("{name} can't be judged with --source growth")),
+            "{}",
+            ended.printed()
         );
     }
     Ok(())

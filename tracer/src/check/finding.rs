@@ -164,6 +164,8 @@ pub struct Stack {
     pub fingerprint: Option<Fingerprint>,
     /// It is only the largest contributor to a finding about everything.
     pub only_largest: bool,
+    /// Its objects are pages, which it touched first.
+    pub of_pages: bool,
 }
 
 /// The commit that last touched a line.

@@ -3,6 +3,7 @@
 //! Three things are kept apart: what was found, what was looked for and not found, and what could not
 //! be told. The last is never the second.
 
+mod pages;
 mod stacks;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,6 +18,8 @@ use super::policy::{Growth, Peak, Policy};
 use super::report::bytes;
 use crate::profile::series::{Series, StackId};
 use crate::profile::{Fingerprint, Incompatible, Profile, ValueKind, Verdict};
+pub use pages::unjudgeable_by_pages;
+use pages::{Whole, is_by_pages};
 use stacks::label;
 
 /// A recording to judge.
@@ -62,8 +65,12 @@ pub fn judge(
     if let Some(growth) = policy.growth.as_ref().filter(|growth| growth.is_limited()) {
         judge.growth(growth);
     }
-    judge.amounts();
-    judge.baseline(baseline)?;
+    if judge.by_pages {
+        judge.say_unjudgeable();
+    } else {
+        judge.amounts();
+        judge.baseline(baseline)?;
+    }
     Ok(judge.finish())
 }
 
@@ -71,6 +78,8 @@ struct Judge<'a> {
     recorded: &'a Recorded,
     policy: &'a Policy,
     fingerprints: Vec<Fingerprint>,
+    /// Memory was told from page faults: objects are pages.
+    by_pages: bool,
     /// Of each suppression whether it matched something found.
     used: Vec<bool>,
     /// Something that can be suppressed was judged.
@@ -90,6 +99,7 @@ impl<'a> Judge<'a> {
             recorded,
             policy,
             fingerprints: recorded.profile.fingerprints(),
+            by_pages: is_by_pages(recorded),
             used: vec![false; policy.suppressions.leaks.list().len()],
             suppressible: false,
             over_time: false,
@@ -109,6 +119,10 @@ impl<'a> Judge<'a> {
                 "too much was missed to say anything: {}",
                 reasons.join("; ")
             ));
+        }
+        if self.by_pages {
+            self.check_pages();
+            return;
         }
         let mut stacks = self.recorded.series.stacks();
         if !stacks.any(|(_, history)| history.counters().alloc_objects > 0) {
@@ -132,16 +146,19 @@ impl<'a> Judge<'a> {
             return;
         }
         self.rules.push(RuleId::Leak);
-        let report = leaks::leaks(
-            series,
-            &Options {
-                warm_up_seconds: self.policy.warm_up.map(|time| time.as_secs_f64()),
-                limit,
-                ..Options::default()
-            },
-        );
+        let options = Options {
+            warm_up_seconds: self.policy.warm_up.map(|time| time.as_secs_f64()),
+            limit,
+            ..Options::default()
+        };
+        let report = leaks::leaks(series, &options);
+        let whole = self.by_pages.then(|| Whole::of(series, &options));
         self.over_time = true;
-        if let Some(reason) = self.too_little_for_leaks(&report) {
+        let too_little = match &whole {
+            Some(whole) => whole.too_little(),
+            None => self.too_little_for_leaks(&report),
+        };
+        if let Some(reason) = too_little {
             self.reasons.push(reason);
             return;
         }
@@ -149,14 +166,22 @@ impl<'a> Judge<'a> {
         let rate = self.policy.growth.and_then(|g| g.operations_per_second);
         // Stacks that nobody can judge, and what they grew by.
         let (mut few, mut slower) = ((0_usize, 0_u64), (0_usize, 0_u64));
+        let mut explained = 0.0;
         for assessment in report.assessments {
             let stack = assessment.stack;
             let what = match assessment.class {
                 Class::Leak(mut leak) => {
+                    if let Some(whole) = &whole {
+                        leak = leak.of_pages(whole.grows());
+                    }
                     let rate = rate.filter(|_| leak.bytes_per_operation.is_none());
                     let by_rate = rate.map(|rate| leak.bytes_per_second / rate);
                     leak.bytes_per_operation = leak.bytes_per_operation.or(by_rate);
                     What::Leak(leak)
+                }
+                // Where memory does not grow as a whole, it has only changed hands.
+                Class::TooLittleData { .. } if whole.as_ref().is_some_and(Whole::is_steady) => {
+                    continue;
                 }
                 Class::TooLittleData {
                     lack: lack @ (Lack::Events { .. } | Lack::Load { .. }),
@@ -165,6 +190,9 @@ impl<'a> Judge<'a> {
             };
             let accused =
                 matches!(&what, What::Leak(leak) if leak.confidence >= Confidence::Medium);
+            if let (What::Leak(leak), true) = (&what, accused) {
+                explained += leak.bytes_per_second;
+            }
             let suppression = self.suppression_of(stack);
             let finding = self.finding(what, stack, assessment.counters, suppression);
             if suppression.is_some() {
@@ -189,6 +217,8 @@ impl<'a> Judge<'a> {
         if self.policy.allow_undecided {
             return;
         }
+        self.reasons
+            .extend(whole.and_then(|whole| whole.unexplained(explained)));
         for ((count, sum), how) in [
             (
                 few,
@@ -258,7 +288,14 @@ impl<'a> Judge<'a> {
             self.mark_used(suppression);
         }
         self.suppressible = true;
-        let totals = growth::totals(series, |stack| !known.contains_key(&stack));
+        let totals = if self.by_pages {
+            pages::totals(
+                series,
+                &growth::totals(series, |stack| known.contains_key(&stack)),
+            )
+        } else {
+            growth::totals(series, |stack| !known.contains_key(&stack))
+        };
         let Some(slope) = growth::bytes_per_second(series, &totals, from) else {
             self.reasons.push(
                 "growth could not be judged: it takes two snapshots after the warm-up".to_owned(),

@@ -93,6 +93,7 @@ impl Judge<'_> {
             fingerprint: first.and_then(|&index| self.fingerprints.get(index).copied()),
             stacks: 1,
             only_largest: false,
+            of_pages: self.by_pages,
         }
     }
 

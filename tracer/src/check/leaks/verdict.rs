@@ -128,6 +128,30 @@ pub struct Leak {
     pub seconds_to_limit: Option<f64>,
 }
 
+impl Leak {
+    /// Whether it is growth of pages, and no objects are known to be lost.
+    #[must_use]
+    pub fn is_of_pages(&self) -> bool {
+        self.caveats.contains(&Caveat::FirstTouched)
+    }
+
+    /// Takes it for growth of pages; `is_whole` says whether the target's memory grows as a whole.
+    pub(in crate::check) fn of_pages(mut self, is_whole: bool) -> Self {
+        // The first of these says that as well.
+        self.caveats
+            .retain(|caveat| *caveat != Caveat::NothingFreed);
+        self.caveats.insert(0, Caveat::FirstTouched);
+        if !is_whole {
+            self.caveats.insert(1, Caveat::NotAsAWhole);
+        }
+        let allowed = self.caveats.iter().map(|caveat| caveat.leaves());
+        self.confidence = allowed
+            .min()
+            .map_or(self.confidence, |least| least.min(self.confidence));
+        self
+    }
+}
+
 /// How sure a leak is. What is at least [`Confidence::Medium`] is an accusation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,6 +186,10 @@ pub enum Caveat {
     OnlyYoung,
     /// Whether the growth slows down can't be told yet.
     MaySlowDown,
+    /// Pages were counted, by who touched them first, and no objects.
+    FirstTouched,
+    /// The target's memory as a whole does not grow for sure.
+    NotAsAWhole,
     /// It grew more and more slowly, as the whole program did less and less.
     LoadFell,
     /// Among so many stacks, chance may do this.
@@ -178,11 +206,13 @@ impl Caveat {
             | Self::Backlog
             | Self::GrowingBlock
             | Self::LoadFell
+            | Self::FirstTouched
             | Self::GenerationsUnknown => Confidence::Medium,
             Self::OlderMemoryFreed
             | Self::OldOnesTurnOver
             | Self::OnlyYoung
             | Self::MaySlowDown
+            | Self::NotAsAWhole
             | Self::ChanceNotExcluded => Confidence::Low,
         }
     }
@@ -208,6 +238,12 @@ impl Caveat {
             Self::OldOnesTurnOver => "Many old objects are freed, and only a small share stays.",
             Self::OnlyYoung => {
                 "More is live all the time, but none of it is old: the load may be rising."
+            }
+            Self::FirstTouched => {
+                "Who touched memory first need not be who keeps it; a cache that still fills at a constant rate looks the same."
+            }
+            Self::NotAsAWhole => {
+                "The target's memory as a whole does not go on growing: it may only have changed hands."
             }
             Self::LoadFell => {
                 "It grew more slowly towards the end, but so did all that the program does: the load fell."

@@ -7,13 +7,20 @@ use crate::check::leaks::{Confidence, Lack, Leak};
 use crate::profile::{ValueKind, Values};
 use crate::report::shorten;
 
+/// Width of a function's name; generic names can be longer than a report.
+const WIDTH: usize = 100;
+
 /// `1 leak found`, in the first line of every report.
 pub(super) fn outcome(judgement: &Judgement) -> String {
     let leaks = judgement.findings.iter();
     let leaks = leaks.filter(|f| matches!(f.what, What::Leak(_))).count();
     let limits = judgement.findings.len() - leaks;
+    let of_pages = |f: &Finding| matches!(&f.what, What::Leak(leak) if leak.is_of_pages());
+    let are_pages = judgement.findings.iter().any(of_pages);
     let mut parts = Vec::new();
-    if leaks > 0 {
+    if are_pages {
+        parts.push(format!("memory grows at {}", count(leaks, "place")));
+    } else if leaks > 0 {
         parts.push(count(leaks, "leak"));
     }
     if limits > 0 {
@@ -25,13 +32,17 @@ pub(super) fn outcome(judgement: &Judgement) -> String {
             let possible = judgement.warnings.iter();
             match possible.filter(|f| matches!(f.what, What::Leak(_))).count() {
                 0 => "nothing found".to_owned(),
+                possible if judgement.warnings.iter().any(of_pages) => format!(
+                    "nothing found for sure, memory may grow at {}",
+                    count(possible, "place")
+                ),
                 possible => format!(
                     "nothing found for sure, {}",
                     count(possible, "possible leak")
                 ),
             }
         }
-        Outcome::Found if limits == 0 => format!("{found} found"),
+        Outcome::Found if limits == 0 && !are_pages => format!("{found} found"),
         Outcome::Found => found,
         Outcome::Inconclusive if found.is_empty() => "inconclusive".to_owned(),
         Outcome::Inconclusive => format!("inconclusive (unproven: {found})"),
@@ -61,6 +72,21 @@ pub(super) fn evidence(judgement: &Judgement) -> String {
 /// A finding in half a line, without its place.
 pub(super) fn headline(finding: &Finding) -> String {
     match &finding.what {
+        What::Leak(leak) if leak.is_of_pages() => {
+            let grows = match leak.confidence {
+                Confidence::Low => "memory may grow",
+                Confidence::Medium | Confidence::High => "memory grows",
+            };
+            let by = finding
+                .place()
+                .map_or("an unknown stack", |frame| &frame.function);
+            format!(
+                "{grows} by {}/s, first touched by {}, confidence {}",
+                bytes(leak.bytes_per_second),
+                shorten(by, WIDTH),
+                confidence(leak.confidence)
+            )
+        }
         What::Leak(leak) => {
             let name = match leak.confidence {
                 Confidence::Low => "possible leak",
@@ -94,8 +120,12 @@ pub(super) fn headline(finding: &Finding) -> String {
                 Per::Second => "s",
                 Per::Operation => "operation",
             };
+            let what = match &finding.stack {
+                Some(stack) if stack.of_pages => "resident memory",
+                _ => "what is live",
+            };
             format!(
-                "what is live grows by {}/{per}, more than {}/{per}",
+                "{what} grows by {}/{per}, more than {}/{per}",
                 bytes(*grown),
                 bytes(*limit as f64)
             )
@@ -203,9 +233,14 @@ pub(super) fn details(finding: &Finding) -> Vec<String> {
 /// `64 B/s, 1 objects/s, 64 B per operation, since 3 s into the recording`.
 fn pace(leak: &Leak) -> String {
     let mut text = format!(
-        "{}/s, {} objects/s",
+        "{}/s, {} {}/s",
         bytes(leak.bytes_per_second),
-        number(leak.objects_per_second)
+        number(leak.objects_per_second),
+        if leak.is_of_pages() {
+            "pages"
+        } else {
+            "objects"
+        }
     );
     if let Some(per_operation) = leak.bytes_per_operation {
         text.push_str(&format!(", {} per operation", bytes(per_operation)));
@@ -223,13 +258,23 @@ fn pace(leak: &Leak) -> String {
 /// The picture of alloc against inuse: much allocated and little kept, or the reverse.
 fn amounts(stack: &Stack) -> String {
     let values = &stack.values;
+    let (came, stays) = if stack.of_pages {
+        ("became resident", "still there")
+    } else {
+        ("allocated", "live")
+    };
     let whose = match stack.stacks {
-        _ if stack.only_largest => "largest part: allocated".to_owned(),
-        0 | 1 => "allocated".to_owned(),
-        stacks => format!("by {stacks} stacks: allocated"),
+        _ if stack.only_largest => "largest part: ".to_owned(),
+        0 | 1 => String::new(),
+        stacks => format!("by {stacks} stacks: "),
+    };
+    let count_of = |objects: i64| match (stack.of_pages, objects) {
+        (false, _) => count_of(objects),
+        (true, 1) => "1 page".to_owned(),
+        (true, _) => format!("{objects} pages"),
     };
     format!(
-        "{whose} {} in {}, live {} in {} ({})",
+        "{whose}{came} {} in {}, {stays} {} in {} ({})",
         bytes(values.alloc_space as f64),
         count_of(values.alloc_objects),
         bytes(values.inuse_space as f64),
@@ -276,9 +321,8 @@ pub(super) fn place(finding: &Finding) -> String {
     }
 }
 
-/// A frame as `function  file:line`; generic names can be longer than a report.
+/// A frame as `function  file:line`.
 pub(super) fn frame(frame: &crate::check::Frame) -> String {
-    const WIDTH: usize = 100;
     let function = shorten(&frame.function, WIDTH);
     match (frame.shown_file(), frame.line) {
         ("", _) => function,

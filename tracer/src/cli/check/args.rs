@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
-use super::super::args::{LogArg, duration};
+use super::super::args::{LogArg, SourceArgs, duration};
 use crate::check::policy::Growth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance};
@@ -126,6 +126,8 @@ pub(super) struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recording")]
 pub(super) struct RecordingArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
     /// Count the processes that the target starts, too; other processes are not touched
     #[arg(long, conflicts_with = "profiles")]
     pub(super) follow_forks: bool,

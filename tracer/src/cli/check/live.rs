@@ -14,9 +14,7 @@ use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
 use crate::process::{MemoryUse, Program, Waiting, check_traceable, find_program};
-use crate::session::{
-    Ended, Options, Pace, Progress, Session, Source, Target, check_privilege, foresee,
-};
+use crate::session::{Ended, Options, Pace, Progress, Session, Target, check_privilege, foresee};
 
 /// How long a process is recorded where nobody says.
 const DURATION: Duration = Duration::from_secs(20);
@@ -58,14 +56,15 @@ pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Liv
     check_privilege()?;
     let name = args.command.first().context("no command was given")?;
     let program = find_program(name)?;
-    let foreseen = foresee(&program, Source::Probes)?;
+    let options = options(args);
+    let foreseen = foresee(&program, options.source)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     runtime()?.block_on(async {
         let target = Target::Waiting {
             who: waiting.who().clone(),
             foreseen: Box::new(foreseen),
         };
-        let session = Session::start(target, &options(args))?;
+        let session = Session::start(target, &options)?;
         let until = signals.finish(args.duration);
         let running = Running(Some(waiting.go()?));
         // What it frees because it is asked to end is not a part of the recording.
@@ -79,7 +78,7 @@ pub(super) fn command(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Liv
 fn options(args: &CheckArgs) -> Options {
     let recording = &args.recording;
     Options {
-        source: Source::default(),
+        source: recording.source.into(),
         max_live: recording.max_live,
         max_stacks: recording.max_stacks,
         follow_forks: recording.follow_forks,

@@ -7,7 +7,7 @@ mod rules;
 mod saved;
 mod summary;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 pub(super) use args::CheckArgs;
 
@@ -15,8 +15,9 @@ use super::exit::Exit;
 use super::say::say;
 use super::signals::Signals;
 use crate::check::leaks::MemoryLimit;
-use crate::check::{Outcome, Recorded, judge};
+use crate::check::{Outcome, Recorded, judge, unjudgeable_by_pages};
 use crate::printable::Shown as _;
+use crate::session::Source;
 use live::Live;
 use reports::Reports;
 use rules::{Rules, rules};
@@ -24,6 +25,9 @@ use rules::{Rules, rules};
 /// Records or reads, judges, reports.
 pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit> {
     let rules = rules(&args.rules)?;
+    if Source::from(args.recording.source) == Source::Growth {
+        check_growth(args, &rules)?;
+    }
     let reports = Reports::prepare(&args.reports)?;
     let live = match args.pid {
         Some(pid) => live::process(pid, args, signals)?,
@@ -45,6 +49,25 @@ pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit>
         });
     }
     Ok(exit)
+}
+
+/// Refuses what page faults can't judge, before anything is done.
+fn check_growth(args: &CheckArgs, rules: &Rules) -> anyhow::Result<()> {
+    ensure!(
+        args.profiles.is_empty(),
+        "--source growth says how to record: saved profiles know what they were told from"
+    );
+    let mut cannot = unjudgeable_by_pages(&rules.policy);
+    if args.reports.write_baseline.is_some() {
+        cannot.push("a baseline");
+    }
+    ensure!(
+        cannot.is_empty(),
+        "{} can't be judged with --source growth, which tells who first touches pages that become resident, and \
+         not what is live: leave it out, or record with --source probes",
+        cannot.join(" and ")
+    );
+    Ok(())
 }
 
 /// The memory that was said, or that the target may use.

@@ -1,0 +1,346 @@
+//! What is different where memory was told from page faults: `docs/design/0029-growth.md`.
+//!
+//! Pages have an owner by who touched them first, and can change hands without any growth. So what a stack is said to
+//! do counts only where the target's memory does it as a whole, which is known whatever the faults say.
+
+use tracer_common::limits::PAGE_BYTES;
+
+use super::{Judge, Recorded};
+use crate::check::evaluate::Live;
+use crate::check::leaks::{self, Class, Confidence, Lack, Options};
+use crate::check::policy::Policy;
+use crate::check::report::bytes;
+use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
+
+/// Counters that only a recording of page faults has.
+const COUNTERS: [&str; 3] = ["file_faults", "faults_unclassified", "pages_again"];
+
+/// Whether a recording counts pages.
+pub(super) fn is_by_pages(recorded: &Recorded) -> bool {
+    let counters = recorded.profile.counters.iter();
+    recorded.series.counts_pages()
+        || counters
+            .filter(|counter| counter.value > 0)
+            .any(|counter| COUNTERS.contains(&&*counter.name))
+}
+
+/// The rules of a policy that a recording of page faults can't judge: it knows no peak, and who first touched pages is
+/// not who holds what.
+#[must_use]
+pub fn unjudgeable_by_pages(policy: &Policy) -> Vec<&'static str> {
+    [
+        (policy.peak.is_some(), "the peak"),
+        (!policy.budgets.is_empty(), "a budget"),
+        (policy.baseline.is_some(), "a baseline"),
+    ]
+    .into_iter()
+    .filter_map(|(is_asked, name)| is_asked.then_some(name))
+    .collect()
+}
+
+/// How the target's memory goes as a whole, after the warm-up.
+pub(super) enum Whole {
+    /// Nobody has written down.
+    Unknown,
+    /// There are so many steps between snapshots, and so many are needed.
+    TooShort { have: usize, need: usize },
+    /// It grows and goes on growing, by so many bytes a second.
+    Grows(f64),
+    /// It grew, and nobody can tell whether that goes on.
+    Undecided,
+    /// It does not grow, or comes to an end with it.
+    Steady,
+}
+
+impl Whole {
+    /// Judges it as if it were one stack.
+    pub(super) fn of(series: &Series, options: &Options) -> Self {
+        let Some(whole) = as_one_stack(series) else {
+            return Self::Unknown;
+        };
+        let report = leaks::leaks(&whole, options);
+        match report.assessments.into_iter().next().map(|one| one.class) {
+            None => Self::Unknown,
+            Some(Class::Leak(leak)) if leak.confidence >= Confidence::Medium => {
+                Self::Grows(leak.bytes_per_second)
+            }
+            Some(Class::TooLittleData {
+                lack: Lack::Windows { have, need },
+            }) => Self::TooShort { have, need },
+            Some(Class::Leak(_) | Class::TooLittleData { .. }) => Self::Undecided,
+            Some(
+                Class::BoundedFilling { .. }
+                | Class::Sawtooth { .. }
+                | Class::OneOff { .. }
+                | Class::Churn
+                | Class::Flat,
+            ) => Self::Steady,
+        }
+    }
+
+    pub(super) const fn grows(&self) -> bool {
+        matches!(self, Self::Grows(_))
+    }
+
+    pub(super) const fn is_steady(&self) -> bool {
+        matches!(self, Self::Steady)
+    }
+
+    /// What is missing for a judgement over any stack.
+    pub(super) fn too_little(&self) -> Option<String> {
+        match self {
+            Self::Unknown => Some(
+                "growth could not be judged: these profiles count pages, and how the target's memory went as a \
+                 whole is only in a series: record with --every, and judge its folder"
+                    .to_owned(),
+            ),
+            Self::TooShort { have, need } => Some(format!(
+                "growth could not be judged: it takes {need} steps between snapshots after the warm-up, and there \
+                 are {have}: record longer, or more often"
+            )),
+            Self::Grows(_) | Self::Undecided | Self::Steady => None,
+        }
+    }
+
+    /// What stays open where stacks that grow by so many bytes a second are known.
+    pub(super) fn unexplained(&self, explained: f64) -> Option<String> {
+        match self {
+            Self::Grows(rate) if explained < rate / 2.0 => Some(format!(
+                "the target's memory grows by {}/s, and the stacks that are known to grow make up for {}/s of that: \
+                 record longer, or probe its allocator",
+                bytes(*rate),
+                bytes(explained)
+            )),
+            Self::Undecided => Some(
+                "the target's memory grew as a whole, and it can't be told whether that goes on: record longer, or \
+                 under an even load, or allow it with allow-undecided"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// The memory of the target as the series of one stack; `None` where it is not known.
+fn as_one_stack(series: &Series) -> Option<Series> {
+    let mut whole = Series::new(0);
+    let (mut came, mut gone) = (0_u64, 0_u64);
+    for mark in series.marks() {
+        let had = came - gone;
+        let has = mark.resident?;
+        came = came.saturating_add(has.saturating_sub(had));
+        gone = gone.saturating_add(had.saturating_sub(has));
+        let window = Window {
+            mark: Mark {
+                seconds: mark.seconds,
+                ..Mark::default()
+            },
+            stacks: vec![StackWindow {
+                stack: StackId(0),
+                counters: Counters {
+                    alloc_objects: came / PAGE_BYTES,
+                    alloc_bytes: came,
+                    freed_objects: gone / PAGE_BYTES,
+                    freed_bytes: gone,
+                },
+                survivors: Vec::new(),
+            }],
+        };
+        whole.push(window).ok()?;
+    }
+    Some(whole)
+}
+
+/// What the target has as a whole at the end of each window, without what stacks have that are `known`.
+pub(super) fn totals(series: &Series, known: &[Live]) -> Vec<Live> {
+    let marks = series.marks().iter().zip(known);
+    let left = marks.map(|(mark, known)| {
+        let has = i64::try_from(mark.resident.unwrap_or(0)).unwrap_or(i64::MAX);
+        Live {
+            bytes: has.saturating_sub(known.bytes),
+            objects: 0,
+        }
+    });
+    left.collect()
+}
+
+impl Judge<'_> {
+    /// What became resident without a fault has no stack: whether that grows nobody can tell.
+    pub(super) fn check_pages(&mut self) {
+        let mut counters = self.recorded.profile.counters.iter();
+        let missing = counters.find(|counter| counter.name == "unattributed_bytes");
+        let missing = missing.map_or(0, |counter| counter.value);
+        if missing > 0 {
+            self.reasons.push(format!(
+                "{} of the memory that became resident belong to no page fault, so that nobody can tell who made it \
+                 grow: probe the target's allocator",
+                bytes(missing as f64)
+            ));
+        }
+    }
+
+    /// Rules that are asked for, and can't be judged.
+    pub(super) fn say_unjudgeable(&mut self) {
+        for rule in unjudgeable_by_pages(self.policy) {
+            self.reasons.push(format!(
+                "{rule} can't be judged by page faults: record with --source probes"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::leaks::{Caveat, Confidence, MemoryLimit};
+    use crate::check::{Judgement, Outcome, Policy, Recorded, What, judge};
+    use crate::export::example::counter_service;
+    use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Survivors, Window};
+    use crate::profile::{CounterClass, CounterValue, Verdict};
+
+    type Checked<T> = Result<T, Box<dyn std::error::Error>>;
+
+    const PAGE: u64 = 4_096;
+    const MIB: u64 = 1 << 20;
+
+    /// A window a second, at whose end the second stack of the example has so many pages, and the target so many bytes.
+    fn recorded(seconds: u64, pages: fn(u64) -> u64, whole: fn(u64) -> u64) -> Checked<Recorded> {
+        let mut profile = counter_service();
+        profile.verdict = Verdict::Complete;
+        profile.peak = None;
+        let mut series = Series::new(10);
+        for second in 0..seconds {
+            let came = |second: u64| {
+                if second == 0 {
+                    pages(0)
+                } else {
+                    pages(second) - pages(second - 1)
+                }
+            };
+            let survivors = (0..=second).map(|generation| Survivors {
+                generation: u32::try_from(generation).unwrap_or(0),
+                objects: came(generation),
+                bytes: came(generation) * PAGE,
+            });
+            series.push(Window {
+                mark: Mark {
+                    seconds: second as f64,
+                    resident: Some(whole(second)),
+                    ..Mark::default()
+                },
+                stacks: vec![StackWindow {
+                    stack: StackId(1),
+                    counters: Counters {
+                        alloc_objects: pages(second),
+                        alloc_bytes: pages(second) * PAGE,
+                        ..Counters::default()
+                    },
+                    survivors: survivors.filter(|one| one.objects > 0).collect(),
+                }],
+            })?;
+        }
+        Ok(Recorded::by_sample(series, profile))
+    }
+
+    fn judged(recorded: &Recorded, policy: &str) -> Checked<Judgement> {
+        let limit: Option<MemoryLimit> = None;
+        Ok(judge(recorded, &Policy::parse(policy)?, None, limit)?)
+    }
+
+    #[test]
+    fn growth_of_a_stack_and_of_the_whole_is_found_at_medium() -> Checked<()> {
+        let recorded = recorded(40, |second| 5 * second, |second| MIB + 5 * second * PAGE)?;
+        let judgement = judged(&recorded, "")?;
+        assert_eq!(judgement.outcome, Outcome::Found, "{:?}", judgement.reasons);
+        let [finding] = &*judgement.findings else {
+            return Err("not one finding".into());
+        };
+        let What::Leak(leak) = &finding.what else {
+            return Err("no growth".into());
+        };
+        assert_eq!(leak.confidence, Confidence::Medium);
+        assert!(leak.is_of_pages() && !leak.caveats.contains(&Caveat::NothingFreed));
+        Ok(())
+    }
+
+    #[test]
+    fn pages_that_change_hands_accuse_nobody() -> Checked<()> {
+        let recorded = recorded(40, |second| 5 * second, |_| MIB)?;
+        let judgement = judged(&recorded, "")?;
+        assert_eq!(judgement.outcome, Outcome::NothingFound);
+        let warned = judgement.warnings.iter().any(|finding| {
+            matches!(&finding.what, What::Leak(leak) if leak.caveats.contains(&Caveat::NotAsAWhole))
+        });
+        assert!(warned);
+        Ok(())
+    }
+
+    #[test]
+    fn a_target_that_touches_nothing_new_is_fine() -> Checked<()> {
+        let mut recorded = recorded(40, |_| 0, |_| MIB)?;
+        assert_eq!(judged(&recorded, "")?.outcome, Outcome::NothingFound);
+        let missing = CounterValue {
+            name: "unattributed_bytes".to_owned(),
+            value: 64 * MIB,
+            class: CounterClass::AmountLoss,
+            help: String::new(),
+        };
+        recorded.profile.counters.push(missing);
+        assert_eq!(judged(&recorded, "")?.outcome, Outcome::Inconclusive);
+        Ok(())
+    }
+
+    #[test]
+    fn growth_that_no_stack_explains_is_not_fine() -> Checked<()> {
+        let recorded = recorded(40, |second| second / 10, |second| MIB * (1 + second))?;
+        let judgement = judged(&recorded, "")?;
+        assert_eq!(judgement.outcome, Outcome::Inconclusive);
+        Ok(())
+    }
+
+    #[test]
+    fn a_short_recording_says_so() -> Checked<()> {
+        let recorded = recorded(5, |_| 0, |_| MIB)?;
+        let judgement = judged(&recorded, "")?;
+        assert_eq!(judgement.outcome, Outcome::Inconclusive);
+        assert!(
+            judgement
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("steps"))
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_limit_of_growth_is_one_of_the_whole() -> Checked<()> {
+        let recorded = recorded(40, |_| 0, |second| MIB * (1 + second))?;
+        let policy =
+            |limit: &str| format!("no-leaks = false\n[growth]\nmax-per-second = \"{limit}\"\n");
+        assert_eq!(
+            judged(&recorded, &policy("2MiB"))?.outcome,
+            Outcome::NothingFound
+        );
+        assert_eq!(
+            judged(&recorded, &policy("500KiB"))?.outcome,
+            Outcome::Found
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_pages_do_not_tell_is_not_judged() -> Checked<()> {
+        let recorded = recorded(40, |_| 0, |_| MIB)?;
+        for (policy, name) in [
+            ("[peak]\nmax-live = \"1GiB\"\n", "the peak"),
+            (
+                "[[budget]]\nfunction = \"x\"\nmax-live = \"1GiB\"\n",
+                "a budget",
+            ),
+        ] {
+            let judgement = judged(&recorded, policy)?;
+            assert_eq!(judgement.outcome, Outcome::Inconclusive);
+            assert!(judgement.reasons.iter().any(|reason| reason.contains(name)));
+        }
+        Ok(())
+    }
+}
