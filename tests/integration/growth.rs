@@ -176,6 +176,15 @@ fn series() -> Result<()> {
     let recorded = tracing.stop()?;
     workload.finish()?;
     recorded.check_end()?;
+    // By themselves the profiles say that they count pages, and not how the whole went.
+    let mut command = tracer(["check"])?;
+    let ended = process::run(command.args(&recorded.files), &[])?;
+    ensure!(
+        ended.status.code() == Some(3)
+            && String::from_utf8_lossy(&ended.stdout).contains("these profiles count pages"),
+        "{}",
+        ended.printed()
+    );
     for (window, steps) in windows.iter().zip([
         &[STEP][..],
         &[STEP, STEP],

@@ -400,6 +400,11 @@ impl<'a> Judge<'a> {
                 "the baseline missed too much to compare with: record another one".to_owned(),
             );
         }
+        if before.counts_pages() {
+            self.reasons
+                .push("the baseline counts pages, which can't be compared with objects".to_owned());
+            return Ok(());
+        }
         self.suppressible = true;
         let suppressions = &self.policy.suppressions.leaks;
         let breaches = evaluate::baseline(rule, before, &self.recorded.profile, suppressions)?;

@@ -22,7 +22,7 @@ pub use frames::Frame;
 pub use merge::{Incompatible, merge};
 pub use model::{
     CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,
-    MappingIndex, Metadata, Profile, Sample, ValueKind, Values, Verdict,
+    MappingIndex, Metadata, PAGES_COUNTED, Profile, Sample, ValueKind, Values, Verdict,
 };
 pub use peak::Peak;
 pub use prune::{DROP_FRAMES, FrameRules, KEEP_FRAMES, prune};

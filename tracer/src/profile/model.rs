@@ -142,6 +142,13 @@ pub struct Line {
 }
 
 impl Profile {
+    /// Whether memory was told from page faults: objects are pages then, by who touched them first.
+    #[must_use]
+    pub fn counts_pages(&self) -> bool {
+        let mut counters = self.counters.iter();
+        counters.any(|counter| counter.name == PAGES_COUNTED && counter.value > 0)
+    }
+
     /// The location of this index, if there is one.
     #[must_use]
     pub fn location(&self, index: LocationIndex) -> Option<&Location> {
@@ -310,6 +317,9 @@ impl AddAssign for Values {
         *self = self.plus(other);
     }
 }
+
+/// The counter by which a profile is known to count pages: only there it is above 0.
+pub const PAGES_COUNTED: &str = "pages_counted";
 
 /// A named counter's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,16 +12,9 @@ use crate::check::policy::Policy;
 use crate::check::report::bytes;
 use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
 
-/// Counters that only a recording of page faults has.
-const COUNTERS: [&str; 3] = ["file_faults", "faults_unclassified", "pages_again"];
-
 /// Whether a recording counts pages.
 pub(super) fn is_by_pages(recorded: &Recorded) -> bool {
-    let counters = recorded.profile.counters.iter();
-    recorded.series.counts_pages()
-        || counters
-            .filter(|counter| counter.value > 0)
-            .any(|counter| COUNTERS.contains(&&*counter.name))
+    recorded.series.counts_pages() || recorded.profile.counts_pages()
 }
 
 /// The rules of a policy that a recording of page faults can't judge: it knows no peak, and who first touched pages is

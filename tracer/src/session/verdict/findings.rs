@@ -5,7 +5,7 @@ use tracer_common::{Counter, CounterKind, StackEnd};
 
 use crate::profile::{
     CounterClass::{self, AmountLoss, AttributionLoss, Note, Traffic},
-    CounterValue,
+    CounterValue, PAGES_COUNTED,
 };
 use crate::session::snapshot::Ends;
 
@@ -151,7 +151,21 @@ pub(super) fn all(counters: &[(Counter, u64)], findings: &Findings) -> Vec<Findi
         .chain(of_mappings(findings))
         .chain(of_allocators(findings))
         .chain(of_processes(findings))
+        .chain([pages_counted(counters, findings)])
         .collect()
+}
+
+/// By which a profile is known to count pages, whatever becomes of it.
+fn pages_counted(counters: &[(Counter, u64)], findings: &Findings) -> Finding {
+    let came = counters
+        .iter()
+        .filter(|(counter, _)| findings.is_growth && *counter == Counter::AllocObjects);
+    Finding::new(
+        PAGES_COUNTED,
+        came.map(|(_, value)| value).sum(),
+        Traffic,
+        "Faults by which pages became resident: memory was told from these, and objects are pages.",
+    )
 }
 
 fn of_kernel(counter: Counter, value: u64) -> Finding {
