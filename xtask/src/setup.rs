@@ -159,8 +159,15 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
         .flat_map(|need| need.packages)
         .copied()
         .collect();
+    let can_do_without = missing.iter().all(|need| !need.required);
     if rustix::process::geteuid().is_root() && is_debian() {
-        return install_packages(&packages);
+        return match install_packages(&packages) {
+            Err(error) if can_do_without => {
+                eprintln!("./x: {error:#}\n./x: going on without");
+                Ok(())
+            }
+            installed => installed,
+        };
     }
     let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
     let advice = format!(
@@ -168,7 +175,7 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
         programs.join(", "),
         packages.join(" ")
     );
-    if missing.iter().any(|need| need.required) {
+    if !can_do_without {
         bail!("{advice}");
     }
     eprintln!("./x: {advice}\n./x: going on without");
