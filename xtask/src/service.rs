@@ -67,6 +67,13 @@ impl Service {
         self.pid
     }
 
+    /// The other processes of the command that it was started by.
+    pub(crate) fn helpers(&self) -> Vec<u32> {
+        let mut helpers = family(self.child.id());
+        helpers.retain(|pid| *pid != self.pid);
+        helpers
+    }
+
     /// Asks it to stop and waits until it has, and the command with it.
     pub(crate) fn stop(mut self) -> Result<()> {
         end(&mut self.child, self.pid, Signal::TERM)?;

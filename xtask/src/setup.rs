@@ -13,6 +13,9 @@ use crate::workspace::find_program;
 use crate::workspace::run;
 use crate::workspace::step;
 
+/// jemalloc, where Debian has it.
+pub(crate) const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+
 /// What a program is needed for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
@@ -56,6 +59,16 @@ struct Need {
     required: bool,
 }
 
+impl Need {
+    fn not_installed(&self) -> String {
+        let packages = self.packages.join(" ");
+        format!(
+            "not installed: {}, apt-get install {packages}",
+            self.program
+        )
+    }
+}
+
 const fn required(
     purpose: Purpose,
     program: &'static str,
@@ -97,11 +110,7 @@ const NEEDS: &[Need] = &[
     // Workloads with another C library; musl itself comes with its compiler.
     optional(Purpose::Test, "musl-gcc", &["musl-tools"]),
     // Other allocators: files instead of programs.
-    optional(
-        Purpose::Test,
-        "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
-        &["libjemalloc2"],
-    ),
+    optional(Purpose::Test, JEMALLOC, &["libjemalloc2"]),
     optional(
         Purpose::Test,
         "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2",
@@ -129,9 +138,11 @@ const NEEDS: &[Need] = &[
         "/usr/bin/redis-server",
         &["redis-server"],
     ),
-    // The peer and the floor; load.
+    // The peer and the floor; load; peers that a service is started with.
     required(Purpose::Bench, "bpftrace", &["bpftrace"]),
     required(Purpose::Bench, "wrk", &["wrk"]),
+    optional(Purpose::Bench, "heaptrack", &["heaptrack"]),
+    optional(Purpose::Bench, JEMALLOC, &["libjemalloc2"]),
     optional(Purpose::Lint, "shellcheck", &["shellcheck"]),
     // libFuzzer is C++.
     required(Purpose::Fuzz, "g++", &["g++"]),
@@ -180,6 +191,14 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
     }
     eprintln!("./x: {advice}\n./x: going on without");
     Ok(())
+}
+
+/// What to say of a program that is not there.
+pub(crate) fn not_installed(program: &str) -> Option<String> {
+    missing(Purpose::ALL, |program| find_program(program).is_some())
+        .iter()
+        .find(|need| need.program == program)
+        .map(Need::not_installed)
 }
 
 fn missing(purposes: &[Purpose], is_there: impl Fn(&str) -> bool) -> Vec<Need> {
@@ -237,7 +256,10 @@ mod tests {
                 .collect()
         };
         assert_eq!(programs(Purpose::Build), ["cc"]);
-        assert_eq!(programs(Purpose::Bench), ["bpftrace", "wrk"]);
+        assert_eq!(
+            programs(Purpose::Bench),
+            ["bpftrace", "wrk", "heaptrack", JEMALLOC]
+        );
         assert_eq!(programs(Purpose::Lint), ["shellcheck"]);
         assert_eq!(programs(Purpose::Fuzz), ["g++"]);
         assert!(programs(Purpose::Kernels).contains(&"qemu-system-x86_64"));
@@ -248,5 +270,9 @@ mod tests {
         let missing = missing(&[Purpose::Test], |program| program != "dot");
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].packages, ["graphviz"]);
+        assert_eq!(
+            missing[0].not_installed(),
+            "not installed: dot, apt-get install graphviz"
+        );
     }
 }

@@ -17,6 +17,7 @@ mod snapshots;
 mod subject;
 mod table;
 mod threads;
+mod ways;
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,9 +36,9 @@ use crate::workspace::step;
 /// How much to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Rounds per table; each measures every side once
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
+    /// Rounds per table; each measures every side once [default: 5, requests 7]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
     /// Measure this alone; may be given several times
     #[arg(long, value_enum)]
     part: Vec<Part>,
@@ -65,6 +66,14 @@ enum Part {
 }
 
 impl Part {
+    /// Unless told: columns that cost little are told apart by more of them.
+    const fn rounds(self) -> u32 {
+        match self {
+            Self::Requests => 7,
+            _ => 5,
+        }
+    }
+
     fn measure(self, bench: &Bench<'_>) -> Result<Table> {
         match self {
             Self::Pairs => pair::measure(bench),
@@ -115,7 +124,6 @@ struct Results {
     kernel: String,
     processor: String,
     processors: usize,
-    rounds: u32,
     tables: Vec<Table>,
 }
 
@@ -126,18 +134,17 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let folder = workspace.target.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let bench = Bench {
+    let mut bench = Bench {
         workspace,
         binaries: workspace.build_release()?,
         folder,
-        rounds: options.rounds,
+        rounds: 0,
     };
 
     let mut results = Results {
         kernel: rustix::system::uname().release().to_string_lossy().into(),
         processor: processor(),
         processors: std::thread::available_parallelism().map_or(0, usize::from),
-        rounds: bench.rounds,
         tables: Vec::new(),
     };
     let path = bench.folder.join("results.json");
@@ -147,6 +154,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
         let name = part.to_possible_value().unwrap_or_default();
         step(&format!("measuring {}", name.get_name()));
+        bench.rounds = options.rounds.unwrap_or_else(|| part.rounds());
         let table = part.measure(&bench)?;
         println!("{}", table.render());
         // After each, so that a failure costs no more than its own table.

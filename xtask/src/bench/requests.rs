@@ -1,13 +1,15 @@
 //! The cost on a service: `counter-service` at a fixed rate, and at saturation under wrk.
 
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
 
 use super::Bench;
-use super::side::Side;
 use super::table::Table;
+use super::ways::Running;
+use super::ways::WAYS;
 use crate::load;
 use crate::service;
 use crate::service::Service;
@@ -16,43 +18,80 @@ use crate::workspace::output;
 const RATE: u32 = 2_000;
 const LENGTH: Duration = Duration::from_secs(3);
 const SATURATION: &str = "saturation";
-const SIDES: [Side; 3] = [Side::Untraced, Side::Tracer, Side::Peer];
 
-/// Every side in every round, on a fresh service each time.
+/// Every way in every round, on a fresh service each time.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Table> {
     let mut table = Table::new("counter-service, GET /count over loopback");
+    let mut ways = Vec::new();
+    let mut missing = Vec::new();
+    for way in WAYS {
+        table.compare(way.name, way.baseline);
+        match way.missing()? {
+            None => ways.push(way),
+            Some(why) => missing.push(why),
+        }
+    }
+    // Two ways may need the same.
+    missing.dedup();
+    for why in &missing {
+        table.note(why);
+    }
     bench.rounds(|| {
-        for side in SIDES {
-            let service = Service::start(&bench.binaries.counter_service)?;
-            let attached = side
-                .attach(bench, service.pid())
-                .with_context(|| format!("the side {}", side.name()))?;
-            measure_service(bench, &service, |quantity, unit, value| {
-                table.record(quantity, unit, side.name(), value);
+        for way in &ways {
+            let running = way
+                .start(bench)
+                .with_context(|| format!("the column {}", way.name))?;
+            measure_service(bench, &running, |quantity, unit, value| {
+                table.record(quantity, unit, way.name, value);
             })?;
-            attached.detach()?;
-            service.stop()?;
+            running.stop()?;
         }
         Ok(())
     })?;
-    for side in [Side::Tracer, Side::Peer] {
-        let untraced = (SATURATION, Side::Untraced.name());
-        let name = format!("share of the requests per second kept, {}", side.name());
-        table.ratio(&name, (SATURATION, side.name()), untraced, None);
+    for way in ways.iter().filter(|way| way.name != way.baseline) {
+        let name = format!(
+            "share of the requests per second kept, {} / {}",
+            way.name, way.baseline
+        );
+        let baseline = (SATURATION, way.baseline);
+        table.ratio(&name, (SATURATION, way.name), baseline, None);
     }
     Ok(table)
 }
 
 fn measure_service(
     bench: &Bench<'_>,
-    service: &Service,
+    running: &Running,
     mut record: impl FnMut(&str, &str, f64),
 ) -> Result<()> {
+    let service = &running.service;
+    let tracers = running.tracers();
     load::run(&service.address, "/count", RATE, LENGTH / 10).context("warm-up")?;
+    let start = Instant::now();
     let before = service::cpu_time(service.pid())?;
+    let tracers_before = cpu_time_of(&tracers)?;
     let outcome = load::run(&service.address, "/count", RATE, LENGTH)?;
     let used = service::cpu_time(service.pid())?.saturating_sub(before);
+    let tracers_used = cpu_time_of(&tracers)?.saturating_sub(tracers_before);
+    let took = start.elapsed();
     let answered = u32::try_from(outcome.answered)?.max(1);
+    record(
+        "answered where 2,000 a second are asked for",
+        "requests/s",
+        f64::from(answered) / took.as_secs_f64(),
+    );
+    record(
+        "CPU time of the service at 2,000 a second",
+        "% of a CPU",
+        percent(used, took),
+    );
+    if !tracers.is_empty() {
+        record(
+            "CPU time of who traces at 2,000 a second, beside it",
+            "% of a CPU",
+            percent(tracers_used, took),
+        );
+    }
     record(
         "CPU time per request at 2,000 a second",
         "us",
@@ -98,6 +137,14 @@ fn parse_rate(report: &str) -> Option<f64> {
         .trim()
         .parse()
         .ok()
+}
+
+fn cpu_time_of(processes: &[u32]) -> Result<Duration> {
+    processes.iter().copied().map(service::cpu_time).sum()
+}
+
+fn percent(part: Duration, whole: Duration) -> f64 {
+    100.0 * part.as_secs_f64() / whole.as_secs_f64()
 }
 
 fn microseconds(duration: Duration) -> f64 {

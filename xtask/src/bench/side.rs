@@ -40,6 +40,8 @@ pub(super) enum Side {
     TracerFramePointers,
     /// The same, with a snapshot every second and generations counted.
     TracerSeries,
+    /// `tracer attach --source growth`, which places no probe.
+    Growth,
     /// bpftrace with `xtask/bench/memleak.bt`.
     Peer,
 }
@@ -52,6 +54,7 @@ impl Side {
             Self::Tracer => "tracer",
             Self::TracerFramePointers => "tracer --unwind fp",
             Self::TracerSeries => "tracer --every 1s",
+            Self::Growth => "growth",
             Self::Peer => "bpftrace",
         }
     }
@@ -68,6 +71,7 @@ impl Side {
             Self::TracerFramePointers => {
                 Tracing::tracer(bench, pid, &["--unwind", "fp"]).map(Attached::Process)
             }
+            Self::Growth => Tracing::growth(bench, pid).map(Attached::Process),
             Self::TracerSeries => Tracing::series(bench, pid, "1s", &[]).map(Attached::Process),
             Self::Peer => {
                 let library = Breakpoints::library(pid)?;
@@ -80,8 +84,8 @@ impl Side {
                     .args(["-p", &pid.to_string(), "-e", &script])
                     // The default of 4,096 live blocks is too few even for a small service.
                     .env("BPFTRACE_MAP_KEYS_MAX", "100000");
-                Tracing::start(bpftrace, pid, &bench.folder.join("bpftrace.log"))
-                    .map(Attached::Process)
+                let log = bench.folder.join("bpftrace.log");
+                Tracing::probes(bpftrace, pid, &log).map(Attached::Process)
             }
         }
     }
@@ -123,13 +127,19 @@ pub(super) struct Tracing {
 impl Tracing {
     /// `tracer attach` with these arguments, its probes in place and its own measurements done.
     pub(super) fn tracer(bench: &Bench<'_>, pid: u32, arguments: &[&str]) -> Result<Self> {
-        let mut tracer = Command::new(&bench.binaries.tracer);
+        let mut tracer = Self::attach(bench, pid);
+        tracer.arg("--output").arg(bench.profile()).args(arguments);
+        Self::probes_of_tracer(bench, tracer, pid)
+    }
+
+    /// `tracer attach --source growth`, counting.
+    fn growth(bench: &Bench<'_>, pid: u32) -> Result<Self> {
+        let mut tracer = Self::attach(bench, pid);
         tracer
-            .args(["attach", "--pid", &pid.to_string(), "--output"])
-            .arg(bench.profile())
-            .args(arguments);
-        let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
-        bpf_objects::wait_for_one_set(tracing.pid())?;
+            .args(["--source", "growth", "--output"])
+            .arg(bench.profile());
+        let mut tracing = Self::start(tracer, &bench.folder.join("tracer.log"))?;
+        tracing.wait_for_word("attached to ")?;
         Ok(tracing)
     }
 
@@ -146,18 +156,34 @@ impl Tracing {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot remove {}", folder.display()))?;
         }
-        let mut tracer = Command::new(&bench.binaries.tracer);
+        let mut tracer = Self::attach(bench, pid);
         tracer
-            .args(["attach", "--pid", &pid.to_string(), "--every", every])
-            .arg("--output")
+            .args(["--every", every, "--output"])
             .arg(folder)
             .args(arguments);
-        let tracing = Self::start(tracer, pid, &bench.folder.join("tracer.log"))?;
+        Self::probes_of_tracer(bench, tracer, pid)
+    }
+
+    fn attach(bench: &Bench<'_>, pid: u32) -> Command {
+        let mut tracer = Command::new(&bench.binaries.tracer);
+        tracer.args(["attach", "--pid", &pid.to_string()]);
+        tracer
+    }
+
+    fn probes_of_tracer(bench: &Bench<'_>, tracer: Command, pid: u32) -> Result<Self> {
+        let tracing = Self::probes(tracer, pid, &bench.folder.join("tracer.log"))?;
         bpf_objects::wait_for_one_set(tracing.pid())?;
         Ok(tracing)
     }
 
-    fn start(mut command: Command, pid: u32, log: &Path) -> Result<Self> {
+    /// A tracer, its probes in place.
+    fn probes(command: Command, pid: u32, log: &Path) -> Result<Self> {
+        let mut tracing = Self::start(command, log)?;
+        tracing.wait_for_probes(pid)?;
+        Ok(tracing)
+    }
+
+    fn start(mut command: Command, log: &Path) -> Result<Self> {
         let output =
             File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
         let child = command
@@ -166,13 +192,11 @@ impl Tracing {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {}", line(&command)))?;
-        let mut tracing = Self {
+        Ok(Self {
             child,
             name: command.get_program().to_string_lossy().into(),
             log: log.to_owned(),
-        };
-        tracing.wait_for_probes(pid)?;
-        Ok(tracing)
+        })
     }
 
     /// Its process id.
@@ -186,17 +210,33 @@ impl Tracing {
         let start = Instant::now();
         let mut last = (start, 0);
         while last.1 == 0 || last.0.elapsed() < SETTLED {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended early ({status}):\n{}", self.name, self.output());
-            }
-            if start.elapsed() > ATTACH_TIMEOUT {
-                bail!("{} has not attached:\n{}", self.name, self.output());
-            }
+            self.check_attaching(start)?;
             let count = Breakpoints::read(pid)?.offsets.len();
             if count != last.1 {
                 last = (Instant::now(), count);
             }
             thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Where nothing is placed, only the tracer can tell.
+    fn wait_for_word(&mut self, word: &str) -> Result<()> {
+        let start = Instant::now();
+        while !self.output().lines().any(|line| line.starts_with(word)) {
+            self.check_attaching(start)?;
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// An error once it does not attach any more.
+    fn check_attaching(&mut self, start: Instant) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended early ({status}):\n{}", self.name, self.output());
+        }
+        if start.elapsed() > ATTACH_TIMEOUT {
+            bail!("{} has not attached:\n{}", self.name, self.output());
         }
         Ok(())
     }

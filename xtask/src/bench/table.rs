@@ -1,6 +1,8 @@
 //! A table of measurements: a row per quantity, a column per side, a value per round; and the ratios
 //! that follow from it, beside what they are to be.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::side::Side;
@@ -9,6 +11,8 @@ use super::side::Side;
 #[derive(Serialize)]
 pub(super) struct Table {
     title: String,
+    /// Columns that are compared with another one than the untraced.
+    baselines: BTreeMap<&'static str, &'static str>,
     rows: Vec<Row>,
     results: Vec<Finding>,
     notes: Vec<String>,
@@ -44,10 +48,21 @@ impl Table {
     pub(super) fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
+            baselines: BTreeMap::new(),
             rows: Vec::new(),
             results: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Says what a column is to be compared with instead of the untraced one.
+    pub(super) fn compare(&mut self, column: &'static str, baseline: &'static str) {
+        self.baselines.insert(column, baseline);
+    }
+
+    fn baseline(&self, column: &str) -> &'static str {
+        let baseline = self.baselines.get(column).copied();
+        baseline.unwrap_or(Side::Untraced.name())
     }
 
     /// Adds one round's value.
@@ -80,7 +95,7 @@ impl Table {
         self.conclude(name, value, at_most);
     }
 
-    /// As [`Self::ratio`], of what the columns add to the untraced one of the same row.
+    /// As [`Self::ratio`], of what the columns add to their baselines in the same row.
     pub(super) fn added_ratio(
         &mut self,
         name: &str,
@@ -89,7 +104,7 @@ impl Table {
         at_most: Option<f64>,
     ) {
         let added =
-            |place: Place<'_>| self.median(place) - self.median((place.0, Side::Untraced.name()));
+            |place: Place<'_>| self.median(place) - self.median((place.0, self.baseline(place.1)));
         let value = added(of) / added(to);
         self.conclude(name, value, at_most);
     }
@@ -119,22 +134,25 @@ impl Table {
         row.and_then(|row| row.cell(column)).unwrap_or(f64::NAN)
     }
 
-    /// The medians as text, with what a column adds to the untraced one, and what follows.
+    /// The medians as text, with what a column adds to its baseline, and what follows.
     pub(super) fn render(&self) -> String {
         let mut lines = vec![self.title.clone()];
         for row in &self.rows {
             lines.push(format!("  {} ({})", row.quantity, row.unit));
-            let untraced = row.cell(Side::Untraced.name());
             for cell in &row.cells {
                 let mut line = format!("    {:<20}{:>12}", cell.column, number(cell.median));
-                if cell.column != Side::Untraced.name()
-                    && let Some(untraced) = untraced
+                let baseline = self.baseline(cell.column);
+                if cell.column != baseline
+                    && let Some(without) = row.cell(baseline)
                 {
-                    let added = cell.median - untraced;
+                    let added = cell.median - without;
                     let sign = if added < 0.0 { "-" } else { "+" };
                     let added = number(added.abs());
                     line.push_str(&format!("{:>12}", format!("{sign}{added}")));
-                    line.push_str(&format!("{:>9.2}x", cell.median / untraced));
+                    line.push_str(&format!("{:>9.2}x", cell.median / without));
+                    if baseline != Side::Untraced.name() {
+                        line.push_str(&format!(" of {baseline}"));
+                    }
                 }
                 lines.push(line);
             }
@@ -226,6 +244,25 @@ mod tests {
              tracer                      1020       +1000    51.00x\n  \
              = added: 2.00 (to be at most 1.5)\n  \
              = whole: 51.0\n  = floor: 520 (to be at most 600)\n  a note\n"
+        );
+    }
+
+    #[test]
+    fn a_column_may_have_another_baseline() {
+        let mut table = Table::new("cost");
+        table.compare("peer on", "peer");
+        for (column, value) in [("untraced", 50.0), ("peer", 40.0), ("peer on", 50.0)] {
+            table.record("rate", "1/s", column, value);
+        }
+        table.record("own", "%", "peer on", 3.0);
+        table.added_ratio("added", ("rate", "peer on"), ("rate", "peer"), None);
+        assert_eq!(
+            table.render(),
+            "cost\n  rate (1/s)\n    untraced                    50.0\n    \
+             peer                        40.0       -10.0     0.80x\n    \
+             peer on                     50.0       +10.0     1.25x of peer\n  \
+             own (%)\n    peer on                     3.00\n  \
+             = added: -1.00\n"
         );
     }
 
