@@ -11,7 +11,7 @@ use crate::bpf::{RunTimes, Taken};
 /// How long a look takes.
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two looks at first, and at most: to begin and to end one, the kernel interrupts every CPU.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause grows with what has passed, so that a recording of any length gets some fifty looks and more.
 const PAUSES: u32 = 50;
