@@ -12,7 +12,7 @@ use tracer::profile::Profile;
 use tracer::profile::series::{Counters, Series, StackHistory, StackId, Survivors};
 
 use crate::process::Child;
-use crate::tracing::tracer;
+use crate::tracing::{spawn_run, tracer};
 use crate::{profile, wait};
 
 /// A running `tracer attach --every`, or `tracer run --every`, with a folder of its own.
@@ -63,17 +63,10 @@ impl SeriesTracing {
         traced: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
         let folder = TempDir::new()?;
-        let mut command = tracer(["run", "--every", every])?;
-        command
-            .arg("-o")
-            .arg(folder.path().join("series"))
-            .args(arguments)
-            .arg("--")
-            .args(traced);
-        Ok(Self {
-            child: Child::spawn(&mut command)?,
-            folder,
-        })
+        let output = folder.path().join("series");
+        let arguments = [&["--every", every], arguments].concat();
+        let child = spawn_run(&arguments, &output, traced)?;
+        Ok(Self { child, folder })
     }
 
     /// The tracer's process; under `run`, its standard streams are the traced program's.

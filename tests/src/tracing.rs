@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -23,6 +23,17 @@ pub fn tracer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result
     let mut command = Command::new(binaries::tracer()?);
     command.args(arguments);
     Ok(command)
+}
+
+/// Starts a command under `tracer run`.
+pub(crate) fn spawn_run<S: AsRef<OsStr>>(
+    arguments: &[&str],
+    output: &Path,
+    traced: impl IntoIterator<Item = S>,
+) -> Result<Child> {
+    let mut command = tracer(["run"])?;
+    command.args(arguments).arg("-o").arg(output).arg("--");
+    Child::spawn(command.args(traced))
 }
 
 /// Two tracers attach to other processes, one after the other, and leave: each puts probes into the same libc and takes
@@ -102,16 +113,9 @@ impl Tracing {
     /// The tracer cannot be started.
     pub fn run<S: AsRef<OsStr>>(traced: impl IntoIterator<Item = S>) -> Result<Self> {
         let folder = TempDir::new()?;
-        let mut command = tracer(["run", "--format", "json"])?;
-        command
-            .arg("-o")
-            .arg(folder.path().join("profile.json"))
-            .arg("--")
-            .args(traced);
-        Ok(Self {
-            child: Child::spawn(&mut command)?,
-            folder,
-        })
+        let output = folder.path().join("profile.json");
+        let child = spawn_run(&["--format", "json"], &output, traced)?;
+        Ok(Self { child, folder })
     }
 
     /// The tracer's process; under `run`, its standard streams are the traced program's.
