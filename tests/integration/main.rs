@@ -18,6 +18,7 @@ mod lifetimes;
 mod limits;
 mod log;
 mod musl;
+mod object;
 mod oracle;
 mod peak;
 mod plan;
@@ -44,6 +45,7 @@ fn main() {
         programs::trials(),
         oracle::trials(),
         rooms::trials(),
+        object::trials(),
         ledger::trials(),
         interrupted::trials(),
         lifetimes::trials(),

@@ -51,6 +51,14 @@ fn built(variable: &str, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The eBPF object: `TRACER_EBPF_OBJECT`, or `target/ebpf/tracer-ebpf.o`.
+///
+/// # Errors
+/// It is not there.
+pub fn ebpf_object() -> Result<PathBuf> {
+    built("TRACER_EBPF_OBJECT", "../ebpf/tracer-ebpf.o")
+}
+
 /// The tracer: `TRACER_BIN`, or `target/release/tracer`.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 //! and leaves it at the entry of free: it is out before the allocator can hand it to another
 //! thread, and in before anyone can free it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::limits::{ALLOCATOR_REACH, PAGE_BYTES};
@@ -18,7 +20,7 @@ use crate::live;
 use crate::log::rare;
 use crate::maps::PENDING;
 use crate::peak;
-use crate::pending::{self, Returns};
+use crate::pending::{self, Request, Returns};
 use crate::stack;
 use crate::task::{self, Task};
 
@@ -35,42 +37,35 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext, returns: Returns) -> bool {
     let argument = |n| ctx.arg::<u64>(n).unwrap_or(0);
     let (first, second) = (argument(0), argument(1));
     let function = ctx.cookie();
-    let mut call = PendingCall {
-        sp: ctx.stack_pointer(),
-        function,
-        ..PendingCall::default()
-    };
-    match AllocatorFn::from_cookie(function) {
+    let (size, result_pointer, old_address) = match AllocatorFn::from_cookie(function) {
         Some(
             AllocatorFn::Malloc | AllocatorFn::Valloc | AllocatorFn::Pvalloc | AllocatorFn::Mallocx,
-        ) => call.size = first,
-        Some(AllocatorFn::AlignedAlloc | AllocatorFn::Memalign) => call.size = second,
-        Some(AllocatorFn::Calloc) => call.size = product(first, second),
+        ) => (first, 0, 0),
+        Some(AllocatorFn::AlignedAlloc | AllocatorFn::Memalign) => (second, 0, 0),
+        Some(AllocatorFn::Calloc) => (product(first, second), 0, 0),
         Some(AllocatorFn::Realloc | AllocatorFn::Rallocx | AllocatorFn::Xallocx) => {
-            call.size = second;
-            call.old_address = first;
+            (second, 0, first)
         }
-        Some(AllocatorFn::Reallocarray) => {
-            call.size = product(second, argument(2));
-            call.old_address = first;
-        }
-        Some(AllocatorFn::PosixMemalign) => {
-            call.size = argument(2);
-            call.result_pointer = first;
-        }
+        Some(AllocatorFn::Reallocarray) => (product(second, argument(2)), 0, first),
+        Some(AllocatorFn::PosixMemalign) => (argument(2), first, 0),
         _ => return false,
-    }
+    };
+    let call = Request {
+        sp: ctx.stack_pointer(),
+        function,
+        size,
+        result_pointer,
+        old_address,
+    };
     let Some(thread) = pending::enter(ctx, &task, &call, returns) else {
         return false;
     };
-    if call.old_address != 0
-        && let Some(record) = take(&task, call.old_address)
-    {
-        call.old = record;
-        call.old_known = 1;
-    }
-    // SAFETY: the entry belongs to this thread alone.
-    unsafe { (*thread).call = call };
+    let old = if call.old_address == 0 {
+        None
+    } else {
+        take(&task, call.old_address)
+    };
+    pending::note(thread, &call, old);
     true
 }
 
@@ -243,8 +238,11 @@ fn is_the_allocators(ctx: &ProbeContext) -> bool {
 /// Takes an address out of the live table.
 #[inline(always)]
 fn take(task: &Task, address: u64) -> Option<LiveRecord> {
-    let mut record = LiveRecord::default();
-    live::take(live_key(address, task.heap)?, &mut record).then_some(record)
+    // Not cleared before: that becomes a loop over bytes.
+    let mut record = MaybeUninit::uninit();
+    let is_there = live::take(live_key(address, task.heap)?, record.as_mut_ptr());
+    // SAFETY: written where it was there.
+    is_there.then(|| unsafe { record.assume_init() })
 }
 
 /// Whether an address is in the live table: taken out and put in again, by the thread that has it.

@@ -1,5 +1,7 @@
 //! The live table's kernel side. Its layout, and why it needs no lock: `tracer_common::LiveBucket`.
 
+use core::ptr::copy_nonoverlapping;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::{
     Counter, EventHeader, EventKind, LIVE_CROWDED, LIVE_SLOTS, LiveBucket, LiveRecord,
@@ -74,9 +76,9 @@ const fn first_free(claimed: u64) -> Option<(usize, u64)> {
     }
 }
 
-/// Takes the record under a key out.
+/// Takes the record under a key out. Writes to `record` where there is one.
 #[inline(never)]
-pub(crate) fn take(key: u64, record: &mut LiveRecord) -> bool {
+pub(crate) fn take(key: u64, record: *mut LiveRecord) -> bool {
     let mut segment = 0;
     while segment < MAX_LIVE_SEGMENTS {
         let Some(bucket) = bucket(key, segment) else {
@@ -88,7 +90,8 @@ pub(crate) fn take(key: u64, record: &mut LiveRecord) -> bool {
             unsafe {
                 let place = &raw mut (*bucket).keys[slot];
                 if *place == key {
-                    *record = (*bucket).records[slot];
+                    // An assignment between two pointers becomes a loop over bytes.
+                    copy_nonoverlapping(&raw const (*bucket).records[slot], record, 1);
                     // Two frees of one address may meet here: one of them gets it.
                     let mine = atomic_swap(place, 0) == key;
                     if mine {

@@ -49,6 +49,16 @@ static IDLE: ThreadCalls = ThreadCalls {
     deepest: 0,
 };
 
+/// What an allocating function is asked for.
+#[repr(C)]
+pub(crate) struct Request {
+    pub(crate) sp: u64,
+    pub(crate) function: u64,
+    pub(crate) size: u64,
+    pub(crate) result_pointer: u64,
+    pub(crate) old_address: u64,
+}
+
 /// Which returns of allocating functions are seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Returns {
@@ -79,7 +89,7 @@ pub(crate) fn of(task: &Task) -> Option<*mut ThreadCalls> {
 pub(crate) fn enter(
     ctx: &ProbeContext,
     task: &Task,
-    call: &PendingCall,
+    call: &Request,
     returns: Returns,
 ) -> Option<*mut ThreadCalls> {
     let thread = of(task)?;
@@ -95,12 +105,31 @@ pub(crate) fn enter(
     Some(thread)
 }
 
+/// Notes a call that begins, and what was taken out of the live table for it.
+#[inline(always)]
+pub(crate) fn note(thread: *mut ThreadCalls, request: &Request, old: Option<LiveRecord>) {
+    // SAFETY: the entry belongs to this thread alone.
+    let call = unsafe { &mut (*thread).call };
+    call.sp = request.sp;
+    call.function = request.function;
+    call.size = request.size;
+    call.result_pointer = request.result_pointer;
+    call.old_address = request.old_address;
+    call.old_known = u32::from(old.is_some());
+    if let Some(old) = old {
+        call.old = old;
+    }
+    call.nested = 0;
+    call.nested_returned = 0;
+    call.interrupted = 0;
+}
+
 /// Makes room for a call that begins while another is there. Rare, and so not part of its caller.
 #[inline(never)]
 fn make_room(
     thread: *mut ThreadCalls,
     task: &Task,
-    call: &PendingCall,
+    call: &Request,
     ip: u64,
     returns: Returns,
 ) -> bool {
@@ -141,7 +170,7 @@ fn make_room(
 
 /// Whether a call that begins is part of the one that is there: entered by the allocator itself.
 #[inline(always)]
-fn is_inside(ip: u64, call: &PendingCall, outer: &PendingCall) -> bool {
+fn is_inside(ip: u64, call: &Request, outer: &PendingCall) -> bool {
     if call.sp == outer.sp {
         // A jump from the end of the pending function: it hands on what it was asked for. Those
         // that still have work to do afterwards don't jump.

@@ -145,8 +145,8 @@ fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
     if STACKS.insert(key, &index, u64::from(BPF_NOEXIST)).is_ok() {
         return Some((index, counters));
     }
-    // SAFETY: as above.
-    unsafe { (*counters).key = StackKey::default() };
+    // SAFETY: as above. Volatile: two words that are cleared at once become a loop over bytes.
+    unsafe { (&raw mut (*counters).key).write_volatile(StackKey::default()) };
     // Another CPU was first, or there is none.
     find(key)
 }
