@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("peak::exec", exec),
         trial::root("peak::followed_fork", followed_fork),
         trial::root("peak::check", check),
+        trial::root("peak::on_two_cpus", on_two_cpus),
     ];
     for rung in rung::ALL {
         let name = rung.trial("peak::burst");
@@ -69,6 +70,21 @@ fn followed_fork() -> Result<()> {
     profile::check_complete(&profile)?;
     check_holders(&profile, &ledger)?;
     ensure!(held(&profile, Some("peak_later")) == 0, "the child is gone");
+    Ok(())
+}
+
+/// What one CPU has counted and not handed on counts where another one passes the last peak.
+fn on_two_cpus() -> Result<()> {
+    let workload = Workload::start("apart", &[])?;
+    let tracing = Tracing::attach(workload.pid())?;
+    let (ledger, profile) = tracing.record(workload)?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts(&profile)?;
+    let expected = i64::try_from(*ledger.cases.get("peak_bytes").context("no peak")?)?;
+    let peak = profile.peak.context("no peak")?;
+    ensure!(near(peak.bytes, expected), "{peak:?}, not {expected}");
+    let kept = held(&profile, Some("apart_kept"));
+    ensure!(kept == 6 << 20, "{kept}: {}", profile::summary(&profile));
     Ok(())
 }
 

@@ -36,8 +36,7 @@ pub use live::{
     live_key, segment_buckets,
 };
 pub use peak::{
-    LiveChange, LiveTotal, PeakMark, PeakWord, is_new_peak, peak_objects_step, peak_shift,
-    peak_step,
+    Amount, Flow, LiveTotal, PeakMark, PeakWord, is_new_peak, may_be_kept, peak_shift, peak_step,
 };
 pub use rare::{LogLevel, RareEvent};
 pub use records::{

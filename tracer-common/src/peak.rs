@@ -1,10 +1,10 @@
 //! The peak: the most that was live at once, how it is kept, and how exactly. Why it is so:
 //! `docs/design/0020-peak.md`.
 //!
-//! Each CPU adds up what changes and hands that on when it is more than a step, so that no cache line is
-//! shared by every event. What has been handed on is the total; where that rises above the last peak by a
-//! part of it, the next peak is declared. Peaks are numbered: by that a stack knows whether its amounts
-//! at the peak have been kept before it changes.
+//! Each CPU adds up what comes and goes and hands that on when it is more than a step, so that no cache line
+//! is written by every event. What has been handed on is the total; where that rises above the last peak by
+//! a part of it, the next peak is declared. The step is small near the peak and large far below it. Peaks are
+//! numbered: by that a stack knows whether its amounts at the peak have been kept before it changes.
 
 /// Bytes that a CPU may keep to itself however small the peak is.
 const LEAST_STEP: u64 = 1 << 10;
@@ -16,8 +16,14 @@ const MOST_OBJECTS: u64 = 1 << 12;
 const RISE_SHIFT: u32 = 8;
 /// CPUs together keep at most this part of the peak to themselves: 1/512.
 const KEPT_SHIFT: u32 = 9;
-/// Bits of the objects in a CPU's change, and of the number in a [`PeakWord`].
-const SMALL_BITS: u32 = 16;
+/// Bytes that a CPU may keep to itself at most, so that [`Amount`] has room for what several tasks add.
+const MOST_STEP: u64 = 1 << 34;
+/// Bits of the number in a [`PeakWord`].
+const NUMBER_BITS: u32 = 16;
+/// Bits of the bytes in an [`Amount`].
+const BYTES_BITS: u32 = 40;
+/// Set in an [`Amount`] that is to be handed on because it is filling up.
+const FILLING: u64 = 3 << 62 | 3 << (BYTES_BITS - 2);
 
 /// [`Config::peak_shift`](crate::Config::peak_shift) for a machine with so many CPUs.
 #[must_use]
@@ -25,18 +31,27 @@ pub const fn peak_shift(cpus: u32) -> u32 {
     KEPT_SHIFT + cpus.next_power_of_two().trailing_zeros()
 }
 
-/// Bytes of change that a CPU may keep to itself.
+/// Bytes of change that a CPU may keep to itself. What all of them keep together is no more than half of what
+/// is missing to the peak, so that it can't be passed unseen, or else a small part of the peak.
 #[inline(always)]
 #[must_use]
-pub const fn peak_step(peak: u64, shift: u32) -> u64 {
-    let step = peak >> shift;
-    if step < LEAST_STEP { LEAST_STEP } else { step }
+pub const fn peak_step(live: u64, peak: u64, shift: u32) -> u64 {
+    let missing = peak.saturating_sub(live) >> (shift - KEPT_SHIFT + 1);
+    let part = peak >> shift;
+    let step = if missing < part { part } else { missing };
+    if step < LEAST_STEP {
+        LEAST_STEP
+    } else if step > MOST_STEP {
+        MOST_STEP
+    } else {
+        step
+    }
 }
 
 /// Objects of change that a CPU may keep to itself.
 #[inline(always)]
 #[must_use]
-pub const fn peak_objects_step(peak: u64, shift: u32) -> u64 {
+const fn peak_objects_step(peak: u64, shift: u32) -> u64 {
     let step = peak >> shift;
     if step < LEAST_OBJECTS {
         LEAST_OBJECTS
@@ -65,7 +80,7 @@ impl PeakWord {
     #[inline(always)]
     #[must_use]
     pub const fn bytes(self) -> u64 {
-        self.0 >> SMALL_BITS
+        self.0 >> NUMBER_BITS
     }
 
     /// Its number, from 1; 0 where nothing was live yet.
@@ -79,29 +94,21 @@ impl PeakWord {
     #[inline(always)]
     #[must_use]
     pub const fn next(self, bytes: u64) -> Self {
-        Self(bytes << SMALL_BITS | (self.0 as u16).wrapping_add(1) as u64)
+        Self(bytes << NUMBER_BITS | (self.0 as u16).wrapping_add(1) as u64)
     }
 }
 
-/// Bytes and objects that came, or went, on one CPU: one word, so that one addition changes both. Bytes
-/// are below, signed; what they borrow is taken from the objects and given back by [`Self::objects`].
+/// Objects and their bytes: one word, so that one addition changes both. Bytes are below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct LiveChange(pub u64);
+pub struct Amount(pub u64);
 
-impl LiveChange {
-    /// An object came.
+impl Amount {
+    /// An object of less than a step.
     #[inline(always)]
     #[must_use]
-    pub const fn came(bytes: u64) -> Self {
-        Self((1 << (64 - SMALL_BITS)) + bytes)
-    }
-
-    /// An object went.
-    #[inline(always)]
-    #[must_use]
-    pub const fn went(bytes: u64) -> Self {
-        Self(0_u64.wrapping_sub(Self::came(bytes).0))
+    pub const fn object(bytes: u64) -> Self {
+        Self((1 << BYTES_BITS) + bytes)
     }
 
     /// Both.
@@ -111,27 +118,42 @@ impl LiveChange {
         Self(self.0.wrapping_add(other.0))
     }
 
-    /// Bytes that came, less those that went.
+    /// Bytes.
     #[inline(always)]
     #[must_use]
-    pub const fn bytes(self) -> i64 {
-        (self.0 << SMALL_BITS) as i64 >> SMALL_BITS
+    pub const fn bytes(self) -> u64 {
+        self.0 & ((1 << BYTES_BITS) - 1)
     }
 
-    /// Objects that came, less those that went.
+    /// Objects.
     #[inline(always)]
     #[must_use]
-    pub const fn objects(self) -> i64 {
-        self.0.wrapping_sub(self.bytes() as u64) as i64 >> (64 - SMALL_BITS)
+    pub const fn objects(self) -> u64 {
+        self.0 >> BYTES_BITS
     }
+}
 
-    /// Whether a CPU may keep it to itself.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_small(self, mark: &PeakMark, shift: u32) -> bool {
-        self.bytes().unsigned_abs() < mark.step(shift)
-            && self.objects().unsigned_abs() < peak_objects_step(mark.objects, shift)
-    }
+/// What came and went on a CPU and was not handed on. A cache line of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Flow {
+    /// Allocations, an [`Amount`].
+    pub came: u64,
+    /// Frees, an [`Amount`].
+    pub went: u64,
+    /// Zero.
+    pub reserved: [u64; 6],
+}
+
+/// Whether a CPU may keep to itself what came and went.
+#[inline(always)]
+#[must_use]
+pub const fn may_be_kept(came: Amount, went: Amount, mark: &PeakMark, shift: u32) -> bool {
+    let bytes = came.bytes() as i64 - went.bytes() as i64;
+    let objects = came.objects() as i64 - went.objects() as i64;
+    (came.0 | went.0) & FILLING == 0
+        && bytes.unsigned_abs() < mark.step
+        && objects.unsigned_abs() < peak_objects_step(mark.objects, shift)
 }
 
 /// What is live, as far as it has been handed on: signed, in two's complement, since a CPU may hand on the
@@ -155,20 +177,14 @@ pub struct PeakMark {
     pub time_ns: u64,
     /// Most objects that were live at once, at whatever time.
     pub objects: u64,
-}
-
-impl PeakMark {
-    /// Bytes of change that a CPU may keep to itself.
-    #[inline(always)]
-    #[must_use]
-    pub const fn step(&self, shift: u32) -> u64 {
-        peak_step(PeakWord(self.word).bytes(), shift)
-    }
+    /// Bytes of change that a CPU may keep to itself now, see [`peak_step`].
+    pub step: u64,
 }
 
 const _: () = {
     assert!(size_of::<LiveTotal>() == 16);
-    assert!(size_of::<PeakMark>() == 24);
+    assert!(size_of::<PeakMark>() == 32);
+    assert!(size_of::<Flow>() == 64);
 };
 
 #[cfg(test)]
@@ -200,26 +216,47 @@ mod tests {
     }
 
     #[test]
-    fn what_cpus_keep_to_themselves_is_a_small_part() {
+    fn what_cpus_keep_to_themselves_is_a_small_part_of_the_peak() {
         for cpus in [1, 2, 3, 64, 100] {
             let peak = 1_u64 << 30;
-            let kept = u64::from(cpus) * peak_step(peak, peak_shift(cpus));
+            let kept = u64::from(cpus) * peak_step(peak, peak, peak_shift(cpus));
             assert!(kept * 512 <= peak, "{cpus}");
         }
     }
 
+    #[test]
+    fn what_cpus_keep_to_themselves_does_not_reach_the_peak() {
+        let peak = 1_u64 << 30;
+        for cpus in [1, 2, 3, 64, 100] {
+            for live in [0, peak / 2, peak / 10 * 9, peak / 100 * 99] {
+                let kept = u64::from(cpus) * peak_step(live, peak, peak_shift(cpus));
+                assert!(live + kept < peak + peak / 256, "{cpus} {live}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_amount_is_handed_on_before_it_is_full() {
+        let mark = PeakMark {
+            step: MOST_STEP,
+            objects: 1 << 40,
+            ..PeakMark::default()
+        };
+        let kept = |came, went| may_be_kept(Amount(came), Amount(went), &mark, peak_shift(1));
+        assert!(kept(Amount::object(5).0, 0));
+        // As much of both, so that nothing but the room is missing.
+        let objects = 1 << (BYTES_BITS + 22);
+        assert!(!kept(objects, objects));
+        let bytes = 1 << (BYTES_BITS - 2);
+        assert!(!kept(bytes, bytes));
+    }
+
     proptest! {
         #[test]
-        fn a_change_is_what_went_into_it(sizes in prop::collection::vec((any::<bool>(), 0_u64..1 << 33), 0..1_000)) {
-            let mut change = LiveChange::default();
-            let (mut bytes, mut objects) = (0_i64, 0_i64);
-            for (came, size) in sizes {
-                let sign = if came { 1 } else { -1 };
-                bytes += sign * size as i64;
-                objects += sign;
-                change = change.plus(if came { LiveChange::came(size) } else { LiveChange::went(size) });
-                prop_assert_eq!((change.bytes(), change.objects()), (bytes, objects));
-            }
+        fn an_amount_is_what_went_into_it(sizes in prop::collection::vec(0..MOST_STEP, 0..60)) {
+            let amount = sizes.iter().fold(Amount::default(), |sum, &size| sum.plus(Amount::object(size)));
+            prop_assert_eq!(amount.bytes(), sizes.iter().sum::<u64>());
+            prop_assert_eq!(amount.objects(), sizes.len() as u64);
         }
     }
 }

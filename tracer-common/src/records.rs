@@ -246,7 +246,7 @@ mod pod {
     use super::{
         Config, LiveRecord, PendingCall, StackCounters, StackKey, TargetInfo, ThreadCalls,
     };
-    use crate::{GenerationCell, KnownStack, LiveBucket, LiveTotal, PeakMark, SpaceEntry};
+    use crate::{Flow, GenerationCell, KnownStack, LiveBucket, LiveTotal, PeakMark, SpaceEntry};
 
     macro_rules! pod {
         ($($ty:ty),+) => {$(
@@ -257,6 +257,7 @@ mod pod {
     }
     pod!(
         Config,
+        Flow,
         GenerationCell,
         KnownStack,
         LiveBucket,

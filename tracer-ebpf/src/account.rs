@@ -308,9 +308,8 @@ pub(crate) fn became_resident(task: &Task, first: Registers, page: u64) {
 /// Counts an allocation and puts it into the live table. `again` counts those at an address that is in it.
 #[inline(always)]
 fn credit(task: &Task, first: Registers, address: u64, size: u64, again: Counter) {
-    add(Counter::AllocObjects, 1);
-    add(Counter::AllocBytes, size);
     let Some(stack) = stack::credit(task, first, size) else {
+        count_dead(size);
         return;
     };
     let record = LiveRecord {
@@ -329,6 +328,7 @@ fn credit(task: &Task, first: Registers, address: u64, size: u64, again: Counter
         bump(Counter::LiveTableFull);
         add(Counter::LiveTableFullBytes, size);
         rare!(LiveTableFull, address, size);
+        count_dead(size);
         // Its free will not be recognised, so it must not stay in the live amounts either.
         stack::debit(stack, size);
         generation::debit(&record);
@@ -336,6 +336,13 @@ fn credit(task: &Task, first: Registers, address: u64, size: u64, again: Counter
     }
     // Last: the peak that it may be has it in its stack.
     peak::came(size);
+}
+
+/// Counts an allocation that is not known to be live.
+#[inline(always)]
+fn count_dead(size: u64) {
+    add(Counter::AllocObjects, 1);
+    add(Counter::AllocBytes, size);
 }
 
 /// Counts a free.
@@ -349,8 +356,6 @@ fn debit(record: &LiveRecord) {
 #[inline(never)]
 extern "C" fn debit_words(size: u64, place: u64) -> u64 {
     let record = LiveRecord::new(size, place);
-    add(Counter::FreeObjects, 1);
-    add(Counter::FreeBytes, size);
     stack::debit(record.stack, size);
     generation::debit(&record);
     peak::went(size);

@@ -9,7 +9,7 @@ use tracer_common::limits::{
     MAX_TARGETS, MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
-    AlternateStack, Config, Counter, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
+    AlternateStack, Config, Counter, Flow, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
     LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall, RULE_CACHE_ENTRIES,
     ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
     TaskOffsets, ThreadCalls,
@@ -145,10 +145,10 @@ pub(crate) static GENERATION: maps::Array<u64> = maps::Array::with_max_entries(1
 #[map]
 pub(crate) static FREE_STACKS: Queue<u32> = Queue::with_max_entries(1, 0);
 
-/// What has changed on each CPU and was not handed on to [`LIVE_TOTAL`] yet: a
-/// [`LiveChange`](tracer_common::LiveChange).
+/// What came and went on each CPU and was not handed on yet, to [`LIVE_TOTAL`] and [`COUNTERS`]. By the number
+/// of the CPU, since another may collect it.
 #[map]
-pub(crate) static LIVE_CHANGE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static FLOWS: maps::Array<Flow> = maps::Array::with_max_entries(1, MMAPABLE);
 
 /// What is live in all heaps. Apart from the peak, which each event reads.
 #[map]

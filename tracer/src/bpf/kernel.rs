@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, Ring
 use aya::util::nr_cpus;
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
-    Config, Counter, GENERATION_CELLS, LiveRecord, StackCounters, StackKey, TargetInfo,
-    TaskOffsets, Unwinding, peak_shift,
+    Amount, Config, Counter, Flow, GENERATION_CELLS, LiveRecord, StackCounters, StackKey,
+    TargetInfo, TaskOffsets, Unwinding, peak_shift,
 };
 
 use super::btf::Offsets;
@@ -21,6 +21,7 @@ use super::log::{KernelLog, LogOptions};
 use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
+use super::view::View;
 use super::{BpfError, KernelEvent, events, inherited};
 use crate::profile::series::Survivors;
 
@@ -120,6 +121,9 @@ pub struct Kernel {
     heaps: Array<MapData, u64>,
     free_heaps: Queue<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
+    /// Holds what is mapped.
+    _flows: MapData,
+    flows: View<Flow>,
     ring: RingBuf<MapData>,
     unwind: UnwindMaps,
     log: Option<KernelLog>,
@@ -196,6 +200,7 @@ impl Kernel {
             .map_max_entries("GENERATIONS", cells)
             .map_max_entries("FREE_STACKS", stack_counters)
             .map_max_entries("EVENTS", limits.ring)
+            .map_max_entries("FLOWS", cpus.get())
             .load(OBJECT)
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
@@ -203,6 +208,7 @@ impl Kernel {
         let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks)?;
         let log = log.map(|log| probes.take_log(log.say)).transpose()?;
         let tables = take(&mut probes, "TABLES")?;
+        let flows = take_array(&mut probes, "FLOWS")?;
         Ok(Self {
             main: take(&mut probes, "MAIN_TARGET")?,
             targets: take(&mut probes, "TARGETS")?,
@@ -232,6 +238,8 @@ impl Kernel {
             heaps: take(&mut probes, "HEAPS")?,
             free_heaps: take(&mut probes, "FREE_HEAPS")?,
             counters: take(&mut probes, "COUNTERS")?,
+            flows: View::new("FLOWS", flows.fd().as_fd(), cpus.get() as usize)?,
+            _flows: flows,
             ring: take(&mut probes, "EVENTS")?,
             unwind: UnwindMaps::new(
                 |name| take_array(&mut probes, name),
@@ -485,10 +493,30 @@ impl Kernel {
     ///
     /// The map could not be read.
     pub fn counter(&self, counter: Counter) -> Result<u64, BpfError> {
-        self.counters
+        let handed_on: u64 = self
+            .counters
             .get(&(counter as u32), 0)
             .map(|values| values.iter().sum())
-            .map_err(|error| map_error("COUNTERS", "read", &error))
+            .map_err(|error| map_error("COUNTERS", "read", &error))?;
+        // After them: what is handed on meanwhile is missing then, and not there twice.
+        Ok(handed_on + self.kept(counter))
+    }
+
+    /// What CPUs have counted and not handed on.
+    fn kept(&self, counter: Counter) -> u64 {
+        let of = |flow: Flow| match counter {
+            Counter::AllocObjects => Amount(flow.came).objects(),
+            Counter::AllocBytes => Amount(flow.came).bytes(),
+            Counter::FreeObjects => Amount(flow.went).objects(),
+            Counter::FreeBytes => Amount(flow.went).bytes(),
+            _ => 0,
+        };
+        // SAFETY: valid and aligned entries; volatile, since the kernel side writes them at any time.
+        let flows = self
+            .flows
+            .iter()
+            .map(|flow| unsafe { flow.read_volatile() });
+        flows.map(of).sum()
     }
 }
 

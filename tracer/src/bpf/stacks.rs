@@ -115,6 +115,7 @@ impl Stacks {
             word,
             time_ns,
             objects,
+            step: _,
         } = self.mark()?;
         Ok(KernelPeak {
             bytes: PeakWord(word).bytes(),
