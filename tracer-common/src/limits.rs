@@ -4,7 +4,7 @@
 pub const MAX_FRAMES: usize = 256;
 
 /// Words of a stack that are read at once; a power of two.
-pub const WINDOW_WORDS: usize = 128;
+pub const WINDOW_WORDS: usize = 256;
 
 /// Words of a stack that are copied at most, a power of two: 64 KiB.
 pub const COPY_WORDS: usize = 8_192;
