@@ -79,6 +79,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/estimate",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/export",
         never: &[
             "aya",

@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod check;
 pub mod checkout;
 pub mod cli;
+pub mod estimate;
 pub mod export;
 pub mod extents;
 pub mod life;

@@ -1,0 +1,4 @@
+//! Tests by hand, and of what holds for any input.
+
+mod numbers;
+mod properties;
