@@ -1,4 +1,6 @@
-//! Tests by hand, and of what holds for any input.
+//! Tests by hand, on made-up processes, and of what holds for any input.
 
 mod numbers;
+mod process;
 mod properties;
+mod simulation;
