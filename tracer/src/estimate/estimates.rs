@@ -13,19 +13,22 @@ use super::windows::{Clock, Quantity, Stack, Windows};
 const MIN_WINDOWS: f64 = MIN_DEGREES + 1.0;
 
 /// Why nothing can be said of what was not seen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Impossible {
     /// There are fewer than four full windows, or all but so few have no marks, or no exposure.
+    #[error("too few windows in which everything was counted: {effective:.1} of {MIN_WINDOWS}")]
     FullWindows {
         /// How many count, by their weight.
         effective: f64,
     },
     /// There are fewer than four progress windows, or all but so few have no exposure.
+    #[error("too few windows for the rate of the mark: {effective:.1} of {MIN_WINDOWS}")]
     ProgressWindows {
         /// How many count, by their weight.
         effective: f64,
     },
     /// No mark was called in a progress window.
+    #[error("the mark was never called")]
     NoMarks,
 }
 

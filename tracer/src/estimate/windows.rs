@@ -40,7 +40,7 @@ pub enum Clock {
 /// What was counted in windows and in exact phases, by stack.
 ///
 /// Memory goes with the number of stacks, not with that of windows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Windows<K> {
     pub(super) stacks: HashMap<K, Stack, RandomState>,
     /// All stacks together.
@@ -49,6 +49,18 @@ pub struct Windows<K> {
     pub(super) exact: Duration,
     pub(super) full: Kind,
     pub(super) progress: Kind,
+}
+
+impl<K> Default for Windows<K> {
+    fn default() -> Self {
+        Self {
+            stacks: HashMap::default(),
+            total: Stack::default(),
+            exact: Duration::ZERO,
+            full: Kind::default(),
+            progress: Kind::default(),
+        }
+    }
 }
 
 impl<K: Copy + Eq + Hash> Windows<K> {

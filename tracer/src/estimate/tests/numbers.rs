@@ -215,9 +215,11 @@ fn too_little_is_no_estimate() {
     let mut windows = four_windows();
     windows.progress(&window(5));
     let effective = 1.0;
-    let lack = Err(Impossible::ProgressWindows { effective });
-    assert_eq!(windows.estimate(second * 60), lack);
+    let lack = windows.estimate(second * 60);
+    assert_eq!(lack, Err(Impossible::ProgressWindows { effective }));
     assert!(windows.estimate_by(Clock::Wall, second * 60).is_ok());
+    let said = lack.expect_err("it is one").to_string();
+    assert_eq!(said, "too few windows for the rate of the mark: 1.0 of 4");
 
     let mut unmarked = four_windows();
     for _ in 0..9 {
