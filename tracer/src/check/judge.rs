@@ -61,6 +61,11 @@ pub fn judge(
 ) -> Result<Judgement, Incompatible> {
     let mut judge = Judge::new(recorded, policy);
     judge.check_evidence();
+    if matches!(recorded.profile.verdict, Verdict::Sampled { .. }) {
+        // Every rule goes by what is live.
+        judge.reasons.push(SAMPLED.to_owned());
+        return Ok(judge.finish());
+    }
     judge.leaks(limit);
     if let Some(growth) = policy.growth.as_ref().filter(|growth| growth.is_limited()) {
         judge.growth(growth);
@@ -73,6 +78,10 @@ pub fn judge(
     }
     Ok(judge.finish())
 }
+
+/// Why a sampled recording is not judged.
+const SAMPLED: &str = "only windows of the target were seen (--max-overhead), and what is live can't be told from \
+     these: what is held to be live may have been freed between two of them; record it exactly";
 
 struct Judge<'a> {
     recorded: &'a Recorded,
@@ -399,6 +408,14 @@ impl<'a> Judge<'a> {
             self.reasons.push(
                 "the baseline missed too much to compare with: record another one".to_owned(),
             );
+        }
+        if matches!(before.verdict, Verdict::Sampled { .. }) {
+            self.reasons.push(
+                "of the baseline only windows were seen, so that it does not tell what was live: \
+                 record one exactly"
+                    .to_owned(),
+            );
+            return Ok(());
         }
         if before.counts_pages() {
             self.reasons

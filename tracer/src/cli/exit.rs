@@ -23,7 +23,7 @@ impl Exit {
     /// The exit of a command that made a profile.
     pub(super) const fn for_verdict(verdict: &Verdict) -> Self {
         match verdict {
-            Verdict::Complete | Verdict::Degraded { .. } => Self::Done,
+            Verdict::Complete | Verdict::Degraded { .. } | Verdict::Sampled { .. } => Self::Done,
             Verdict::Inconclusive { .. } => Self::Inconclusive,
         }
     }

@@ -87,6 +87,7 @@ pub(super) fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Comments {
     comments.verdict = verdict.map(|severity| match severity {
         Severity::Complete => Verdict::Complete,
         Severity::Degraded => Verdict::Degraded { reasons },
+        Severity::Sampled => Verdict::Sampled { reasons },
         Severity::Inconclusive => Verdict::Inconclusive { reasons },
     });
     comments
@@ -96,6 +97,7 @@ pub(super) fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Comments {
 enum Severity {
     Complete,
     Degraded,
+    Sampled,
     Inconclusive,
 }
 
@@ -117,6 +119,7 @@ impl Comments {
                 let severity = match value {
                     "complete" => Severity::Complete,
                     "degraded" => Severity::Degraded,
+                    "sampled" => Severity::Sampled,
                     "inconclusive" => Severity::Inconclusive,
                     _ => return None,
                 };

@@ -135,6 +135,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Complete),
         reasons().prop_map(|reasons| Verdict::Degraded { reasons }),
+        reasons().prop_map(|reasons| Verdict::Sampled { reasons }),
         reasons().prop_map(|reasons| Verdict::Inconclusive { reasons }),
     ]
 }

@@ -169,6 +169,7 @@ fn of(name: &str, verdict: &Verdict) -> Verdict {
     match verdict {
         Verdict::Complete => Verdict::Complete,
         Verdict::Degraded { .. } => Verdict::Degraded { reasons },
+        Verdict::Sampled { .. } => Verdict::Sampled { reasons },
         Verdict::Inconclusive { .. } => Verdict::Inconclusive { reasons },
     }
 }

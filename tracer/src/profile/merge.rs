@@ -172,8 +172,6 @@ impl Verdict {
     /// The worse of two verdicts, with the reasons of both.
     #[must_use]
     pub fn worse_of(self, other: Self) -> Self {
-        let inconclusive = |verdict: &Self| matches!(verdict, Self::Inconclusive { .. });
-        let either = inconclusive(&self) || inconclusive(&other);
         let mut all = self.reasons().to_vec();
         for reason in other.reasons() {
             if !all.contains(reason) {
@@ -182,7 +180,10 @@ impl Verdict {
         }
         match (self, other) {
             (Self::Complete, Self::Complete) => Self::Complete,
-            _ if either => Self::Inconclusive { reasons: all },
+            (Self::Inconclusive { .. }, _) | (_, Self::Inconclusive { .. }) => {
+                Self::Inconclusive { reasons: all }
+            }
+            (Self::Sampled { .. }, _) | (_, Self::Sampled { .. }) => Self::Sampled { reasons: all },
             _ => Self::Degraded { reasons: all },
         }
     }

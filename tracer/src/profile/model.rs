@@ -360,6 +360,12 @@ pub enum Verdict {
         /// What was lost and how much, one sentence each.
         reasons: Vec<String>,
     },
+    /// Only windows of the recording were seen: what was allocated between them is missing, and what is live
+    /// may have been freed there.
+    Sampled {
+        /// What was seen, and what was lost of that, one sentence each.
+        reasons: Vec<String>,
+    },
     /// Too much is missing to conclude anything.
     Inconclusive {
         /// What is missing, one sentence each.
@@ -368,12 +374,13 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// `complete`, `degraded` or `inconclusive`.
+    /// `complete`, `degraded`, `sampled` or `inconclusive`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Degraded { .. } => "degraded",
+            Self::Sampled { .. } => "sampled",
             Self::Inconclusive { .. } => "inconclusive",
         }
     }
@@ -383,7 +390,9 @@ impl Verdict {
     pub fn reasons(&self) -> &[String] {
         match self {
             Self::Complete => &[],
-            Self::Degraded { reasons } | Self::Inconclusive { reasons } => reasons,
+            Self::Degraded { reasons }
+            | Self::Sampled { reasons }
+            | Self::Inconclusive { reasons } => reasons,
         }
     }
 }

@@ -310,15 +310,18 @@ impl SideHeader {
 /// One sentence where a difference of these two profiles proves nothing.
 #[must_use]
 pub fn inconclusive(before: &Verdict, after: &Verdict) -> Option<String> {
-    let is = |verdict: &Verdict| matches!(verdict, Verdict::Inconclusive { .. });
-    let which = match (is(before), is(after)) {
-        (false, false) => return None,
-        (true, false) => "A is",
-        (false, true) => "B is",
-        (true, true) => "A and B are",
+    let which = |is: fn(&Verdict) -> bool| match (is(before), is(after)) {
+        (false, false) => None,
+        (true, false) => Some("A is"),
+        (false, true) => Some("B is"),
+        (true, true) => Some("A and B are"),
     };
+    let inconclusive = which(|verdict| matches!(verdict, Verdict::Inconclusive { .. }));
+    let inconclusive = inconclusive.map(|which| format!("{which} inconclusive"));
+    let sampled = || which(|verdict| matches!(verdict, Verdict::Sampled { .. }));
+    let doubt = inconclusive.or_else(|| sampled().map(|which| format!("{which} sampled")))?;
     Some(format!(
-        "{which} inconclusive: what differs may be what was missed, so this difference proves nothing."
+        "{doubt}: what differs may be what was missed, so this difference proves nothing."
     ))
 }
 

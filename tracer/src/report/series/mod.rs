@@ -168,7 +168,10 @@ impl SeriesBuilder {
     /// Whether too much is missing in one of them to say anything.
     #[must_use]
     pub const fn is_inconclusive(&self) -> bool {
-        matches!(self.verdict, Verdict::Inconclusive { .. })
+        matches!(
+            self.verdict,
+            Verdict::Inconclusive { .. } | Verdict::Sampled { .. }
+        )
     }
 
     /// Takes the next profile.

@@ -47,6 +47,7 @@ impl Series {
             };
             let doubt = match row.verdict.as_str() {
                 "inconclusive" => " (inconclusive)",
+                "sampled" => " (sampled)",
                 _ => "",
             };
             writeln!(
