@@ -145,4 +145,8 @@ counters! {
     FaultsUnclassified = 45, "faults_unclassified", Note;
     /// Pages that became resident again: they had been given back, or were read before they were written.
     PagesAgain = 46, "pages_again", Traffic;
+    /// Frees of addresses not seen allocated, where only windows are seen: most were allocated between two.
+    FreesOfUnseen = 47, "frees_of_unseen", Traffic;
+    /// Addresses allocated again that were held to be live, where only windows are seen: they had been freed between two.
+    FreedUnseen = 48, "freed_unseen", Traffic;
 }

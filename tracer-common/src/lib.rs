@@ -19,6 +19,7 @@ mod rare;
 mod records;
 mod space;
 mod unwind;
+mod window;
 
 pub use allocator::AllocatorFn;
 pub use counters::{Counter, CounterKind};
@@ -48,3 +49,4 @@ pub use space::{
     StackEnd, may_be_overwritten, rule_cache_key, rule_ids,
 };
 pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};
+pub use window::{Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS};

@@ -81,20 +81,53 @@ fn product(nmemb: u64, size: u64) -> u64 {
     product
 }
 
+/// Which of the target's calls are seen, and so what one means that doesn't fit.
+#[derive(Clone, Copy)]
+pub(crate) enum Sight {
+    /// All.
+    All,
+    /// Those in windows: what goes on between them is not.
+    Windows,
+}
+
+impl Sight {
+    /// Counts frees of addresses that are not in the live table.
+    const fn unknown(self) -> Counter {
+        match self {
+            Self::All => Counter::UnknownFrees,
+            Self::Windows => Counter::FreesOfUnseen,
+        }
+    }
+
+    /// Counts allocations at an address that is in the live table.
+    const fn again(self) -> Counter {
+        match self {
+            Self::All => Counter::MissedFrees,
+            Self::Windows => Counter::FreedUnseen,
+        }
+    }
+}
+
 /// Return of an allocating function: settle what came of it.
 #[inline(always)]
-pub(crate) fn alloc_return(ctx: &RetProbeContext, returns: Returns) {
+pub(crate) fn alloc_return(ctx: &RetProbeContext, returns: Returns, sight: Sight) {
     let Some(task) = task::traced_or_foreign() else {
         return;
     };
     let sp = ctx.stack_pointer() - RETURN_SIZE;
     if let Some((thread, call)) = pending::leave(&task, sp, ctx.cookie(), returns) {
-        settle(ctx, &task, thread, &call);
+        settle(ctx, &task, thread, &call, sight);
     }
 }
 
 #[inline(always)]
-fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &PendingCall) {
+fn settle(
+    ctx: &RetProbeContext,
+    task: &Task,
+    thread: *mut ThreadCalls,
+    call: &PendingCall,
+    sight: Sight,
+) {
     let address = match result(ctx, call) {
         Ok(address) => address,
         Err(()) => {
@@ -106,7 +139,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
     if address == 0 {
         if call.old_address != 0 && call.size == 0 {
             // realloc(p, 0) that returns NULL has freed p.
-            release_old(call);
+            release_old(call, sight);
         } else {
             // `xallocx` only tries.
             if call.size != 0 && call.function != AllocatorFn::Xallocx.cookie() {
@@ -118,7 +151,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
         return;
     }
     if call.old_address != 0 {
-        release_old(call);
+        release_old(call, sight);
     }
     // SAFETY: the entry belongs to this thread alone.
     let (is_inner, inner) = unsafe { ((*thread).call.sp != 0, (*thread).inner) };
@@ -136,7 +169,7 @@ fn settle(ctx: &RetProbeContext, task: &Task, thread: *mut ThreadCalls, call: &P
         sp: ctx.stack_pointer(),
         bp: ctx.frame_pointer(),
     };
-    credit(task, first, address, call.size, Counter::MissedFrees);
+    credit(task, first, address, call.size, sight.again());
 }
 
 /// The address the call gave out; 0 where it failed.
@@ -164,7 +197,7 @@ fn result(ctx: &RetProbeContext, call: &PendingCall) -> Result<u64, ()> {
 
 /// Entry of a freeing function.
 #[inline(always)]
-pub(crate) fn free_entry(ctx: &ProbeContext) {
+pub(crate) fn free_entry(ctx: &ProbeContext, sight: Sight) {
     let Some(task) = task::traced_or_foreign() else {
         return;
     };
@@ -180,7 +213,7 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
     } else if is_the_allocators(ctx) {
         bump(Counter::AllocatorFrees);
     } else {
-        bump(Counter::UnknownFrees);
+        bump(sight.unknown());
     }
 }
 
@@ -188,7 +221,13 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
 /// taken for a free of an unknown address.
 #[inline(always)]
 pub(crate) fn sized_free_entry(ctx: &ProbeContext) {
-    free_entry(ctx);
+    free_entry(ctx, Sight::All);
+    note_sized_free(ctx);
+}
+
+/// Notes the block that a free is told the size of.
+#[inline(always)]
+pub(crate) fn note_sized_free(ctx: &ProbeContext) {
     let Some(task) = task::traced() else {
         return;
     };
@@ -257,11 +296,11 @@ fn is_live(task: &Task, address: u64) -> bool {
 
 /// The old block of a reallocation is gone.
 #[inline(always)]
-fn release_old(call: &PendingCall) {
+fn release_old(call: &PendingCall, sight: Sight) {
     if call.old_known != 0 {
         debit(&call.old);
     } else {
-        bump(Counter::UnknownFrees);
+        bump(sight.unknown());
     }
 }
 

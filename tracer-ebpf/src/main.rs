@@ -28,12 +28,14 @@ mod stack;
 mod task;
 mod unwind;
 mod walk;
+mod window;
 
 use core::ffi::c_void;
 
 use aya_ebpf::macros::{perf_event, raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext};
 
+use crate::account::Sight;
 use crate::context::Probe as _;
 use crate::pending::Returns;
 
@@ -61,7 +63,7 @@ probes! {
     /// Return of an allocating function.
     alloc_return_multi, alloc_return(RetProbeContext) => alloc_return_all, uretprobe;
     /// Entry of a freeing function.
-    free_entry_multi, free_entry(ProbeContext) => account::free_entry, uprobe;
+    free_entry_multi, free_entry(ProbeContext) => free_entry_all, uprobe;
     /// Entry of a freeing function that is told the size.
     sized_free_entry_multi, sized_free_entry(ProbeContext) => account::sized_free_entry, uprobe;
     /// Entry of an allocating function that may throw.
@@ -82,7 +84,12 @@ fn alloc_entry_all(ctx: &ProbeContext) -> bool {
 
 #[inline(always)]
 fn alloc_return_all(ctx: &RetProbeContext) {
-    account::alloc_return(ctx, Returns::All);
+    account::alloc_return(ctx, Returns::All, Sight::All);
+}
+
+#[inline(always)]
+fn free_entry_all(ctx: &ProbeContext) {
+    account::free_entry(ctx, Sight::All);
 }
 
 /// Entry and return of an allocating function as one session. A result other than 0 at the entry
@@ -95,13 +102,21 @@ fn alloc_return_all(ctx: &RetProbeContext) {
 fn alloc_session(ctx: *mut c_void) -> u32 {
     let at_return = RetProbeContext::new(ctx);
     if at_return.is_return() {
-        account::alloc_return(&at_return, Returns::Wanted);
+        account::alloc_return(&at_return, Returns::Wanted, Sight::All);
         return 0;
     }
     u32::from(!account::alloc_entry(
         &ProbeContext::new(ctx),
         Returns::Wanted,
     ))
+}
+
+/// Entry of every function of an allocator, and return of those that allocate, as one session: for windows,
+/// which are made and taken away with one link. As [`alloc_session`] for the rest.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe.multi")]
+fn window_session(ctx: *mut c_void) -> u32 {
+    u32::from(!window::session(ctx))
 }
 
 /// A page fault, where memory is followed as it becomes resident

@@ -12,7 +12,7 @@ use tracer_common::{
     AlternateStack, Config, Counter, Flow, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
     LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall, RULE_CACHE_ENTRIES,
     ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
-    TaskOffsets, ThreadCalls,
+    TaskOffsets, ThreadCalls, WINDOW_WORDS,
 };
 
 use crate::copy::StackCopy;
@@ -178,6 +178,14 @@ pub(crate) static SUSPENDED: HashMap<u64, PendingCall> =
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// Whether calls count, see [`Gate`](tracer_common::Gate): where only windows are seen.
+#[map]
+pub(crate) static GATE: maps::Array<u64> = maps::Array::with_max_entries(1, MMAPABLE);
+
+/// What windows have seen, its [`WINDOW_WORDS`] words.
+#[map]
+pub(crate) static WINDOW: PerCpuArray<u64> = PerCpuArray::with_max_entries(WINDOW_WORDS, 0);
 
 /// Rules by their number, the session's dictionary.
 #[map]

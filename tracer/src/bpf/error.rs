@@ -51,6 +51,11 @@ pub enum BpfError {
     /// The kernel's type information is needed and missing.
     #[error("the kernel's BTF could not be used to follow children: {0}")]
     Btf(String),
+    /// Windows are not possible.
+    #[error(
+        "windows (--max-overhead) need uprobe sessions, which Linux has since 6.13: here are {0}"
+    )]
+    NoWindows(&'static str),
     /// The tracing file system is needed and can't be had.
     #[error(
         "tracefs can't be opened, through which probes are placed for children, and where the first thread \

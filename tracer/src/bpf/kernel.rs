@@ -1,5 +1,6 @@
 //! The eBPF side as a whole: loaded programs, probes, and maps.
 
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::EbpfLoader;
@@ -22,6 +23,7 @@ use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
 use super::view::View;
+use super::window::{PendingCalls, Windows};
 use super::{BpfError, KernelEvent, events, inherited};
 use crate::profile::series::Survivors;
 
@@ -95,6 +97,8 @@ pub struct LoadOptions {
     pub pidns: Option<(u64, u64)>,
     /// How the probes are placed, where not as the kernel does best.
     pub kind: Option<ProbeKind>,
+    /// Place none, but for windows: see [`Kernel::windows`].
+    pub windows: bool,
     /// How stacks are walked.
     pub unwinding: Unwinding,
     /// Whether stacks that are recognised are walked as well.
@@ -126,6 +130,9 @@ pub struct Kernel {
     flows: View<Flow>,
     ring: RingBuf<MapData>,
     unwind: UnwindMaps,
+    /// What windows are opened by, and counted in.
+    gate: Option<(MapData, PerCpuArray<MapData, u64>)>,
+    calls: PendingCalls,
     log: Option<KernelLog>,
 }
 
@@ -142,6 +149,7 @@ impl Kernel {
             follow_forks,
             pidns,
             kind,
+            windows,
             unwinding,
             audit,
             log,
@@ -205,7 +213,7 @@ impl Kernel {
             .map_err(|error| BpfError::Load(chain(&error)))?;
 
         let kind = kind.unwrap_or_else(ProbeKind::best);
-        let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks)?;
+        let mut probes = Probes::new(ebpf, OBJECT, kind, follow_forks, windows)?;
         let log = log.map(|log| probes.take_log(log.say)).transpose()?;
         let tables = take(&mut probes, "TABLES")?;
         let flows = take_array(&mut probes, "FLOWS")?;
@@ -246,6 +254,14 @@ impl Kernel {
                 tables,
                 limits.unwind_bytes,
             )?,
+            gate: Some((
+                take_array(&mut probes, "GATE")?,
+                take(&mut probes, "WINDOW")?,
+            )),
+            calls: PendingCalls::new(
+                take(&mut probes, "PENDING")?,
+                take(&mut probes, "SUSPENDED")?,
+            ),
             log,
             probes,
         })
@@ -277,6 +293,35 @@ impl Kernel {
     /// The unwind tables.
     pub const fn unwind_maps(&mut self) -> &mut UnwindMaps {
         &mut self.unwind
+    }
+
+    /// What holds windows on a process.
+    ///
+    /// # Errors
+    ///
+    /// The programs were not loaded for windows, or this was asked for before.
+    pub fn windows(&mut self, process: NonZeroU32) -> Result<Windows, BpfError> {
+        let (gate, words) = self.gate.take().ok_or(BpfError::Missing("GATE"))?;
+        let program = self.probes.window_program();
+        let program = program.ok_or(BpfError::Missing("a program for windows"))?;
+        Windows::new(program, process, gate, words)
+    }
+
+    /// Forgets the calls that have not returned: after a window, when its links are closed. The blocks that they
+    /// were about to resize are held to be live as before. Returns how many calls there were.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read or written.
+    pub fn forget_calls(&mut self) -> Result<u64, BpfError> {
+        let left = self.calls.take()?;
+        let heap = self.main.get(&0, 0).map_or(0, |info| info.heap);
+        for call in &left {
+            if call.old_known != 0 {
+                self.live.put_back(call.old_address, heap, &call.old);
+            }
+        }
+        Ok(left.len() as u64)
     }
 
     /// Starts counting the process, for all probes at one instant.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use aya::maps::{ArrayOfMaps, MapData};
 use tracer_common::limits::{INNER_MAPPABLE, LIVE_SLOTS_PER_ALLOCATION};
 use tracer_common::{
-    LIVE_SLOTS, LiveBucket, LiveRecord, MAX_LIVE_SEGMENTS, address_of, heap_of, segment_buckets,
+    LIVE_SLOTS, LiveBucket, LiveRecord, MAX_LIVE_SEGMENTS, address_of, bucket_of, heap_of,
+    live_key, segment_buckets,
 };
 
 use super::BpfError;
@@ -121,6 +122,33 @@ impl LiveTable {
                 is_whole.then(|| (address_of(before), record))
             })
         })
+    }
+
+    /// Puts a block back that was taken out, while the kernel side takes none out and puts none in; not, where
+    /// there is no room in its buckets.
+    pub(super) fn put_back(&self, address: u64, heap: u32, record: &LiveRecord) {
+        let Some(key) = live_key(address, heap) else {
+            return;
+        };
+        for (segment, view) in self.segments.iter().enumerate() {
+            let bucket = bucket_of(key, self.sizes.first, segment as u32);
+            let Some(bucket) = view.get(bucket as usize) else {
+                continue;
+            };
+            // SAFETY: the view's pointers are valid and aligned, and all access is atomic but for the record,
+            // which is nobody else's once its slot is claimed.
+            unsafe {
+                let claimed = AtomicU64::from_ptr(&raw mut (*bucket).claimed);
+                let taken = claimed.load(Ordering::SeqCst);
+                let Some(slot) = (0..LIVE_SLOTS).find(|slot| taken & (1 << slot) == 0) else {
+                    continue;
+                };
+                claimed.fetch_or(1 << slot, Ordering::SeqCst);
+                (&raw mut (*bucket).records[slot]).write_volatile(*record);
+                AtomicU64::from_ptr(&raw mut (*bucket).keys[slot]).store(key, Ordering::SeqCst);
+            }
+            return;
+        }
     }
 
     /// Makes room: the kernel side has begun to use the last segment, and asks only once. Where that fails

@@ -23,6 +23,7 @@ mod tracefs;
 mod unwind;
 mod versions;
 mod view;
+mod window;
 
 pub use error::BpfError;
 pub use events::{Change, KernelEvent, NewImage, ProcessChange, StackCopy, StackSeen};
@@ -35,3 +36,4 @@ pub use run_time::{RunTimes, Taken};
 pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};
+pub use window::{Calls, Held as HeldWindow, Site, Window, WindowKind, Windows};

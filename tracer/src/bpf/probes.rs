@@ -44,6 +44,8 @@ pub struct Probed<'a> {
 
 /// The program that takes the place of `alloc_entry` and `alloc_return`.
 const ALLOC_SESSION: &str = "alloc_session";
+/// The one for windows, which is in place of those that free, too.
+const WINDOW_SESSION: &str = "window_session";
 /// The program that runs at page faults.
 const PAGE_FAULT: &str = "page_fault";
 /// The program that does nothing.
@@ -61,6 +63,8 @@ pub struct Probes {
     ebpf: Ebpf,
     kind: ProbeKind,
     follow_forks: bool,
+    /// Nothing is placed: see [`Windows`](super::Windows).
+    windows: bool,
     /// Where the kind is [`ProbeKind::Session`].
     session: Option<SessionProgram>,
     links: Vec<Link>,
@@ -77,11 +81,16 @@ impl Probes {
         object: &[u8],
         kind: ProbeKind,
         follow_forks: bool,
+        windows: bool,
     ) -> Result<Self, BpfError> {
+        if windows && kind != ProbeKind::Session {
+            return Err(BpfError::NoWindows(kind.name()));
+        }
         let mut probes = Self {
             ebpf,
             kind,
             follow_forks,
+            windows,
             session: None,
             links: Vec::new(),
             inherited: None,
@@ -96,7 +105,12 @@ impl Probes {
                 .btf_id()
                 .unwrap_or(0);
             let maps = map_fds(&probes.ebpf);
-            probes.session = Some(SessionProgram::begin(object, ALLOC_SESSION, btf, maps)?);
+            let session = if windows {
+                WINDOW_SESSION
+            } else {
+                ALLOC_SESSION
+            };
+            probes.session = Some(SessionProgram::begin(object, session, btf, maps)?);
         }
         Ok(probes)
     }
@@ -119,7 +133,7 @@ impl Probes {
     pub fn load(&mut self, modules: &[Probed<'_>], scope: Scope<'_>) -> Result<(), BpfError> {
         if self.kind == ProbeKind::Faults {
             self.follow_faults(scope)?;
-        } else {
+        } else if !self.windows {
             self.load_uprobes()?;
         }
         self.hook("process_exec", "sched_process_exec")?;
@@ -196,6 +210,10 @@ impl Probes {
     /// What runs when the target allocates or frees; `None` where no probes do that, or they are not loaded.
     #[must_use]
     pub fn run_times(&self) -> Option<RunTimes> {
+        if self.windows {
+            // Its program tells by itself how long it runs.
+            return None;
+        }
         let programs = self.kind.programs();
         let allocation = match &self.session {
             Some(session) => vec![session.fd()?],
@@ -228,8 +246,16 @@ impl Probes {
         self.place_last(module, scope)
     }
 
+    /// The program of windows; `None` where there are none, or it is not loaded.
+    pub(super) fn window_program(&self) -> Option<BorrowedFd<'_>> {
+        self.session.as_ref().filter(|_| self.windows)?.fd()
+    }
+
     /// The part of [`Self::attach`] that needs no session.
     fn place_first(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
+        if self.windows {
+            return Ok(());
+        }
         let process = match scope {
             Scope::Process(process) => process,
             Scope::Threads(threads) => return self.attach_inherited(module, threads),
@@ -252,6 +278,9 @@ impl Probes {
 
     /// The entries of allocating functions: last, because what they give out must be seen freed.
     fn place_last(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
+        if self.windows {
+            return Ok(());
+        }
         let Scope::Process(process) = scope else {
             return Ok(());
         };
@@ -431,7 +460,7 @@ impl Drop for Probes {
 }
 
 /// The file itself, also where it is deleted or in another mount namespace.
-fn path_of(file: &File) -> PathBuf {
+pub(super) fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -46,9 +46,9 @@ impl Drop for SessionProgram {
 }
 
 /// A place in a file, and the cookie for it.
-struct Place {
-    offset: u64,
-    cookie: u64,
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) cookie: u64,
 }
 
 impl SessionProgram {
@@ -240,7 +240,7 @@ fn load(code: &Code, btf: Option<&OwnedFd>, name: &str, log: &mut [u8]) -> io::R
 }
 
 /// `BPF_LINK_CREATE`, for one process or all.
-fn link(
+pub(super) fn link(
     program: &OwnedFd,
     file: &Path,
     places: &[Place],

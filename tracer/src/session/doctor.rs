@@ -200,6 +200,7 @@ fn trial_options(kind: Option<ProbeKind>) -> LoadOptions {
         follow_forks: false,
         pidns: None,
         kind,
+        windows: false,
         unwinding: Unwinding::default(),
         audit: false,
         log: None,

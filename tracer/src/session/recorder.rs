@@ -305,6 +305,7 @@ impl Session {
             follow_forks: options.follow_forks,
             pidns: namespace,
             kind,
+            windows: false,
             unwinding: options.unwinding,
             audit: options.audit_stacks,
             log: options.log,

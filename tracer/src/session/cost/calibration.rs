@@ -69,6 +69,7 @@ fn measure(
         follow_forks: false,
         pidns: pid_namespace()?,
         kind,
+        windows: false,
         unwinding,
         audit: false,
         log: None,

@@ -1,0 +1,402 @@
+//! Windows: the probes of an allocator are there for some milliseconds, all by one link, and gone again.
+//!
+//! What makes them short, with figures: `docs/design/0031-windows.md`.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use tracer_common::{
+    AllocatorFn, Gate, PendingCall, ThreadCalls, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS,
+};
+
+use super::BpfError;
+use super::error::map_error;
+use super::probes::{Probed, path_of};
+use super::session::{Place, link};
+use super::to_the_end::to_the_end;
+use super::view::View;
+
+/// How often it is looked whether a window has taken what it may.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// What is seen in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowKind {
+    /// Every call, with all that is done with it.
+    Full,
+    /// How often one function is called, and nothing else: the target runs on nearly as it does without.
+    Progress(AllocatorFn),
+}
+
+impl WindowKind {
+    const fn gate(self) -> Gate {
+        match self {
+            Self::Full => Gate::Open,
+            Self::Progress(_) => Gate::Marks,
+        }
+    }
+
+    /// Whether the function is probed.
+    fn wants(self, function: AllocatorFn) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Progress(mark) => function == mark,
+        }
+    }
+}
+
+/// A file, and where the probes of a window go in it.
+pub struct Site {
+    file: File,
+    places: Vec<Place>,
+}
+
+impl Site {
+    /// Those of modules. What frees comes first: what is given out must be seen freed.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub fn all(kind: WindowKind, modules: &[Probed<'_>]) -> io::Result<Vec<Self>> {
+        let mut sites = Vec::new();
+        for module in modules {
+            let plan = module.plan;
+            let probes = plan.freeing.iter().chain(&plan.throwing);
+            let places: Vec<_> = probes
+                .chain(&plan.allocating)
+                .filter(|probe| kind.wants(probe.function))
+                .map(|probe| Place {
+                    offset: probe.point.0,
+                    cookie: probe.function.cookie(),
+                })
+                .collect();
+            if !places.is_empty() {
+                let file = module.file.try_clone()?;
+                sites.push(Self { file, places });
+            }
+        }
+        Ok(sites)
+    }
+}
+
+/// A window to be held.
+pub struct Window {
+    /// What is seen.
+    pub kind: WindowKind,
+    /// Where the probes go.
+    pub sites: Vec<Site>,
+    /// How long the gate is open.
+    pub length: Duration,
+    /// For how long the program may run before the gate is closed earlier.
+    pub budget: Duration,
+}
+
+/// A window that was held.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// When its gate was opened.
+    pub begun: Instant,
+    /// How long it was open, at least and at most: this process may have been interrupted.
+    pub exposure: [Duration; 2],
+    /// CPU time that it took to place the probes.
+    pub placing: Duration,
+}
+
+/// Holds windows on a process, in whatever thread.
+pub struct Windows {
+    program: OwnedFd,
+    process: NonZeroU32,
+    gate: View<u64>,
+    /// Keeps the view's memory known as the map's.
+    _gate: MapData,
+    words: PerCpuArray<MapData, u64>,
+    /// The last link of [`Self::warm_up`], which is being closed.
+    cooling: Option<JoinHandle<()>>,
+}
+
+/// A link. Dropping it takes its breakpoints out at once, and waits for some 40 ms until the kernel is sure that
+/// none of its programs runs.
+struct Link(Option<OwnedFd>);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let link = self.0.take();
+        to_the_end(move || drop(link));
+    }
+}
+
+impl Windows {
+    pub(super) fn new(
+        program: BorrowedFd<'_>,
+        process: NonZeroU32,
+        gate: MapData,
+        words: PerCpuArray<MapData, u64>,
+    ) -> Result<Self, BpfError> {
+        let program = program.try_clone_to_owned();
+        Ok(Self {
+            program: program.map_err(|error| map_error("a program", "shared", &error))?,
+            process,
+            gate: View::new("GATE", gate.fd().as_fd(), 1)?,
+            _gate: gate,
+            words,
+            cooling: None,
+        })
+    }
+
+    /// Holds a window, and waits until its probes are gone and none of its programs runs any more, some 60 ms.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused a link, with `ESRCH` where the process has ended, or its first thread has; or a map could
+    /// not be read. No probe is left.
+    pub fn hold(&mut self, window: &Window) -> io::Result<Held> {
+        let warm = self.warm_up()?;
+        let (held, left) = to_the_end(|| {
+            go_first();
+            self.hold_here(window)
+        });
+        // The breakpoints of one do not wait for the programs of another.
+        thread::scope(|threads| {
+            for link in left {
+                threads.spawn(|| drop(Link(Some(link))));
+            }
+        });
+        self.cooling = thread::Builder::new().spawn(|| drop(warm)).ok();
+        held
+    }
+
+    /// The window itself, by a process that ends by itself. Returns the links that are still to be closed.
+    fn hold_here(&self, window: &Window) -> (io::Result<Held>, Vec<OwnedFd>) {
+        let begun = own_time();
+        let mut links = Vec::new();
+        for Site { file, places } in &window.sites {
+            match link(&self.program, &path_of(file), places, Some(self.process)) {
+                Ok(link) => links.push(link),
+                Err(error) => return (Err(error), links),
+            }
+        }
+        let placing = own_time().saturating_sub(begun);
+        let exposure = self.expose(window);
+        if links.len() == 1 {
+            // At once, by who is running already.
+            links.clear();
+        }
+        let held = exposure.map(|(begun, exposure)| Held {
+            begun,
+            exposure,
+            placing,
+        });
+        (held, links)
+    }
+
+    /// Opens the gate for some time.
+    fn expose(&self, window: &Window) -> io::Result<(Instant, [Duration; 2])> {
+        let ran = || self.word(WINDOW_RAN_NS).map_err(io::Error::other);
+        let most = ran()? + u64::try_from(window.budget.as_nanos()).unwrap_or(u64::MAX);
+        let earliest = Instant::now();
+        self.set_gate(window.kind.gate());
+        let opened = Instant::now();
+        let is_over = loop {
+            let left = window.length.saturating_sub(opened.elapsed());
+            match ran() {
+                Ok(ran) if !left.is_zero() && ran <= most => thread::sleep(left.min(LOOK)),
+                other => break other,
+            }
+        };
+        let closing = Instant::now();
+        self.set_gate(Gate::Closed);
+        let latest = Instant::now();
+        is_over?;
+        Ok((opened, [closing - opened, latest - earliest]))
+    }
+
+    /// Makes a link on this process itself, at a function that nobody calls. The kernel waits 10 ms until all CPUs
+    /// know that breakpoints come and go, but not again for those that do so within the next moments.
+    fn warm_up(&mut self) -> io::Result<Link> {
+        if let Some(cooling) = self.cooling.take() {
+            let _ = cooling.join();
+        }
+        let place = Place {
+            offset: own_site()?,
+            cookie: 0,
+        };
+        let own = NonZeroU32::new(std::process::id());
+        let file = File::open("/proc/self/exe")?;
+        let link = to_the_end(|| link(&self.program, &path_of(&file), &[place], own))?;
+        Ok(Link(Some(link)))
+    }
+
+    fn set_gate(&self, gate: Gate) {
+        if let Some(word) = self.gate.get(0) {
+            // SAFETY: the view's pointer is valid and aligned.
+            unsafe { AtomicU64::from_ptr(word) }.store(gate as u64, Ordering::SeqCst);
+        }
+    }
+
+    /// What was counted.
+    ///
+    /// # Errors
+    ///
+    /// The map could not be read.
+    pub fn calls(&self) -> Result<Calls, BpfError> {
+        const _: () = assert!(WINDOW_WORDS as usize == AllocatorFn::ALL.len() + 2);
+        let mut calls = Calls {
+            ran_ns: self.word(WINDOW_RAN_NS)?,
+            outside: self.word(WINDOW_OUTSIDE)?,
+            ..Calls::default()
+        };
+        for (function, value) in AllocatorFn::ALL.iter().zip(&mut calls.by_function) {
+            *value = self.word(*function as u32)?;
+        }
+        Ok(calls)
+    }
+
+    fn word(&self, word: u32) -> Result<u64, BpfError> {
+        self.words
+            .get(&word, 0)
+            .map(|values| values.iter().sum())
+            .map_err(|error| map_error("WINDOW", "read", &error))
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        if let Some(cooling) = self.cooling.take() {
+            let _ = cooling.join();
+        }
+    }
+}
+
+/// What nobody calls.
+#[inline(never)]
+extern "C" fn nobody_calls(number: u64) -> u64 {
+    std::hint::black_box(number)
+}
+
+/// The place of [`nobody_calls`] in this program's file.
+fn own_site() -> io::Result<u64> {
+    let address = nobody_calls as *const () as u64;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    maps.lines()
+        .find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let (start, end) = fields.next()?.split_once('-')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            let (start, end) = (number(start)?, number(end)?);
+            let offset = number(fields.nth(1)?)?;
+            (start..end)
+                .contains(&address)
+                .then(|| address - start + offset)
+        })
+        .ok_or_else(|| io::Error::other("this program's own file is not mapped"))
+}
+
+/// Asks that nobody else runs in place of the calling thread, which does little: on a busy machine the probes would
+/// stay for milliseconds longer. Where it is refused, they do.
+fn go_first() {
+    let first = libc::sched_param { sched_priority: 1 };
+    // SAFETY: a valid pointer; 0 is the calling thread, which ends soon, and its priority with it.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) };
+}
+
+/// CPU time of this thread.
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// What the program of windows has counted since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Nanoseconds that it ran.
+    pub ran_ns: u64,
+    /// Calls of each function that were entered in windows, in the order of [`AllocatorFn::ALL`].
+    pub by_function: [u64; AllocatorFn::ALL.len()],
+    /// Calls at its breakpoints outside windows.
+    pub outside: u64,
+}
+
+impl Calls {
+    /// Of one function.
+    #[must_use]
+    pub fn of(&self, function: AllocatorFn) -> u64 {
+        let all = AllocatorFn::ALL.iter().zip(&self.by_function);
+        all.filter(|(known, _)| **known == function)
+            .map(|(_, calls)| calls)
+            .sum()
+    }
+
+    /// Of all functions.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.by_function.iter().sum()
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, others: &Self) {
+        self.ran_ns += others.ran_ns;
+        self.outside += others.outside;
+        for (calls, more) in self.by_function.iter_mut().zip(&others.by_function) {
+            *calls += more;
+        }
+    }
+
+    /// What has come since.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut by_function = self.by_function;
+        for (calls, before) in by_function.iter_mut().zip(&before.by_function) {
+            *calls = calls.saturating_sub(*before);
+        }
+        Self {
+            ran_ns: self.ran_ns.saturating_sub(before.ran_ns),
+            by_function,
+            outside: self.outside.saturating_sub(before.outside),
+        }
+    }
+}
+
+/// Calls that have not returned.
+pub(super) struct PendingCalls {
+    pending: HashMap<MapData, u32, ThreadCalls>,
+    suspended: HashMap<MapData, u64, PendingCall>,
+}
+
+impl PendingCalls {
+    pub(super) const fn new(
+        pending: HashMap<MapData, u32, ThreadCalls>,
+        suspended: HashMap<MapData, u64, PendingCall>,
+    ) -> Self {
+        Self { pending, suspended }
+    }
+
+    /// Takes them out.
+    pub(super) fn take(&mut self) -> Result<Vec<PendingCall>, BpfError> {
+        let mut left = Vec::new();
+        let mut gone = Vec::new();
+        for entry in self.pending.iter() {
+            let (tid, thread) = entry.map_err(|error| map_error("PENDING", "read", &error))?;
+            if thread.call.sp != 0 || thread.depth != 0 {
+                left.extend((thread.call.sp != 0).then_some(thread.call));
+                gone.push((tid, thread.depth, thread.deepest));
+            }
+        }
+        for (tid, depth, deepest) in gone {
+            for place in 0..deepest {
+                let key = u64::from(tid) << 32 | u64::from(place);
+                let call = self.suspended.get(&key, 0).ok();
+                left.extend(call.filter(|_| place < depth));
+                let _ = self.suspended.remove(&key);
+            }
+            // Its thread may have ended meanwhile.
+            let _ = self.pending.remove(&tid);
+        }
+        Ok(left)
+    }
+}
