@@ -173,7 +173,7 @@ fn first_thread_ends_unseen() -> Result<()> {
 }
 
 /// Has the first thread end.
-fn be_alone(workload: &mut Workload) -> Result<()> {
+pub(crate) fn be_alone(workload: &mut Workload) -> Result<()> {
     workload.open_gate()?;
     let line = workload
         .child()

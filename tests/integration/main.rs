@@ -32,6 +32,7 @@ mod unseen;
 mod unwind;
 mod verdicts;
 mod viewers;
+mod windows;
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
@@ -60,6 +61,7 @@ fn main() {
         musl::trials(),
         allocators::trials(),
         verdicts::trials(),
+        windows::trials(),
         run::trials(),
         unseen::trials(),
         series::trials(),

@@ -13,7 +13,7 @@ use crate::bpf::{LogLevel, ProbeKind};
 use crate::check::Bytes;
 use crate::export::Format;
 use crate::profile::{Filter, ValueKind};
-use crate::session::Source;
+use crate::session::{Share, Source};
 
 /// Shows who holds the memory of a running, unmodified Linux process.
 ///
@@ -130,6 +130,14 @@ pub(super) struct RecordingArgs {
     pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) source: SourceArgs,
+    /// Trace the target exactly, whatever that costs it: what is done where nothing else is said
+    #[arg(long, conflicts_with = "max_overhead")]
+    pub(super) exact: bool,
+    /// Trace the target in windows only, some milliseconds at random times, which together take no more than this
+    /// SHARE of its CPU time, such as 2% or 0.5%. Amounts are then those seen in windows
+    #[arg(long, value_name = "SHARE", value_parser = share,
+          conflicts_with_all = ["every", "follow_forks"])]
+    pub(super) max_overhead: Option<Share>,
     /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
     /// stopping the target. The output is then a folder, new or empty [default: tracer-NAME-PID]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -482,6 +490,23 @@ impl From<ValueArg> for ValueKind {
     }
 }
 
+/// A share above 0% and at most 100%.
+pub(super) fn share(text: &str) -> Result<Share, String> {
+    const FORM: &str = "say it as 2% or 0.5%";
+    let number = text
+        .strip_suffix('%')
+        .ok_or_else(|| format!("there is no %; {FORM}"))?;
+    let is_number = number.starts_with(|c: char| c.is_ascii_digit())
+        && number.ends_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let percent: f64 = number
+        .parse()
+        .ok()
+        .filter(|_| is_number)
+        .ok_or_else(|| format!("not a number; {FORM}"))?;
+    Share::new(percent / 100.0).ok_or_else(|| "must be above 0% and at most 100%".to_owned())
+}
+
 /// A time above zero and below a year, with a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -512,6 +537,20 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
         for nonsense in ["", "0s", "-3s", "30", "soon", "1e9s", "99999h", "400days"] {
             assert!(duration(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_percentage() {
+        let get = |text| share(text).map(Share::get);
+        assert_eq!(get("2%"), Ok(0.02));
+        assert_eq!(get("0.5%"), Ok(0.005));
+        assert_eq!(get("100%"), Ok(1.0));
+        for nonsense in [
+            "", "%", "2", "0%", "0.0%", "-1%", "100.1%", "1e1%", "nan%", "inf%", "2 %", ".5%",
+            "5.%", "1.2.3%", "2%%", "two%",
+        ] {
+            assert!(share(nonsense).is_err(), "{nonsense}");
         }
     }
 

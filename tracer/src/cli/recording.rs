@@ -24,6 +24,7 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         follow_forks: args.follow_forks,
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
+        max_overhead: args.max_overhead,
         unwinding: args.unwind.into(),
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,

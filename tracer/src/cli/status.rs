@@ -63,15 +63,21 @@ fn line(status: &Status, last: Option<&Status>) -> String {
     } else {
         0
     };
-    let amounts = match status.source {
-        Source::Probes => format!(
+    let amounts = match (status.source, status.windows) {
+        (Source::Probes, Some(windows)) => format!(
+            "{} windows of {:.1} ms together  {} allocations in them",
+            HumanCount(windows.windows),
+            windows.exposure.as_secs_f64() * 1e3,
+            HumanCount(status.alloc_objects),
+        ),
+        (Source::Probes, None) => format!(
             "{} allocations/s  live {} in {} objects  peak {}",
             HumanCount(rate),
             HumanBytes(status.live_bytes),
             HumanCount(status.live_objects),
             HumanBytes(status.peak_bytes.max(status.live_bytes)),
         ),
-        Source::Growth => format!(
+        (Source::Growth, _) => format!(
             "{} pages/s  {} more resident",
             HumanCount(rate),
             HumanBytes(status.live_bytes),
@@ -91,10 +97,11 @@ fn line(status: &Status, last: Option<&Status>) -> String {
                 HumanCount(cut)
             ),
         },
-        status
-            .cost
-            .map(|share| format!("  costs {:.1}% of a CPU", share * 100.0))
-            .unwrap_or_default(),
+        match (status.windows, status.cost) {
+            (Some(windows), _) => format!("  takes {:.2}%", windows.share * 100.0),
+            (None, Some(share)) => format!("  costs {:.1}% of a CPU", share * 100.0),
+            (None, None) => String::new(),
+        },
     )
 }
 
@@ -114,9 +121,10 @@ pub(super) fn summary(recording: &Recording) -> String {
         };
         format!("peak {peak}{since}\n")
     });
-    let (inuse, alloc, unit) = match recording.source {
-        Source::Probes => ("live", "allocated", "objects"),
-        Source::Growth => ("still resident", "became resident", "pages"),
+    let (inuse, alloc, unit) = match (recording.source, recording.windows) {
+        (Source::Probes, Some(_)) => ("perhaps live", "allocated in windows", "objects"),
+        (Source::Probes, None) => ("live", "allocated", "objects"),
+        (Source::Growth, _) => ("still resident", "became resident", "pages"),
     };
     let mut text = format!(
         "{} {inuse} in {} {unit}; {} {alloc} in {} {unit}, from {} stacks\n{peak}verdict: {}",
@@ -141,6 +149,7 @@ pub(super) fn summary(recording: &Recording) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::WindowsStatus;
 
     fn status(seconds: u64, alloc_objects: u64, losses: u64) -> Status {
         Status {
@@ -154,6 +163,7 @@ mod tests {
             losses,
             cut: 0,
             cost: Some(0.0123),
+            windows: None,
         }
     }
 
@@ -175,6 +185,23 @@ mod tests {
         assert_eq!(
             line(&status, None),
             "   4s  2,000 pages/s  3.00 MiB more resident  7 stacks  nothing lost  costs 1.2% of a CPU"
+        );
+    }
+
+    #[test]
+    fn windows_are_counted() {
+        let status = Status {
+            windows: Some(WindowsStatus {
+                windows: 12,
+                exposure: Duration::from_micros(25_300),
+                share: 0.0187,
+                ..WindowsStatus::default()
+            }),
+            ..status(4, 8_000, 0)
+        };
+        assert_eq!(
+            line(&status, None),
+            "   4s  12 windows of 25.3 ms together  8,000 allocations in them  7 stacks  nothing lost  takes 1.87%"
         );
     }
 

@@ -2,6 +2,8 @@
 //! then /proc/PID shows no memory, no executable and no root, where /proc/TID of another still does.
 
 use std::fs;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// The threads of processes that have not ended, in no order; nothing of a process that is gone.
 #[must_use]
@@ -20,6 +22,23 @@ pub fn threads_of(pids: &[u32]) -> Vec<u32> {
 #[must_use]
 pub fn has_first_thread(pid: u32) -> bool {
     is_alive(pid)
+}
+
+/// CPU time that a process has used, all its threads together; `None` where it is gone.
+#[must_use]
+pub fn cpu_time(process: NonZeroU32) -> Option<Duration> {
+    let pid = i32::try_from(process.get()).ok()?;
+    let mut clock = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: valid pointers.
+    let is_known = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    is_known.then(|| Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32))
 }
 
 /// The number under which /proc shows a process's memory and files: its own, or where its first thread has

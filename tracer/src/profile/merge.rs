@@ -469,6 +469,13 @@ mod tests {
                 reasons: vec!["c".to_owned(), "a".to_owned()]
             }
         );
+        let sampled = Verdict::Sampled {
+            reasons: vec!["s".to_owned()],
+        };
+        assert_eq!(Verdict::Complete.worse_of(sampled.clone()), sampled);
+        assert_eq!(degraded("a").worse_of(sampled.clone()).name(), "sampled");
+        let inconclusive = Verdict::Inconclusive { reasons: vec![] };
+        assert_eq!(sampled.worse_of(inconclusive).name(), "inconclusive");
     }
 
     #[test]

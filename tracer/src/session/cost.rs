@@ -62,6 +62,17 @@ impl Costs {
     }
 }
 
+impl Costs {
+    /// What the traps of events take, without the programs.
+    pub(super) fn of_traps(&self) -> Option<EventCosts> {
+        let &Calibrated { whole, programs } = self.calibrated.get()?;
+        Some(EventCosts {
+            allocation: (whole.allocation - programs.allocation?).max(0.0),
+            free: (whole.free - programs.free?).max(0.0),
+        })
+    }
+}
+
 impl Calibrated {
     /// The traps as they were, and what the programs take elsewhere.
     fn with(&self, elsewhere: Taken) -> EventCosts {
@@ -150,7 +161,11 @@ impl Events {
         };
         Self {
             allocations: sum(&[Counter::AllocObjects, Counter::FailedAllocs]),
-            frees: sum(&[Counter::FreeObjects, Counter::UnknownFrees]),
+            frees: sum(&[
+                Counter::FreeObjects,
+                Counter::UnknownFrees,
+                Counter::FreesOfUnseen,
+            ]),
             others: sum(&[
                 Counter::NestedCalls,
                 Counter::AllocatorFrees,

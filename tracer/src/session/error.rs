@@ -71,6 +71,15 @@ pub enum SessionError {
     /// The kernel's counters contradict each other.
     #[error("the series of snapshots contradicts itself: {0}")]
     Series(#[from] Invalid),
+    /// Windows are for one process.
+    #[error(
+        "windows (--max-overhead) are for one process whose first thread lives: not for children \
+         (--follow-forks), and not for page faults (--source growth)"
+    )]
+    NoWindows,
+    /// The probes of a window could not be placed.
+    #[error("the probes of a window could not be placed: {0}")]
+    Window(std::io::Error),
     /// The event loop itself failed.
     #[error("waiting for events failed: {0}")]
     Wait(#[from] std::io::Error),

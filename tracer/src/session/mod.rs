@@ -28,6 +28,7 @@ mod unwinding;
 mod verdict;
 mod wake;
 mod watch;
+mod windows;
 
 pub use allocator::{Allocator, Foreseen, foresee};
 pub use cost::{EventCosts, Events, SUBJECT_COMMAND, be_measured};
@@ -37,3 +38,4 @@ pub use plan::{ModulePlan, PlanReport, PlannedProbe};
 pub use privilege::check_privilege;
 pub use recorder::{Ended, Options, Pace, Progress, Recording, Session, Source, Status, Target};
 pub use watch::{Grown, wait_until_grown};
+pub use windows::{Closed, Estimator, Share, StackDelta, WindowsStatus};

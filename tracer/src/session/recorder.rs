@@ -7,6 +7,7 @@ mod memory;
 mod resident;
 mod series;
 mod subject;
+mod windows;
 
 pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
 pub use series::{Pace, Progress};
@@ -28,6 +29,7 @@ use tracer_common::{Counter, Unwinding};
 
 use self::resident::Pages;
 use self::subject::Subject;
+use self::windows::next_step;
 use super::allocator::{Found, Searched};
 use super::cost::{Costs, Events};
 use super::growth::Growth;
@@ -36,6 +38,7 @@ use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
+use super::windows::{Share, Step, Windows, WindowsStatus};
 use super::{Foreseen, SessionError, room};
 use crate::bpf::{
     BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
@@ -74,6 +77,8 @@ pub struct Options {
     pub series: bool,
     /// How to place the probes, where not as the kernel does best.
     pub probes: Option<ProbeKind>,
+    /// See the target in windows only, which take no more than this share of its CPU time.
+    pub max_overhead: Option<Share>,
     /// How to walk stacks.
     pub unwinding: Unwinding,
     /// Walk every stack in user space, from a copy. For tests: what is done for stacks that come before
@@ -135,6 +140,8 @@ pub struct Status {
     pub cut: u64,
     /// Share of one CPU that the tracing takes from the target, once it is known.
     pub cost: Option<f64>,
+    /// Where only windows are seen.
+    pub windows: Option<WindowsStatus>,
 }
 
 /// A finished recording.
@@ -154,6 +161,8 @@ pub struct Recording {
     pub attach_time: Duration,
     /// Until the last probe was out.
     pub detach_time: Duration,
+    /// Where only windows were seen.
+    pub windows: Option<WindowsStatus>,
 }
 
 /// Which processes the probes are for, beside the one that the session is about.
@@ -247,6 +256,8 @@ pub struct Session {
     started_ns: u64,
     attach_time: Duration,
     costs: Costs,
+    /// Where the target is seen in these only.
+    windows: Option<Windows>,
     heap_at_start: Option<HeapUse>,
     source: Source,
     /// Where page faults are what is counted.
@@ -290,6 +301,9 @@ impl Session {
         }
         let process = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let reach = Reach::of(process, options);
+        if options.max_overhead.is_some() && !matches!(reach, Reach::Process(_)) {
+            return Err(SessionError::NoWindows);
+        }
         let kind = match (options.source, reach) {
             (Source::Growth, _) => Some(ProbeKind::Faults),
             (Source::Probes, Reach::Heirs(_)) => Some(ProbeKind::Inherited),
@@ -305,7 +319,7 @@ impl Session {
             follow_forks: options.follow_forks,
             pidns: namespace,
             kind,
-            windows: false,
+            windows: options.max_overhead.is_some(),
             unwinding: options.unwinding,
             audit: options.audit_stacks,
             log: options.log,
@@ -363,6 +377,9 @@ impl Session {
             heap_at_start = HeapUse::of(who.pid).ok();
         }
         kernel.start()?;
+        let windows = options.max_overhead;
+        let windows = windows.map(|share| Windows::new(&mut kernel, process, share));
+        let windows = windows.transpose()?;
         let mut growth = Growth::default();
         if let (Some(had), "attach") = (heap_at_start, mode) {
             growth.begin(FIRST_IMAGE, had);
@@ -413,6 +430,7 @@ impl Session {
             started_ns: monotonic_ns(),
             attach_time: begun.elapsed(),
             costs,
+            windows,
             unwinder,
         })
     }
@@ -429,6 +447,11 @@ impl Session {
         if self.source == Source::Growth {
             return format!("{}, nothing is placed into it", self.kernel.probe_kind());
         }
+        let when = if self.windows.is_some() {
+            ", in windows"
+        } else {
+            ""
+        };
         let modules: Vec<_> = self
             .found
             .allocators
@@ -441,7 +464,11 @@ impl Session {
                 )
             })
             .collect();
-        format!("{} ({})", modules.join(", "), self.kernel.probe_kind())
+        format!(
+            "{} ({}{when})",
+            modules.join(", "),
+            self.kernel.probe_kind()
+        )
     }
 
     /// Modules that define `malloc` before the allocators that are probed: they serve the target, or hand
@@ -471,6 +498,7 @@ impl Session {
                 Wake::Memory => self.glance_at_memory(),
                 Wake::Status => tick(&self.status()?),
                 Wake::Window => {}
+                Wake::Step(step) => self.step(step)?,
                 Wake::End(ended) => return Ok(ended),
             }
             if let Some(ended) = self.is_over() {
@@ -496,6 +524,7 @@ impl Session {
                 Wake::Events
             }
             () = window.next() => Wake::Window,
+            step = next_step(&mut self.windows) => Wake::Step(step),
             () = status.next() => Wake::Status,
         };
         self.kernel.tell()?;
@@ -550,6 +579,7 @@ impl Session {
             stacks: self.stacks.len(),
             losses: sum(&[AmountLoss, AttributionLoss]),
             cut: sum(&[Cut]),
+            windows: self.windows.as_ref().map(Windows::status),
         })
     }
 }
@@ -567,6 +597,7 @@ enum Wake {
     Events,
     Status,
     Window,
+    Step(Step),
     End(Ended),
 }
 

@@ -8,6 +8,7 @@ pub(super) use findings::Findings;
 use findings::{Finding, Reason, Weight};
 
 use super::cost::Events;
+use super::windows::WindowsStatus;
 use crate::profile::{CounterValue, Verdict};
 
 /// Share of the allocations that may be missing, or in no stack, before nothing can be concluded.
@@ -25,14 +26,22 @@ pub(super) fn counter_values(
 /// The verdict over a recording.
 pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdict {
     if !findings.is_growth && Events::of(counters).is_none() {
+        let silence = match findings.windows {
+            None => "attached, but the allocator was never called".to_owned(),
+            Some(windows) => format!(
+                "the allocator was not called in {} windows of {:.1} ms together",
+                windows.windows,
+                windows.exposure.as_secs_f64() * 1e3
+            ),
+        };
         return Verdict::Inconclusive {
-            reasons: vec!["attached, but the allocator was never called".to_owned()],
+            reasons: vec![silence],
         };
     }
     let mut losses = findings::all(counters, findings);
     losses.retain(Finding::is_loss);
-    let reasons = reasons(&losses);
-    if reasons.is_empty() {
+    let mut reasons = reasons(&losses);
+    if reasons.is_empty() && findings.windows.is_none() {
         return Verdict::Complete;
     }
     let objects = counters.iter();
@@ -46,9 +55,22 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
     let is_unknown = losses.iter().any(|loss| loss.weight == Weight::Unknown);
     if is_unknown || lost as f64 / allocated.max(1) as f64 > INCONCLUSIVE_SHARE {
         Verdict::Inconclusive { reasons }
+    } else if let Some(windows) = findings.windows {
+        reasons.insert(0, sampled(windows));
+        Verdict::Sampled { reasons }
     } else {
         Verdict::Degraded { reasons }
     }
+}
+
+/// What only windows can tell.
+fn sampled(windows: WindowsStatus) -> String {
+    format!(
+        "only {} windows of {:.1} ms together were seen: amounts are those in them, and what is held to be live may \
+         have been freed between two",
+        windows.windows,
+        windows.exposure.as_secs_f64() * 1e3
+    )
 }
 
 /// What there is to say of losses. All that are only cut are told at once, last.
@@ -131,6 +153,29 @@ mod tests {
     fn nothing_lost_is_complete() {
         let counters = [(Counter::AllocObjects, 5), (Counter::UnknownFrees, 9)];
         assert_eq!(verdict(&counters, &Findings::default()), Verdict::Complete);
+    }
+
+    #[test]
+    fn windows_are_sampled_whatever_was_seen() {
+        let findings = Findings {
+            windows: Some(WindowsStatus {
+                windows: 7,
+                exposure: std::time::Duration::from_millis(14),
+                ..WindowsStatus::default()
+            }),
+            ..Findings::default()
+        };
+        let with = |counters: &[(Counter, u64)]| verdict(counters, &findings);
+        let whole = with(&[(Counter::AllocObjects, 1_000)]);
+        assert_eq!(whole.name(), "sampled");
+        assert!(whole.reasons()[0].contains("7 windows of 14.0 ms"));
+        let lossy = with(&[(Counter::AllocObjects, 1_000), (Counter::CallNotKept, 5)]);
+        assert_eq!((lossy.name(), lossy.reasons().len()), ("sampled", 2));
+        let worse = with(&[(Counter::AllocObjects, 1_000), (Counter::CallNotKept, 50)]);
+        assert_eq!(worse.name(), "inconclusive");
+        let silent = with(&[(Counter::AllocObjects, 0)]);
+        assert_eq!(silent.name(), "inconclusive");
+        assert!(silent.reasons()[0].contains("7 windows"));
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn options(args: &CheckArgs) -> Options {
         follow_forks: recording.follow_forks,
         series: true,
         probes: None,
+        max_overhead: None,
         unwinding: Unwinding::default(),
         copy_stacks: false,
         audit_stacks: false,

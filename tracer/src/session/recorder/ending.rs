@@ -14,6 +14,7 @@ use crate::profile::Profile;
 use crate::session::cost::Events;
 use crate::session::snapshot::Parts;
 use crate::session::verdict::Findings;
+use crate::session::windows::Windows;
 
 /// What a profile of page faults can't tell.
 const GROWTH: &str = "amounts are memory that became resident, and objects its pages, by who touched them first: \
@@ -48,6 +49,7 @@ impl Session {
 
     pub(super) fn stop(&mut self) -> Result<Stopped, SessionError> {
         // While the target runs.
+        self.finish_windows()?;
         self.check_probes();
         self.read_memory();
         self.kernel.stop()?;
@@ -79,7 +81,8 @@ impl Session {
         let elapsed = stopped.elapsed;
         let counters = self.update_profile(elapsed, amounts)?;
         let mut profile = std::mem::take(&mut self.snapshots).into_profile();
-        if self.source == Source::Probes && Events::of(&counters).is_none() {
+        let is_silent = Events::of(&counters).is_none() && self.windows.is_none();
+        if self.source == Source::Probes && is_silent {
             let moved = self.heap_at_start.zip(stopped.heap);
             let moved = moved.map(|(start, end)| start.distance(&end));
             self.found.check_silence(elapsed, moved)?;
@@ -87,8 +90,14 @@ impl Session {
         if ended == Ended::TargetExited {
             profile.metadata.source.push_str(", until it ended");
         }
-        let costs = self.costs.of_events();
-        let cost_note = costs.and_then(|costs| costs.note(&counters, elapsed));
+        let windows = self.windows.as_ref().map(Windows::status);
+        let cost_note = match windows {
+            Some(windows) => Some(windows.note()),
+            None => {
+                let costs = self.costs.of_events();
+                costs.and_then(|costs| costs.note(&counters, elapsed))
+            }
+        };
         profile.metadata.notes.extend(cost_note);
         Ok(Recording {
             profile,
@@ -98,6 +107,7 @@ impl Session {
             elapsed,
             attach_time: self.attach_time,
             detach_time: stopped.detach_time,
+            windows,
         })
     }
 
@@ -147,10 +157,11 @@ impl Session {
                 unattributed_bytes: self.pages.unattributed_bytes(),
                 unlooked_bytes: self.pages.unlooked_bytes(),
                 unsure_threads: self.kernel.unsure_threads(),
+                windows: self.windows.as_ref().map(Windows::status),
                 ..unseen
             },
         });
-        if self.source == Source::Growth {
+        if self.source == Source::Growth || self.windows.is_some() {
             // The kernel side knows what comes, not what goes.
             self.snapshots.profile_mut().peak = None;
         }
@@ -185,6 +196,8 @@ impl Session {
             .cloned()
             .collect();
         notes.extend(self.made_way.iter().cloned());
+        let given_up = self.windows.as_ref().and_then(Windows::given_up);
+        notes.extend(given_up.map(str::to_owned));
         if self.source == Source::Growth {
             notes.push(GROWTH.to_owned());
         }

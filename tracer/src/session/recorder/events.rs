@@ -314,6 +314,8 @@ impl Session {
             // The process may have ended meanwhile. What was recorded so far is not thrown
             // away for it; the verdict says what is missing.
             match probed {
+                // The next window has it.
+                Ok(()) if self.windows.is_some() => {}
                 Ok(()) => self.probed_late.push(allocator.path.clone()),
                 Err(error) => self.not_probed.push(error.to_string()),
             }

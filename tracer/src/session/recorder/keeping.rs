@@ -21,6 +21,12 @@ impl Session {
         if change.tgid != self.who.pid || self.follow_forks {
             return;
         }
+        if let Some(windows) = &mut self.windows {
+            if matches!(change.what, Change::FirstThreadExit) {
+                windows.give_up();
+            }
+            return;
+        }
         match change.what {
             Change::FirstThreadExit => {
                 // Somebody may have changed probes since, and the kernel have taken ours out.
@@ -72,7 +78,7 @@ impl Session {
 
     /// Looks whether the breakpoints are in the target's memory, and puts them back where they are not.
     pub(super) fn check_probes(&mut self) {
-        if self.are_probes_missing() {
+        if self.windows.is_none() && self.are_probes_missing() {
             self.probes_missing += 1;
             self.keep_probes();
         }
@@ -125,6 +131,7 @@ impl Session {
                 "{what} has turned up (pid {pid}), which reads code as data, and would read the probes' \
                  breakpoints: they were taken out, and the recording ends there"
             ));
+            self.finish_windows()?;
             self.kernel.stop()?;
             self.kernel.probes().detach_at_once()?;
         }

@@ -31,8 +31,8 @@ impl Session {
     /// Reads it now, while calls still count.
     pub(super) fn read_memory(&mut self) {
         self.glances = 0;
-        if self.source == Source::Growth {
-            // It is all that is looked at.
+        if self.source == Source::Growth || self.windows.is_some() {
+            // It is all that is looked at, or most of what allocators hand out is not seen.
             return;
         }
         let alive = self.processes.iter();

@@ -65,6 +65,10 @@ impl Session {
                     self.glance_at_memory();
                     continue;
                 }
+                Wake::Step(step) => {
+                    self.step(step)?;
+                    continue;
+                }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
                 Wake::Window => {
                     self.end_window(&mut series)?;

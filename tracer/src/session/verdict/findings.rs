@@ -8,13 +8,14 @@ use crate::profile::{
     CounterValue, PAGES_COUNTED,
 };
 use crate::session::snapshot::Ends;
+use crate::session::windows::WindowsStatus;
 
 /// What memory that no allocator handed out is, where no runtime is known.
 const NO_RUNTIME: &str = "usually memory that the program maps itself (mmap, brk) for pools of its own, an \
      allocator that is linked into it, or free memory in pieces that the allocator can't give back";
 
 /// What user space itself found out, in addition to the kernel's counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::session) struct Findings {
     /// Distinct stacks with amounts.
     pub(in crate::session) stacks: u64,
@@ -78,6 +79,8 @@ pub(in crate::session) struct Findings {
     pub(in crate::session) translators: u64,
     /// Records of mappings that found no room before it was known whose they are.
     pub(in crate::session) mappings_dropped: u64,
+    /// Only windows were seen.
+    pub(in crate::session) windows: Option<WindowsStatus>,
     /// Bytes that earlier images of the process held when exec replaced them.
     pub(in crate::session) bytes_released_by_exec: u64,
 }
@@ -151,6 +154,7 @@ pub(super) fn all(counters: &[(Counter, u64)], findings: &Findings) -> Vec<Findi
         .chain(of_mappings(findings))
         .chain(of_allocators(findings))
         .chain(of_processes(findings))
+        .chain(of_windows(findings))
         .chain([pages_counted(counters, findings)])
         .collect()
 }
@@ -396,6 +400,61 @@ fn of_allocators(findings: &Findings) -> Vec<Finding> {
              room meanwhile is in live_table_full.",
         ),
     ]
+}
+
+/// What windows there were, where only these are seen.
+fn of_windows(findings: &Findings) -> Vec<Finding> {
+    let Some(windows) = findings.windows else {
+        return Vec::new();
+    };
+    vec![
+        Finding::new(
+            "windows",
+            windows.windows,
+            Traffic,
+            "Windows in which every call was seen.",
+        ),
+        Finding::new(
+            "windows_microseconds",
+            microseconds(windows.exposure),
+            Traffic,
+            "How long these windows were together.",
+        ),
+        Finding::new(
+            "progress_windows",
+            windows.progress_windows,
+            Traffic,
+            "Windows in which only the calls of one rare function were counted.",
+        ),
+        Finding::new(
+            "progress_windows_microseconds",
+            microseconds(windows.progress_exposure),
+            Traffic,
+            "How long these were together.",
+        ),
+        Finding::new(
+            "windows_unsure",
+            windows.unsure,
+            Note,
+            "Windows whose length was not known well enough to estimate from: the tracer was interrupted.",
+        ),
+        Finding::new(
+            "calls_outside_windows",
+            windows.calls_outside,
+            Traffic,
+            "Calls that hit a probe while those of a window were being placed or taken out: they do not count.",
+        ),
+        Finding::new(
+            "calls_at_edges",
+            windows.calls_at_edges,
+            Note,
+            "Calls that had not returned when the probes of their window were gone: they do not count.",
+        ),
+    ]
+}
+
+fn microseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Processes and the probes in them.

@@ -1,0 +1,257 @@
+//! A target that is seen in windows only, `--max-overhead`: what is seen is right, nothing is claimed beyond it, and
+//! between two windows and after the last nothing is in the target.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tests::process::{self, Ended};
+use tests::tracing::{Tracing, tracer};
+use tests::workload::Workload;
+use tests::{memory, profile, trial};
+use tracer::profile::{CounterClass, Profile, Verdict};
+
+/// Enough for several windows a second.
+const SHARE: [&str; 2] = ["--max-overhead", "50%"];
+
+/// Allocator calls of a workload: a second of them or more, as fast as they are between windows.
+const CALLS: &str = "30000000";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial::root("windows::come_and_go", come_and_go),
+        trial::root("windows::calls_under_way", calls_under_way),
+        trial::root("windows::first_thread_ends", first_thread_ends),
+        trial::root("windows::first_thread_is_gone", first_thread_is_gone),
+        trial::root("windows::need_sessions", need_sessions),
+        trial::root("windows::kills", kills),
+        trial::plain("windows::refusals", refusals),
+        trial::plain("windows::not_judged", not_judged),
+    ];
+    for language in ["c", "cpp", "rust"] {
+        trials.push(trial::heavy(
+            &format!("windows::ledger_{language}"),
+            move || ledger(&format!("ledger_{language}")),
+        ));
+    }
+    trials
+}
+
+/// Nothing was seen that did not happen, and nothing got lost in a window.
+fn ledger(workload: &str) -> Result<()> {
+    let workload = Workload::start(workload, &[CALLS])?;
+    let tracing = Tracing::attach_with(workload.pid(), &SHARE)?;
+    let (ledger, profile) = tracing.record(workload)?;
+    check_sampled(&profile)?;
+    let (seen, all) = (profile::total(&profile), ledger.total.values()?);
+    // Before its gate and after its ledger it calls next to nothing.
+    ensure!(
+        seen.alloc_objects < all.alloc_objects && seen.alloc_space < all.alloc_space,
+        "{seen:?} were seen of {all:?}"
+    );
+    for (function, amount) in &ledger.parts {
+        let (seen, all) = (profile::through(&profile, function), amount.values()?);
+        ensure!(
+            seen.alloc_objects <= all.alloc_objects && seen.alloc_space <= all.alloc_space,
+            "{function}: {seen:?} were seen of {all:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Sampled, with something seen, and nothing of that lost.
+fn check_sampled(profile: &Profile) -> Result<()> {
+    check_seen(profile)?;
+    ensure!(
+        profile.verdict.reasons().len() == 1,
+        "{}",
+        profile::summary(profile)
+    );
+    Ok(())
+}
+
+/// The same, but stacks may be cut.
+fn check_seen(profile: &Profile) -> Result<()> {
+    ensure!(
+        profile.verdict.name() == "sampled" && profile.peak.is_none(),
+        "{}",
+        profile::summary(profile)
+    );
+    let lost = profile
+        .counters
+        .iter()
+        .find(|counter| counter.class == CounterClass::AmountLoss && counter.value > 0);
+    ensure!(lost.is_none(), "{lost:?} was lost");
+    let seen = profile::counter(profile, "windows")?;
+    ensure!(
+        seen > 0 && profile::total(profile).alloc_objects > 0,
+        "nothing was seen in {seen} windows"
+    );
+    Ok(())
+}
+
+/// The probes are there, are gone, and are there again; at the end they are gone, and the target is content.
+fn come_and_go() -> Result<()> {
+    let mut workload = Workload::start("steady", &[])?;
+    workload.open_gate()?;
+    let pid = workload.pid();
+    let tracing = Tracing::attach_with(pid, &SHARE)?;
+    let (mut came, mut were_there) = (0, false);
+    let begun = Instant::now();
+    while came < 3 {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{came} windows were seen from outside"
+        );
+        let are_there = memory::changed_code_bytes(pid)? > 0;
+        came += u32::from(are_there && !were_there);
+        were_there = are_there;
+    }
+    let profile = tracing.stop()?;
+    let left = memory::changed_code_bytes(pid)?;
+    ensure!(left == 0, "{left} bytes of code are changed after the end");
+    check_sampled(&profile)?;
+    workload.finish()?;
+    Ok(())
+}
+
+/// Calls that are left, interrupted or in other calls when a window ends leave nothing behind that later calls would
+/// be taken for.
+fn calls_under_way() -> Result<()> {
+    let workload = Workload::start("interrupted", &["1", "20000"])?;
+    let tracing = Tracing::attach_with(workload.pid(), &SHARE)?;
+    let (ledger, profile) = tracing.record(workload)?;
+    // Stacks of handlers may be cut, as where every call is seen; no amount is lost.
+    check_seen(&profile)?;
+    let (seen, all) = (profile::total(&profile), ledger.total.values()?);
+    ensure!(
+        seen.alloc_objects <= all.alloc_objects,
+        "{seen:?} were seen of {all:?}"
+    );
+    Ok(())
+}
+
+/// A link knows its process by the first thread: when that ends, so do the windows, and the profile says it.
+fn first_thread_ends() -> Result<()> {
+    let mut workload = Workload::start("family", &["first-ends"])?;
+    let tracing = Tracing::attach_with(workload.pid(), &SHARE)?;
+    crate::family::be_alone(&mut workload)?;
+    workload.open_gate()?;
+    workload.ledger()?;
+    let profile = tracing.stop_with_any_verdict()?;
+    workload.finish()?;
+    let notes = &profile.metadata.notes;
+    ensure!(
+        notes
+            .iter()
+            .any(|note| note.contains("first thread has ended")),
+        "{notes:?}"
+    );
+    Ok(())
+}
+
+/// Where it has ended before, there can be none.
+fn first_thread_is_gone() -> Result<()> {
+    let mut workload = Workload::start("family", &["first-gone"])?;
+    crate::family::be_alone(&mut workload)?;
+    let mut command = tracer(["attach", "--pid", &workload.pid().to_string()])?;
+    let ended = process::run(command.args(SHARE), b"")?;
+    refused(&ended, "first thread lives")
+}
+
+/// Where the kernel has no sessions, it is said what is missing; and page faults have no windows.
+fn need_sessions() -> Result<()> {
+    let workload = Workload::start("steady", &[])?;
+    for (arguments, words) in [
+        (["--probes", "multi"], "6.13"),
+        (["--source", "growth"], "page faults"),
+    ] {
+        let mut command = tracer(["attach", "--pid", &workload.pid().to_string()])?;
+        let ended = process::run(command.args(arguments).args(SHARE), b"")?;
+        refused(&ended, words)?;
+    }
+    Ok(())
+}
+
+/// The tracer is killed while windows come and go.
+fn kills() -> Result<()> {
+    let mut workload = Workload::start("steady", &[])?;
+    workload.open_gate()?;
+    let pid = workload.pid();
+    for round in 0..12 {
+        let mut tracing = Tracing::attach_with(pid, &SHARE)?;
+        // Anywhere in a cycle of some 70 to 150 ms.
+        thread::sleep(Duration::from_millis(100 + 17 * round));
+        tracing.child().signal(Signal::KILL)?;
+        tracing.child().wait()?;
+        tests::wait::until("the probes to go", || {
+            Ok((memory::changed_code_bytes(pid)? == 0).then_some(()))
+        })?;
+    }
+    workload.finish()?;
+    Ok(())
+}
+
+fn refused(ended: &Ended, words: &str) -> Result<()> {
+    ended.expect_code(2)?;
+    let said = &ended.stderr;
+    ensure!(said.contains(words), "no {words:?} in {said}");
+    Ok(())
+}
+
+/// What can't go together, and what is no share.
+fn refusals() -> Result<()> {
+    let cases: [(&[&str], &str); 8] = [
+        (&["--max-overhead", "0%"], "above 0% and at most 100%"),
+        (&["--max-overhead", "101%"], "above 0% and at most 100%"),
+        (&["--max-overhead", "2"], "there is no %"),
+        (&["--max-overhead", "two%"], "not a number"),
+        (&["--max-overhead=-1%"], "not a number"),
+        (&["--max-overhead", "2%", "--exact"], "cannot be used with"),
+        (
+            &["--max-overhead", "2%", "--every", "1s"],
+            "cannot be used with",
+        ),
+        (
+            &["--max-overhead", "2%", "--follow-forks"],
+            "cannot be used with",
+        ),
+    ];
+    for (arguments, words) in cases {
+        let mut command = tracer(["attach", "--pid", "1"])?;
+        let ended = process::run(command.args(arguments), b"")?;
+        refused(&ended, words)?;
+    }
+    Ok(())
+}
+
+/// A leak can't be told from what was freed between two windows.
+fn not_judged() -> Result<()> {
+    let folder = TempDir::new()?;
+    let profile = Profile {
+        verdict: Verdict::Sampled {
+            reasons: vec!["only 3 windows were seen".to_owned()],
+        },
+        ..Profile::default()
+    };
+    let file = folder.path().join("sampled.json");
+    let text = serde_json::json!({
+        "format": "tracer-profile", "version": 1, "profile": profile,
+    });
+    fs::write(&file, text.to_string())?;
+    for rules in [&[][..], &["--no-leaks"], &["--max-peak", "1GiB"]] {
+        let mut command = tracer(["check"])?;
+        let ended = process::run(command.arg(&file).args(rules), b"")?;
+        ended.expect_code(3)?;
+        let said = ended.printed();
+        ensure!(
+            said.contains("only windows of the target were seen"),
+            "{said}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,386 @@
+//! Windows: the target is traced for some milliseconds now and then, at random times, and left alone between.
+//!
+//! What is not known between two windows, and why it is done so: `docs/design/0031-windows.md`.
+
+mod chance;
+mod deltas;
+mod governor;
+mod marks;
+mod sums;
+mod worker;
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use tracer_common::AllocatorFn;
+
+use self::chance::Chance;
+use self::deltas::Deltas;
+pub use self::deltas::StackDelta;
+pub use self::governor::Share;
+use self::governor::{Effort, Governor, Plan, Taken};
+use self::marks::mark;
+use self::sums::Sums;
+use self::worker::{Done, Worker};
+use super::SessionError;
+use super::cost::EventCosts;
+use crate::bpf::{Calls, Kernel, Probed, Site, Window, WindowKind};
+use crate::process::cpu_time;
+
+/// How exactly the length of a window must be known to count for an estimate, as a part of it.
+const UNSURE: u32 = 20;
+/// What a trap takes until that is known.
+const TRAPS: EventCosts = EventCosts {
+    allocation: 2_000.0,
+    free: 1_000.0,
+};
+/// How many windows count marks, once it is known what is a good mark.
+const PROGRESS: f64 = 0.5;
+
+/// A window that is over: what estimates are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    /// What was seen in it.
+    pub kind: WindowKind,
+    /// When it began, since the recording did.
+    pub begun: Duration,
+    /// How long calls were seen.
+    pub exposure: Duration,
+    /// The calls that began in it, by function: those of the mark among them.
+    pub calls: &'a Calls,
+    /// What was allocated in it; nothing in one that counts marks.
+    pub stacks: &'a [StackDelta],
+}
+
+/// Takes in windows as they are over.
+pub trait Estimator: Send {
+    /// Takes one in.
+    fn take(&mut self, window: &Closed<'_>);
+}
+
+/// How windows stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WindowsStatus {
+    /// Windows in which every call was seen.
+    pub windows: u64,
+    /// How long these were together.
+    pub exposure: Duration,
+    /// Windows in which marks were counted.
+    pub progress_windows: u64,
+    /// How long these were together.
+    pub progress_exposure: Duration,
+    /// Windows whose length was not known well enough to count for an estimate.
+    pub unsure: u64,
+    /// Calls that hit a probe while it was placed or taken out.
+    pub calls_outside: u64,
+    /// Calls that had not returned when the probes were gone.
+    pub calls_at_edges: u64,
+    /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
+    pub share: f64,
+}
+
+impl WindowsStatus {
+    /// What they took, for the profile.
+    pub(super) fn note(&self) -> String {
+        format!(
+            "windows took about {:.2}% of the target's CPU time: {} of {:.1} ms together in which every call \
+             was seen, {} of {:.1} ms in which marks were counted",
+            self.share * 100.0,
+            self.windows,
+            self.exposure.as_secs_f64() * 1e3,
+            self.progress_windows,
+            self.progress_exposure.as_secs_f64() * 1e3,
+        )
+    }
+}
+
+/// What happens to the windows next.
+pub(super) enum Step {
+    /// It is time for one.
+    Rested,
+    /// One is over.
+    Done(Box<Done>),
+}
+
+enum State {
+    /// Until it is time.
+    Resting(Instant),
+    /// A window is being held.
+    Holding(WindowKind, Instant),
+    /// There will be none any more.
+    Over,
+}
+
+/// The windows of a session.
+pub(super) struct Windows {
+    process: NonZeroU32,
+    worker: Worker,
+    governor: Governor,
+    plan: Plan,
+    chance: Chance,
+    state: State,
+    /// Why there can be none any more.
+    given_up: Option<&'static str>,
+    /// What was counted when the last window was closed.
+    calls: Calls,
+    deltas: Deltas,
+    /// What was seen in full windows so far.
+    known: Calls,
+    estimator: Box<dyn Estimator>,
+    status: WindowsStatus,
+    started: Instant,
+    /// When time was last given to the governor, and the target's CPU time then.
+    passed: (Instant, Duration),
+}
+
+impl Windows {
+    /// Of a kernel side whose programs are loaded for windows.
+    ///
+    /// # Errors
+    ///
+    /// There can be no thread for them.
+    pub(super) fn new(
+        kernel: &mut Kernel,
+        process: NonZeroU32,
+        share: Share,
+    ) -> Result<Self, SessionError> {
+        let governor = Governor::new(share);
+        let now = Instant::now();
+        Ok(Self {
+            process,
+            worker: Worker::start(kernel.windows(process)?)?,
+            plan: governor.plan(),
+            governor,
+            chance: Chance::from_anywhere(),
+            state: State::Resting(now),
+            given_up: None,
+            calls: Calls::default(),
+            deltas: Deltas::default(),
+            known: Calls::default(),
+            estimator: Box::new(Sums::default()),
+            status: WindowsStatus::default(),
+            started: now,
+            passed: (now, cpu_time(process).unwrap_or_default()),
+        })
+    }
+
+    /// Waits for what is next. To be dropped at any time.
+    pub(super) async fn next(&mut self) -> Step {
+        match &self.state {
+            State::Resting(until) => {
+                tokio::time::sleep_until((*until).into()).await;
+                Step::Rested
+            }
+            State::Holding(..) => Step::Done(Box::new(self.worker.done().await)),
+            State::Over => std::future::pending().await,
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub(super) fn step(
+        &mut self,
+        step: Step,
+        kernel: &mut Kernel,
+        modules: &[Probed<'_>],
+        traps: Option<EventCosts>,
+    ) -> Result<(), SessionError> {
+        match step {
+            Step::Rested if self.given_up.is_some() => {
+                self.state = State::Over;
+                Ok(())
+            }
+            Step::Rested => self.begin(modules),
+            Step::Done(done) => self.settle(*done, kernel, traps),
+        }
+    }
+
+    /// Ends them: waits until no probe is left.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub(super) fn finish(
+        &mut self,
+        kernel: &mut Kernel,
+        traps: Option<EventCosts>,
+    ) -> Result<(), SessionError> {
+        if let State::Holding(..) = self.state
+            && let Some(done) = self.worker.wait()
+        {
+            self.settle(done, kernel, traps)?;
+        }
+        self.pass();
+        self.state = State::Over;
+        Ok(())
+    }
+
+    /// Begins none any more, since the first thread has ended, by which a link knows its process. One that is being
+    /// held does not count: since then it may have seen nothing.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = Some(
+            "the target's first thread has ended: no window was held after that, and what was allocated then \
+             counts nowhere",
+        );
+    }
+
+    /// Why there were none any more, before the end.
+    pub(super) const fn given_up(&self) -> Option<&'static str> {
+        self.given_up
+    }
+
+    /// How they stand.
+    pub(super) fn status(&self) -> WindowsStatus {
+        WindowsStatus {
+            share: self.governor.share_taken(),
+            ..self.status
+        }
+    }
+
+    /// Has a window held.
+    fn begin(&mut self, modules: &[Probed<'_>]) -> Result<(), SessionError> {
+        let mark = mark(&self.known).filter(|_| self.chance.happens(PROGRESS));
+        let (kind, length) = match mark {
+            Some(mark) => (WindowKind::Progress(mark), self.plan.progress),
+            None => (WindowKind::Full, self.plan.length),
+        };
+        self.worker.hold(Window {
+            kind,
+            sites: Site::all(kind, modules)?,
+            length,
+            // What runs, without the traps around it, which take about as much.
+            budget: self.plan.budget / 2,
+        });
+        self.state = State::Holding(kind, Instant::now());
+        Ok(())
+    }
+
+    /// What a window has brought, now that none of its programs runs any more.
+    fn settle(
+        &mut self,
+        done: Done,
+        kernel: &mut Kernel,
+        traps: Option<EventCosts>,
+    ) -> Result<(), SessionError> {
+        self.pass();
+        let State::Holding(kind, begun) = std::mem::replace(&mut self.state, State::Over) else {
+            return Ok(());
+        };
+        let held = match done.held {
+            Ok(held) => held,
+            // It has ended, or its first thread has.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(error) => return Err(SessionError::Window(error)),
+        };
+        let [least, most] = held.exposure;
+        let (exposure, is_sure) = ((least + most) / 2, most - least < most / UNSURE);
+        let left = kernel.forget_calls()?;
+        if self.given_up.is_some() {
+            return Ok(());
+        }
+        self.status.calls_at_edges += left;
+        let now = done.calls?;
+        let calls = now.since(&self.calls);
+        self.calls = now;
+        self.status.calls_outside += calls.outside;
+        let stacks = match kind {
+            WindowKind::Full => self.deltas.since(&kernel.stacks()?),
+            WindowKind::Progress(_) => Vec::new(),
+        };
+        let effort = match kind {
+            WindowKind::Full => {
+                self.known.add(&calls);
+                self.status.windows += 1;
+                self.status.exposure += exposure;
+                Effort::Full
+            }
+            WindowKind::Progress(_) => {
+                self.status.progress_windows += 1;
+                self.status.progress_exposure += exposure;
+                Effort::Progress
+            }
+        };
+        if is_sure {
+            self.estimator.take(&Closed {
+                kind,
+                begun: held.begun.saturating_duration_since(self.started),
+                exposure,
+                calls: &calls,
+                stacks: &stacks,
+            });
+        } else {
+            self.status.unsure += 1;
+        }
+        self.governor.take(&Taken {
+            effort,
+            length: exposure,
+            events: took(&calls, effort, traps.unwrap_or(TRAPS)),
+            // Breakpoints are taken out as they are placed.
+            stalls: held.placing * 2,
+            around: begun.elapsed().saturating_sub(exposure),
+        });
+        self.plan = self.governor.plan();
+        let gap = self.chance.gap(self.plan.mean).max(self.plan.least);
+        let until = Instant::now().checked_add(gap);
+        self.state = until.map_or(State::Over, State::Resting);
+        Ok(())
+    }
+
+    /// Gives the governor the time that has passed.
+    fn pass(&mut self) {
+        let now = Instant::now();
+        let (before, used_before) = self.passed;
+        // What has ended uses nothing.
+        let used = cpu_time(self.process).unwrap_or(used_before);
+        self.governor
+            .pass(now - before, used.saturating_sub(used_before));
+        self.passed = (now, used);
+    }
+}
+
+/// Target's time that the calls of a window took: the program, as long as it says that it ran, and the traps.
+fn took(calls: &Calls, effort: Effort, traps: EventCosts) -> Duration {
+    let mut nanoseconds = calls.ran_ns as f64 + calls.outside as f64 * traps.free;
+    for function in AllocatorFn::ALL {
+        let has_return = effort == Effort::Full && !function.is_free() && !function.may_throw();
+        let trap = if has_return {
+            traps.allocation
+        } else {
+            traps.free
+        };
+        nanoseconds += calls.of(function) as f64 * trap;
+    }
+    Duration::from_nanos(nanoseconds as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_takes_its_traps_and_what_the_program_ran() {
+        let traps = EventCosts {
+            allocation: 1_000.0,
+            free: 500.0,
+        };
+        let mut calls = Calls {
+            ran_ns: 7_000,
+            outside: 2,
+            ..Calls::default()
+        };
+        for (function, known) in AllocatorFn::ALL.iter().zip(&mut calls.by_function) {
+            *known = match function {
+                AllocatorFn::Malloc => 3,
+                AllocatorFn::Free => 4,
+                _ => 0,
+            };
+        }
+        let full = took(&calls, Effort::Full, traps);
+        assert_eq!(full, Duration::from_nanos(7_000 + 1_000 + 3_000 + 2_000));
+        let progress = took(&calls, Effort::Progress, traps);
+        assert_eq!(progress, full - Duration::from_nanos(1_500));
+    }
+}
