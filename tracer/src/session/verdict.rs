@@ -25,7 +25,9 @@ pub(super) fn counter_values(
 
 /// The verdict over a recording.
 pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdict {
-    if !findings.is_growth && Events::of(counters).is_none() {
+    // What came in one that did not count is no evidence.
+    let no_window = findings.windows.is_some_and(|windows| windows.windows == 0);
+    if !findings.is_growth && (Events::of(counters).is_none() || no_window) {
         let silence = match findings.windows {
             None => "attached, but the allocator was never called".to_owned(),
             Some(windows) => format!(
@@ -176,6 +178,12 @@ mod tests {
         let silent = with(&[(Counter::AllocObjects, 0)]);
         assert_eq!(silent.name(), "inconclusive");
         assert!(silent.reasons()[0].contains("7 windows"));
+        let none = Findings {
+            windows: Some(WindowsStatus::default()),
+            ..Findings::default()
+        };
+        let verdict = verdict(&[(Counter::AllocObjects, 9)], &none);
+        assert_eq!(verdict.name(), "inconclusive");
     }
 
     #[test]

@@ -22,7 +22,9 @@ impl Session {
             return;
         }
         if let Some(windows) = &mut self.windows {
-            if matches!(change.what, Change::FirstThreadExit) {
+            let is_alone = || threads_of(&[change.tgid]).is_empty();
+            // With the process itself there is nothing more to be seen.
+            if matches!(change.what, Change::FirstThreadExit) && !is_alone() {
                 windows.give_up();
             }
             return;
