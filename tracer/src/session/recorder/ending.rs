@@ -197,7 +197,7 @@ impl Session {
             .collect();
         notes.extend(self.made_way.iter().cloned());
         let given_up = self.windows.as_ref().and_then(Windows::given_up);
-        notes.extend(given_up.map(str::to_owned));
+        notes.extend(given_up);
         if self.source == Source::Growth {
             notes.push(GROWTH.to_owned());
         }

@@ -22,9 +22,7 @@ impl Session {
             return;
         }
         if let Some(windows) = &mut self.windows {
-            let is_alone = || threads_of(&[change.tgid]).is_empty();
-            // With the process itself there is nothing more to be seen.
-            if matches!(change.what, Change::FirstThreadExit) && !is_alone() {
+            if matches!(change.what, Change::FirstThreadExit) {
                 windows.give_up();
             }
             return;

@@ -28,7 +28,9 @@ impl Session {
     /// Ends the windows.
     pub(super) fn finish_windows(&mut self) -> Result<(), SessionError> {
         match &mut self.windows {
-            Some(windows) => windows.finish(&mut self.kernel, self.costs.of_traps()),
+            Some(windows) => {
+                windows.finish(self.has_ended, &mut self.kernel, self.costs.of_traps())
+            }
             None => Ok(()),
         }
     }

@@ -34,6 +34,8 @@ const TRAPS: EventCosts = EventCosts {
     allocation: 2_000.0,
     free: 1_000.0,
 };
+/// A process that ends so soon after its first thread has ended as a whole.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// How many windows count marks, once it is known what is a good mark.
 const PROGRESS: f64 = 0.5;
 
@@ -119,8 +121,8 @@ pub(super) struct Windows {
     plan: Plan,
     chance: Chance,
     state: State,
-    /// Why there can be none any more.
-    given_up: Option<&'static str>,
+    /// When the first thread has ended.
+    given_up: Option<Instant>,
     /// What was counted when the last window was closed.
     calls: Calls,
     deltas: Deltas,
@@ -198,20 +200,26 @@ impl Windows {
         }
     }
 
-    /// Ends them: waits until no probe is left.
+    /// Ends them: waits until no probe is left. `is_gone` says that the process has ended.
     ///
     /// # Errors
     ///
     /// The kernel refused.
     pub(super) fn finish(
         &mut self,
+        is_gone: bool,
         kernel: &mut Kernel,
         traps: Option<EventCosts>,
     ) -> Result<(), SessionError> {
+        let is_whole = is_gone && self.given_up.is_some_and(|at| at.elapsed() < TOGETHER);
         if let State::Holding(..) = self.state
             && let Some(done) = self.worker.wait()
         {
             self.settle(done, kernel, traps)?;
+        }
+        if is_whole {
+            // All its threads have ended at one time: there is nothing to say of that.
+            self.given_up = None;
         }
         self.pass();
         self.state = State::Over;
@@ -221,15 +229,16 @@ impl Windows {
     /// Begins none any more, since the first thread has ended, by which a link knows its process. One that is being
     /// held does not count: since then it may have seen nothing.
     pub(super) fn give_up(&mut self) {
-        self.given_up = Some(
-            "the target's first thread has ended: no window was held after that, and what was allocated then \
-             counts nowhere",
-        );
+        self.given_up = Some(Instant::now());
     }
 
-    /// Why there were none any more, before the end.
-    pub(super) const fn given_up(&self) -> Option<&'static str> {
-        self.given_up
+    /// What there is to say of windows that there were none of.
+    pub(super) fn given_up(&self) -> Option<String> {
+        self.given_up.map(|_| {
+            "the target's first thread has ended: no window was held after that, and what was allocated then \
+             counts nowhere"
+                .to_owned()
+        })
     }
 
     /// How they stand.
