@@ -40,6 +40,8 @@ pub(super) enum Side {
     TracerFramePointers,
     /// The same, with a snapshot every second and generations counted.
     TracerSeries,
+    /// `tracer attach --max-overhead 2%`, which places its probes for some milliseconds now and then.
+    Governed,
     /// `tracer attach --source growth`, which places no probe.
     Growth,
     /// bpftrace with `xtask/bench/memleak.bt`.
@@ -54,6 +56,7 @@ impl Side {
             Self::Tracer => "tracer",
             Self::TracerFramePointers => "tracer --unwind fp",
             Self::TracerSeries => "tracer --every 1s",
+            Self::Governed => "tracer 2%",
             Self::Growth => "growth",
             Self::Peer => "bpftrace",
         }
@@ -71,7 +74,12 @@ impl Side {
             Self::TracerFramePointers => {
                 Tracing::tracer(bench, pid, &["--unwind", "fp"]).map(Attached::Process)
             }
-            Self::Growth => Tracing::growth(bench, pid).map(Attached::Process),
+            Self::Governed => {
+                Tracing::unplaced(bench, pid, &["--max-overhead", "2%"]).map(Attached::Process)
+            }
+            Self::Growth => {
+                Tracing::unplaced(bench, pid, &["--source", "growth"]).map(Attached::Process)
+            }
             Self::TracerSeries => Tracing::series(bench, pid, "1s", &[]).map(Attached::Process),
             Self::Peer => {
                 let library = Breakpoints::library(pid)?;
@@ -132,12 +140,10 @@ impl Tracing {
         Self::probes_of_tracer(bench, tracer, pid)
     }
 
-    /// `tracer attach --source growth`, counting.
-    fn growth(bench: &Bench<'_>, pid: u32) -> Result<Self> {
+    /// `tracer attach` with these arguments, by which there are no probes to wait for.
+    fn unplaced(bench: &Bench<'_>, pid: u32, arguments: &[&str]) -> Result<Self> {
         let mut tracer = Self::attach(bench, pid);
-        tracer
-            .args(["--source", "growth", "--output"])
-            .arg(bench.profile());
+        tracer.arg("--output").arg(bench.profile()).args(arguments);
         let mut tracing = Self::start(tracer, &bench.folder.join("tracer.log"))?;
         tracing.wait_for_word("attached to ")?;
         Ok(tracing)

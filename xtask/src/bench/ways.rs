@@ -20,6 +20,7 @@ const HEAPTRACK: &str = "heaptrack";
 pub(super) const WAYS: &[Way] = &[
     Way::attached(Side::Untraced),
     Way::attached(Side::Tracer),
+    Way::attached(Side::Governed),
     Way::attached(Side::Growth),
     Way::attached(Side::Peer),
     Way::started(Start::Heaptrack, Side::Untraced.name()),
