@@ -16,7 +16,7 @@ use tests::{memory, profile, trial};
 use tracer::profile::{CounterClass, Profile, Verdict};
 
 /// Enough for several windows a second.
-const SHARE: [&str; 2] = ["--max-overhead", "50%"];
+const SHARE: [&str; 3] = ["--max-overhead", "50%", "--never-exact"];
 
 /// Allocator calls of a workload: a second of them or more, as fast as they are between windows.
 const CALLS: &str = "30000000";
@@ -29,6 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("windows::first_thread_is_gone", first_thread_is_gone),
         trial::root("windows::need_sessions", need_sessions),
         trial::root("windows::kills", kills),
+        trial::root("windows::exact_where_that_fits", exact_where_that_fits),
+        trial::root("windows::exact_again", exact_again),
         trial::plain("windows::refusals", refusals),
         trial::plain("windows::not_judged", not_judged),
     ];
@@ -118,6 +120,50 @@ fn come_and_go() -> Result<()> {
     ensure!(left == 0, "{left} bytes of code are changed after the end");
     check_sampled(&profile)?;
     workload.finish()?;
+    Ok(())
+}
+
+/// What takes no more than it may is traced exactly from the beginning to the end.
+fn exact_where_that_fits() -> Result<()> {
+    let workload = Workload::start("peak", &[])?;
+    let tracing = Tracing::attach_with(workload.pid(), &["--max-overhead", "100%"])?;
+    let (ledger, profile) = tracing.record(workload)?;
+    profile::check_complete(&profile)?;
+    ledger.check_parts(&profile)
+}
+
+/// A target that is busy for a while is seen in windows until it is not, and then exactly again.
+fn exact_again() -> Result<()> {
+    let mut workload = Workload::start("ledger_c", &[CALLS])?;
+    let pid = workload.pid();
+    let tracing = Tracing::attach_with(pid, &["--max-overhead", "2%"])?;
+    workload.open_gate()?;
+    let all = workload.ledger()?.total.values()?;
+    let mut there_since = None;
+    // Windows are of 20 ms at most.
+    tests::wait::until("exact tracing", || {
+        if memory::changed_code_bytes(pid)? == 0 {
+            there_since = None;
+            return Ok(None);
+        }
+        let since: &mut Instant = there_since.get_or_insert_with(Instant::now);
+        Ok((since.elapsed() > Duration::from_secs(1)).then_some(()))
+    })?;
+    let profile = tracing.stop()?;
+    let left = memory::changed_code_bytes(pid)?;
+    ensure!(left == 0, "{left} bytes of code are changed after the end");
+    workload.finish()?;
+    check_sampled(&profile)?;
+    let seen = profile::total(&profile);
+    ensure!(
+        seen.alloc_objects < all.alloc_objects,
+        "{seen:?} were seen of {all:?}"
+    );
+    let notes = &profile.metadata.notes;
+    ensure!(
+        notes.iter().any(|note| note.contains("of exact tracing")),
+        "{notes:?}"
+    );
     Ok(())
 }
 

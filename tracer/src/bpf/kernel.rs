@@ -97,7 +97,7 @@ pub struct LoadOptions {
     pub pidns: Option<(u64, u64)>,
     /// How the probes are placed, where not as the kernel does best.
     pub kind: Option<ProbeKind>,
-    /// Place none, but for windows: see [`Kernel::windows`].
+    /// Windows may be wanted: see [`Kernel::windows`].
     pub windows: bool,
     /// How stacks are walked.
     pub unwinding: Unwinding,
@@ -299,12 +299,10 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// The programs were not loaded for windows, or this was asked for before.
+    /// Windows were not asked for, or this was called before; or the kernel refused their program.
     pub fn windows(&mut self, process: NonZeroU32) -> Result<Windows, BpfError> {
         let (gate, words) = self.gate.take().ok_or(BpfError::Missing("GATE"))?;
-        let program = self.probes.window_program();
-        let program = program.ok_or(BpfError::Missing("a program for windows"))?;
-        Windows::new(program, process, gate, words)
+        Windows::new(self.probes.window_program()?, process, gate, words)
     }
 
     /// Forgets the calls that have not returned: after a window, when its links are closed. The blocks that they

@@ -4,21 +4,24 @@ use std::fs::File;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use aya::Ebpf;
 use aya::maps::Map;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{
+    UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
+};
 use aya::programs::{PerfEvent, ProgramFd, RawTracePoint, UProbe};
 
 use super::BpfError;
-use super::error::{attach_error, load_error};
+use super::error::{attach_error, load_error, map_error};
 use super::faults::FaultEvents;
 use super::holder::Holder;
 use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
 use super::ladder::{ProbeKind, Programs};
 use super::log::KernelLog;
 use super::run_time::RunTimes;
-use super::session::SessionProgram;
+use super::session::{LaterProgram, SessionProgram};
 use super::to_the_end::to_the_end;
 use crate::probe::{AttachPlan, Probe};
 
@@ -58,15 +61,26 @@ enum Link {
     Session(OwnedFd),
 }
 
+/// A link that nobody else knows of. Dropping it takes its probes out.
+#[expect(dead_code, reason = "held for the probes")]
+enum Taken {
+    Aya(UProbeLink),
+    Session(OwnedFd),
+}
+
 /// The programs, and the probes that run them, of one kind.
 pub struct Probes {
     ebpf: Ebpf,
     kind: ProbeKind,
     follow_forks: bool,
-    /// Nothing is placed: see [`Windows`](super::Windows).
-    windows: bool,
+    /// Nothing is placed: the target is seen in [`Windows`](super::Windows).
+    in_windows: bool,
     /// Where the kind is [`ProbeKind::Session`].
     session: Option<SessionProgram>,
+    /// The program of windows, where they were asked for, until it is loaded.
+    later: Option<LaterProgram>,
+    /// The same from then on.
+    window: Option<SessionProgram>,
     links: Vec<Link>,
     /// Where the kind is [`ProbeKind::Inherited`], and where breakpoints need keeping.
     inherited: Option<InheritedProbes>,
@@ -78,7 +92,7 @@ impl Probes {
     /// The programs of an object whose maps exist; all of them must still be there. Begins to load the largest.
     pub(super) fn new(
         ebpf: Ebpf,
-        object: &[u8],
+        object: &'static [u8],
         kind: ProbeKind,
         follow_forks: bool,
         windows: bool,
@@ -90,8 +104,10 @@ impl Probes {
             ebpf,
             kind,
             follow_forks,
-            windows,
+            in_windows: false,
             session: None,
+            later: None,
+            window: None,
             links: Vec::new(),
             inherited: None,
             faults: None,
@@ -105,12 +121,13 @@ impl Probes {
                 .btf_id()
                 .unwrap_or(0);
             let maps = map_fds(&probes.ebpf);
-            let session = if windows {
-                WINDOW_SESSION
-            } else {
-                ALLOC_SESSION
-            };
-            probes.session = Some(SessionProgram::begin(object, session, btf, maps)?);
+            probes.session = Some(SessionProgram::begin(object, ALLOC_SESSION, btf, maps)?);
+            if windows {
+                let maps = map_fds(&probes.ebpf);
+                let later = LaterProgram::new(object, WINDOW_SESSION, btf, maps)
+                    .map_err(|error| map_error("the maps", "shared", &error))?;
+                probes.later = Some(later);
+            }
         }
         Ok(probes)
     }
@@ -133,7 +150,7 @@ impl Probes {
     pub fn load(&mut self, modules: &[Probed<'_>], scope: Scope<'_>) -> Result<(), BpfError> {
         if self.kind == ProbeKind::Faults {
             self.follow_faults(scope)?;
-        } else if !self.windows {
+        } else {
             self.load_uprobes()?;
         }
         self.hook("process_exec", "sched_process_exec")?;
@@ -210,10 +227,6 @@ impl Probes {
     /// What runs when the target allocates or frees; `None` where no probes do that, or they are not loaded.
     #[must_use]
     pub fn run_times(&self) -> Option<RunTimes> {
-        if self.windows {
-            // Its program tells by itself how long it runs.
-            return None;
-        }
         let programs = self.kind.programs();
         let allocation = match &self.session {
             Some(session) => vec![session.fd()?],
@@ -246,14 +259,75 @@ impl Probes {
         self.place_last(module, scope)
     }
 
-    /// The program of windows; `None` where there are none, or it is not loaded.
-    pub(super) fn window_program(&self) -> Option<BorrowedFd<'_>> {
-        self.session.as_ref().filter(|_| self.windows)?.fd()
+    /// Begins to load the program of windows, where they were asked for.
+    pub fn prepare_windows(&mut self) {
+        if let Some(later) = self.later.take() {
+            self.window = Some(later.begin());
+        }
+    }
+
+    /// The program of windows.
+    ///
+    /// # Errors
+    ///
+    /// They were not asked for, or the kernel refused it.
+    pub(super) fn window_program(&mut self) -> Result<BorrowedFd<'_>, BpfError> {
+        self.prepare_windows();
+        let window = self.window.as_mut();
+        let window = window.ok_or(BpfError::Missing(WINDOW_SESSION))?;
+        window.wait()?;
+        window.fd().ok_or(BpfError::Missing(WINDOW_SESSION))
+    }
+
+    /// Takes the probes out of the target, which is seen in windows from now on. Calls that are under way are not
+    /// seen to return.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::detach`].
+    pub fn make_room_for_windows(&mut self) -> Result<(), BpfError> {
+        self.in_windows = true;
+        let mut links = Vec::new();
+        for link in std::mem::take(&mut self.links) {
+            links.push(match link {
+                Link::Aya(program, id) => {
+                    let link = self.uprobe(program)?.take_link(id);
+                    let link = link
+                        .map_err(|error| attach_error(program, Path::new("(detaching)"), &error))?;
+                    Taken::Aya(link)
+                }
+                Link::Session(link) => Taken::Session(link),
+            });
+        }
+        // Side by side: each waits until none of its programs runs, and the next would trap meanwhile.
+        thread::scope(|threads| {
+            for link in links {
+                threads.spawn(|| to_the_end(move || drop(link)));
+            }
+        });
+        Ok(())
+    }
+
+    /// Places the probes of modules again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::attach`].
+    pub fn end_windows(
+        &mut self,
+        modules: &[Probed<'_>],
+        scope: Scope<'_>,
+    ) -> Result<(), BpfError> {
+        self.in_windows = false;
+        for &module in modules {
+            self.attach(module, scope)?;
+        }
+        Ok(())
     }
 
     /// The part of [`Self::attach`] that needs no session.
     fn place_first(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
-        if self.windows {
+        if self.in_windows {
             return Ok(());
         }
         let process = match scope {
@@ -278,7 +352,7 @@ impl Probes {
 
     /// The entries of allocating functions: last, because what they give out must be seen freed.
     fn place_last(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
-        if self.windows {
+        if self.in_windows {
             return Ok(());
         }
         let Scope::Process(process) = scope else {

@@ -45,6 +45,50 @@ impl Drop for SessionProgram {
     }
 }
 
+/// A program that may be loaded later: what is needed for that is there when nothing else is any more.
+pub(super) struct LaterProgram {
+    object: &'static [u8],
+    name: &'static str,
+    btf: u32,
+    maps: Vec<(String, OwnedFd)>,
+}
+
+impl LaterProgram {
+    /// As for [`SessionProgram::begin`].
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub(super) fn new<'a>(
+        object: &'static [u8],
+        name: &'static str,
+        btf: u32,
+        maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+    ) -> io::Result<Self> {
+        let maps = maps.map(|(map, fd)| Ok((map.to_owned(), fd.try_clone_to_owned()?)));
+        Ok(Self {
+            object,
+            name,
+            btf,
+            maps: maps.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Begins to load it.
+    pub(super) fn begin(self) -> SessionProgram {
+        let load = move || {
+            let maps = self.maps.iter();
+            let maps = maps.map(|(map, fd)| (map.as_str(), fd.as_fd()));
+            let code = relocated(self.object, self.name, maps)?;
+            load_or_explain(&code, self.name, self.btf)
+        };
+        SessionProgram {
+            loading: Some(thread::spawn(load)),
+            fd: None,
+        }
+    }
+}
+
 /// A place in a file, and the cookie for it.
 pub(super) struct Place {
     pub(super) offset: u64,

@@ -133,11 +133,14 @@ pub(super) struct RecordingArgs {
     /// Trace the target exactly, whatever that costs it: what is done where nothing else is said
     #[arg(long, conflicts_with = "max_overhead")]
     pub(super) exact: bool,
-    /// Trace the target in windows only, some milliseconds at random times, which together take no more than this
-    /// SHARE of its CPU time, such as 2% or 0.5%. Amounts are then those seen in windows
+    /// Take no more than this SHARE of the target's CPU time, such as 2% or 0.5%: trace it exactly while that fits,
+    /// and in windows of some milliseconds at random times while it does not
     #[arg(long, value_name = "SHARE", value_parser = share,
           conflicts_with_all = ["every", "follow_forks"])]
     pub(super) max_overhead: Option<Share>,
+    /// Trace in windows also where exact tracing would fit
+    #[arg(long, hide = true, requires = "max_overhead")]
+    pub(super) never_exact: bool,
     /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
     /// stopping the target. The output is then a folder, new or empty [default: tracer-NAME-PID]
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -13,7 +13,7 @@ use crate::bpf::{LogOptions, ProbeKind};
 use crate::export::Format;
 use crate::process::Identity;
 use crate::profile::series::Series;
-use crate::session::{Ended, Options, Pace, Progress, Recording, Session};
+use crate::session::{Ended, Limit, Options, Pace, Progress, Recording, Session};
 
 /// The session's options of a command line.
 pub(super) fn options(args: &RecordingArgs) -> Options {
@@ -24,7 +24,10 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         follow_forks: args.follow_forks,
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
-        max_overhead: args.max_overhead,
+        max_overhead: args.max_overhead.map(|share| Limit {
+            share,
+            never_exact: args.never_exact,
+        }),
         unwinding: args.unwind.into(),
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,

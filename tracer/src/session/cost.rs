@@ -150,6 +150,15 @@ pub struct Events {
 }
 
 impl Events {
+    /// Those that have come since.
+    pub(super) const fn since(self, before: Self) -> Self {
+        Self {
+            allocations: self.allocations.saturating_sub(before.allocations),
+            frees: self.frees.saturating_sub(before.frees),
+            others: self.others.saturating_sub(before.others),
+        }
+    }
+
     /// As the kernel side has counted them.
     pub(super) fn of(counters: &[(Counter, u64)]) -> Self {
         let sum = |wanted: &[Counter]| {

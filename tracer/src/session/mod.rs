@@ -36,6 +36,8 @@ pub use doctor::{Check, Diagnosis, Grade, examine};
 pub use error::SessionError;
 pub use plan::{ModulePlan, PlanReport, PlannedProbe};
 pub use privilege::check_privilege;
-pub use recorder::{Ended, Options, Pace, Progress, Recording, Session, Source, Status, Target};
+pub use recorder::{
+    Ended, Limit, Options, Pace, Progress, Recording, Session, Source, Status, Target,
+};
 pub use watch::{Grown, wait_until_grown};
 pub use windows::{Closed, Estimator, Share, StackDelta, WindowsStatus};

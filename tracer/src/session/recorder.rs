@@ -11,6 +11,7 @@ mod windows;
 
 pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
 pub use series::{Pace, Progress};
+pub use windows::Limit;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -29,7 +30,7 @@ use tracer_common::{Counter, Unwinding};
 
 use self::resident::Pages;
 use self::subject::Subject;
-use self::windows::next_step;
+use self::windows::{Effort, next_look, next_step, without_unseen};
 use super::allocator::{Found, Searched};
 use super::cost::{Costs, Events};
 use super::growth::Growth;
@@ -38,7 +39,7 @@ use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
-use super::windows::{Share, Step, Windows, WindowsStatus};
+use super::windows::{Step, Windows, WindowsStatus};
 use super::{Foreseen, SessionError, room};
 use crate::bpf::{
     BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
@@ -77,8 +78,8 @@ pub struct Options {
     pub series: bool,
     /// How to place the probes, where not as the kernel does best.
     pub probes: Option<ProbeKind>,
-    /// See the target in windows only, which take no more than this share of its CPU time.
-    pub max_overhead: Option<Share>,
+    /// The most that tracing may take from the target. Where it would take more exactly, that is seen in windows.
+    pub max_overhead: Option<Limit>,
     /// How to walk stacks.
     pub unwinding: Unwinding,
     /// Walk every stack in user space, from a copy. For tests: what is done for stacks that come before
@@ -256,7 +257,9 @@ pub struct Session {
     started_ns: u64,
     attach_time: Duration,
     costs: Costs,
-    /// Where the target is seen in these only.
+    /// Where tracing may not take more than a limit.
+    effort: Option<Effort>,
+    /// Where the target was seen in these, too.
     windows: Option<Windows>,
     heap_at_start: Option<HeapUse>,
     source: Source,
@@ -377,14 +380,13 @@ impl Session {
             heap_at_start = HeapUse::of(who.pid).ok();
         }
         kernel.start()?;
-        let windows = options.max_overhead;
-        let windows = windows.map(|share| Windows::new(&mut kernel, process, share));
-        let windows = windows.transpose()?;
+        let effort = options.max_overhead;
+        let effort = effort.map(|limit| Effort::new(process, limit));
         let mut growth = Growth::default();
         if let (Some(had), "attach") = (heap_at_start, mode) {
             growth.begin(FIRST_IMAGE, had);
         }
-        Ok(Self {
+        let mut session = Self {
             heap_at_start,
             source: options.source,
             pages,
@@ -430,9 +432,12 @@ impl Session {
             started_ns: monotonic_ns(),
             attach_time: begun.elapsed(),
             costs,
-            windows,
+            effort,
+            windows: None,
             unwinder,
-        })
+        };
+        session.prepare_windows()?;
+        Ok(session)
     }
 
     /// The target.
@@ -447,10 +452,10 @@ impl Session {
         if self.source == Source::Growth {
             return format!("{}, nothing is placed into it", self.kernel.probe_kind());
         }
-        let when = if self.windows.is_some() {
-            ", in windows"
-        } else {
-            ""
+        let when = match &self.effort {
+            Some(_) if self.is_in_windows() => ", in windows",
+            Some(_) => ", exactly or in windows",
+            None => "",
         };
         let modules: Vec<_> = self
             .found
@@ -499,6 +504,7 @@ impl Session {
                 Wake::Status => tick(&self.status()?),
                 Wake::Window => {}
                 Wake::Step(step) => self.step(step)?,
+                Wake::Cost => self.look_at_cost()?,
                 Wake::End(ended) => return Ok(ended),
             }
             if let Some(ended) = self.is_over() {
@@ -525,6 +531,7 @@ impl Session {
             }
             () = window.next() => Wake::Window,
             step = next_step(&mut self.windows) => Wake::Step(step),
+            () = next_look(&mut self.effort) => Wake::Cost,
             () = status.next() => Wake::Status,
         };
         self.kernel.tell()?;
@@ -544,7 +551,10 @@ impl Session {
 
     fn status(&mut self) -> Result<Status, SessionError> {
         self.take_events();
-        let counters = self.kernel.counters()?;
+        let mut counters = self.kernel.counters()?;
+        if self.windows.is_some() {
+            without_unseen(&mut counters);
+        }
         let value = |wanted| {
             counters
                 .iter()
@@ -598,6 +608,7 @@ enum Wake {
     Status,
     Window,
     Step(Step),
+    Cost,
     End(Ended),
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracer_common::Counter;
 
 use super::resident::Look;
+use super::windows::{Effort, without_unseen};
 use super::{Ended, Recording, Session, SessionError, Source};
 use crate::bpf::StackAmounts;
 use crate::printable::Shown as _;
@@ -118,6 +119,9 @@ impl Session {
         amounts: &[StackAmounts],
     ) -> Result<Vec<(Counter, u64)>, SessionError> {
         let mut counters = self.kernel.counters()?;
+        if self.windows.is_some() {
+            without_unseen(&mut counters);
+        }
         for (counter, value) in &mut counters {
             *value += self.cut_here.get(counter).copied().unwrap_or(0);
         }
@@ -198,6 +202,7 @@ impl Session {
         notes.extend(self.made_way.iter().cloned());
         let given_up = self.windows.as_ref().and_then(Windows::given_up);
         notes.extend(given_up);
+        notes.extend(self.effort.as_ref().and_then(Effort::note));
         if self.source == Source::Growth {
             notes.push(GROWTH.to_owned());
         }

@@ -315,7 +315,7 @@ impl Session {
             // away for it; the verdict says what is missing.
             match probed {
                 // The next window has it.
-                Ok(()) if self.windows.is_some() => {}
+                Ok(()) if self.is_in_windows() => {}
                 Ok(()) => self.probed_late.push(allocator.path.clone()),
                 Err(error) => self.not_probed.push(error.to_string()),
             }

@@ -21,7 +21,9 @@ impl Session {
         if change.tgid != self.who.pid || self.follow_forks {
             return;
         }
-        if let Some(windows) = &mut self.windows {
+        if self.is_in_windows()
+            && let Some(windows) = &mut self.windows
+        {
             if matches!(change.what, Change::FirstThreadExit) {
                 windows.give_up();
             }
@@ -78,7 +80,7 @@ impl Session {
 
     /// Looks whether the breakpoints are in the target's memory, and puts them back where they are not.
     pub(super) fn check_probes(&mut self) {
-        if self.windows.is_none() && self.are_probes_missing() {
+        if !self.is_in_windows() && self.are_probes_missing() {
             self.probes_missing += 1;
             self.keep_probes();
         }

@@ -69,6 +69,10 @@ impl Session {
                     self.step(step)?;
                     continue;
                 }
+                Wake::Cost => {
+                    self.look_at_cost()?;
+                    continue;
+                }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
                 Wake::Window => {
                     self.end_window(&mut series)?;

@@ -1,8 +1,87 @@
-//! A session that sees its target in windows.
+//! A session that may not take more than a share from its target: exact while that fits, in windows while it does not.
 
-use super::{Session, SessionError};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use tracer_common::Counter;
+
+use super::{Session, SessionError, Ticks};
+use crate::process::{cpu_time, has_first_thread, threads_of};
 use crate::session::allocator::Allocator;
-use crate::session::windows::{Step, Windows};
+use crate::session::cost::{EventCosts, Events};
+use crate::session::windows::{Fit, Share, Step, Windows};
+
+/// How often it is looked what exact tracing takes.
+const LOOK: Duration = Duration::from_millis(50);
+/// What events take until that is known.
+const UNTIL_KNOWN: EventCosts = EventCosts {
+    allocation: 2_500.0,
+    free: 1_000.0,
+};
+
+/// The most that tracing may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Of the target's CPU time, or of one CPU where it uses less.
+    pub share: Share,
+    /// See it in windows also where exact tracing would fit. For tests.
+    pub never_exact: bool,
+}
+
+/// How the target is traced, where that may not take more than a limit.
+pub(super) struct Effort {
+    process: NonZeroU32,
+    limit: Limit,
+    fit: Fit,
+    phase: Phase,
+    /// When it was last looked what exact tracing takes.
+    looked: Look,
+    looks: Ticks,
+}
+
+enum Phase {
+    /// Since when, and what it has taken.
+    Exact(Instant, Duration),
+    Windows,
+    /// Exactly, whatever it takes: there can be no windows any more.
+    Stuck,
+}
+
+/// Some moment: when, the target's CPU time, and the events until then.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Instant,
+    cpu: Duration,
+    events: Events,
+}
+
+impl Effort {
+    /// Of a session that begins to count.
+    pub(super) fn new(process: NonZeroU32, limit: Limit) -> Self {
+        let now = Instant::now();
+        Self {
+            process,
+            limit,
+            fit: Fit::new(limit.share),
+            phase: Phase::Exact(now, Duration::ZERO),
+            looked: Look {
+                at: now,
+                cpu: cpu_time(process).unwrap_or_default(),
+                events: Events::default(),
+            },
+            looks: Ticks::new(Some(LOOK)),
+        }
+    }
+
+    /// Why it takes what it takes, where that is not as it was meant to be.
+    pub(super) fn note(&self) -> Option<String> {
+        matches!(self.phase, Phase::Stuck).then(|| {
+            "tracing took more than it should, but the target's first thread has ended, by which windows know their \
+             process: it was traced exactly to the end"
+                .to_owned()
+        })
+    }
+}
 
 /// What is next in the windows; never, where there are none.
 pub(super) async fn next_step(windows: &mut Option<Windows>) -> Step {
@@ -12,26 +91,179 @@ pub(super) async fn next_step(windows: &mut Option<Windows>) -> Step {
     }
 }
 
+/// When to look what exact tracing takes.
+pub(super) async fn next_look(effort: &mut Option<Effort>) {
+    match effort {
+        Some(Effort {
+            phase: Phase::Exact(..),
+            looks,
+            ..
+        }) => looks.next().await,
+        _ => std::future::pending().await,
+    }
+}
+
 impl Session {
+    /// Whether probes come and go.
+    pub(super) fn is_in_windows(&self) -> bool {
+        let effort = self.effort.as_ref();
+        effort.is_some_and(|effort| matches!(effort.phase, Phase::Windows))
+    }
+
+    /// Gets ready for windows, and begins with them where they are wanted in any case.
+    pub(super) fn prepare_windows(&mut self) -> Result<(), SessionError> {
+        match &self.effort {
+            None => Ok(()),
+            Some(effort) if effort.limit.never_exact => self.see_in_windows(),
+            Some(_) => {
+                self.kernel.probes().prepare_windows();
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks what exact tracing takes, and changes to windows where that is too much.
+    pub(super) fn look_at_cost(&mut self) -> Result<(), SessionError> {
+        let events = Events::of(&self.kernel.counters()?);
+        let costs = self.costs.of_events().unwrap_or(UNTIL_KNOWN);
+        let Some(effort) = &mut self.effort else {
+            return Ok(());
+        };
+        let Phase::Exact(_, taken) = &mut effort.phase else {
+            return Ok(());
+        };
+        let before = effort.looked;
+        let now = Look {
+            at: Instant::now(),
+            // What has ended uses nothing.
+            cpu: cpu_time(effort.process).unwrap_or(before.cpu),
+            events,
+        };
+        effort.looked = now;
+        let elapsed = now.at - before.at;
+        let share = costs.share(now.events.since(before.events), elapsed);
+        let took = elapsed.mul_f64(share);
+        *taken += took;
+        let time = elapsed.max(now.cpu.saturating_sub(before.cpu));
+        if effort.fit.goes_on(time, took) {
+            return Ok(());
+        }
+        if !has_first_thread(effort.process.get()) {
+            // It may have ended as a whole.
+            if !self.has_ended && !threads_of(&[self.who.pid]).is_empty() {
+                effort.phase = Phase::Stuck;
+            }
+            return Ok(());
+        }
+        self.see_in_windows()
+    }
+
+    /// Changes from exact tracing to windows.
+    fn see_in_windows(&mut self) -> Result<(), SessionError> {
+        let Some(effort) = &mut self.effort else {
+            return Ok(());
+        };
+        let Phase::Exact(since, taken) = effort.phase else {
+            return Ok(());
+        };
+        self.kernel.probes().make_room_for_windows()?;
+        let windows = match &mut self.windows {
+            Some(windows) => windows,
+            none => none.insert(Windows::new(
+                &mut self.kernel,
+                effort.process,
+                effort.limit.share,
+                (effort.looked.at, effort.looked.cpu),
+            )?),
+        };
+        windows.begin_after(&mut self.kernel, since.elapsed(), taken)?;
+        effort.phase = Phase::Windows;
+        Ok(())
+    }
+
     /// Does the next step in the windows.
     pub(super) fn step(&mut self, step: Step) -> Result<(), SessionError> {
         // What was mapped meanwhile is known before it lies on a stack.
         self.take_events();
-        let Some(windows) = &mut self.windows else {
+        let (Some(windows), Some(effort)) = (&mut self.windows, &mut self.effort) else {
             return Ok(());
         };
         let allocators = self.found.allocators.iter();
         let modules: Vec<_> = allocators.map(Allocator::probed).collect();
-        windows.step(step, &mut self.kernel, &modules, self.costs.of_traps())
+        let is_done = matches!(step, Step::Done(_));
+        windows.step(step, &mut self.kernel, &modules, self.costs.of_traps())?;
+        let (elapsed, count, would_take) = windows.outlook();
+        if !is_done
+            || effort.limit.never_exact
+            || windows.given_up().is_some()
+            || !effort.fit.begins_again(elapsed, count, would_take)
+        {
+            return Ok(());
+        }
+        windows.pause();
+        let pid = self.who.pid;
+        let list = move || threads_of(&[pid]);
+        let scope = self.reach.scope(&list);
+        self.kernel.probes().end_windows(&modules, scope)?;
+        effort.phase = Phase::Exact(Instant::now(), Duration::ZERO);
+        effort.looked = Look {
+            at: Instant::now(),
+            cpu: cpu_time(effort.process).unwrap_or_default(),
+            events: Events::of(&self.kernel.counters()?),
+        };
+        Ok(())
     }
 
-    /// Ends the windows.
+    /// Ends the windows, or the exact tracing after some.
     pub(super) fn finish_windows(&mut self) -> Result<(), SessionError> {
-        match &mut self.windows {
-            Some(windows) => {
-                windows.finish(self.has_ended, &mut self.kernel, self.costs.of_traps())
-            }
-            None => Ok(()),
+        let (Some(windows), Some(effort)) = (&mut self.windows, &self.effort) else {
+            return Ok(());
+        };
+        if let Phase::Exact(since, taken) = effort.phase {
+            windows.take_exact(&self.kernel, since.elapsed(), taken)?;
         }
+        windows.finish(self.has_ended, &mut self.kernel, self.costs.of_traps())
+    }
+}
+
+/// What the exact programs have counted where the target was seen in windows, too: frees between two of them are no
+/// losses.
+pub(super) fn without_unseen(counters: &mut [(Counter, u64)]) {
+    for (from, to) in [
+        (Counter::UnknownFrees, Counter::FreesOfUnseen),
+        (Counter::MissedFrees, Counter::FreedUnseen),
+    ] {
+        let mut moved = 0;
+        for (counter, value) in &mut *counters {
+            if *counter == from {
+                moved = std::mem::take(value);
+            }
+        }
+        for (counter, value) in &mut *counters {
+            if *counter == to {
+                *value += moved;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frees_between_windows_are_no_losses() {
+        let mut counters = [
+            (Counter::FreesOfUnseen, 5),
+            (Counter::MissedFrees, 3),
+            (Counter::FreedUnseen, 1),
+        ];
+        without_unseen(&mut counters);
+        let expected = [
+            (Counter::FreesOfUnseen, 5),
+            (Counter::MissedFrees, 0),
+            (Counter::FreedUnseen, 4),
+        ];
+        assert_eq!(counters, expected);
     }
 }

@@ -178,6 +178,16 @@ impl Governor {
         self.length = self.length.mul_f64(change).clamp(shortest, longest);
     }
 
+    /// Exact tracing took so much, in time that has passed.
+    pub(super) fn take_exact(&mut self, taken: Duration) {
+        self.taken += taken.as_secs_f64();
+    }
+
+    /// The share that exact tracing would take, at least: a target that windows slow down does more without.
+    pub(super) fn exact_would_take(&self) -> f64 {
+        self.full.running.unwrap_or(f64::INFINITY) / self.cpus
+    }
+
     /// What was taken so far, as a share.
     pub(super) fn share_taken(&self) -> f64 {
         if self.time > 0.0 {

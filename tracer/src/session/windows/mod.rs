@@ -4,6 +4,7 @@
 
 mod chance;
 mod deltas;
+mod fit;
 mod governor;
 mod marks;
 mod sums;
@@ -17,6 +18,7 @@ use tracer_common::AllocatorFn;
 use self::chance::Chance;
 use self::deltas::Deltas;
 pub use self::deltas::StackDelta;
+pub(super) use self::fit::Fit;
 pub use self::governor::Share;
 use self::governor::{Effort, Governor, Plan, Taken};
 use self::marks::mark;
@@ -58,6 +60,9 @@ pub struct Closed<'a> {
 pub trait Estimator: Send {
     /// Takes one in.
     fn take(&mut self, window: &Closed<'_>);
+
+    /// Takes in what was allocated in a time in which the target was traced exactly.
+    fn take_exact(&mut self, elapsed: Duration, stacks: &[StackDelta]);
 }
 
 /// How windows stand.
@@ -77,6 +82,8 @@ pub struct WindowsStatus {
     pub calls_outside: u64,
     /// Calls that had not returned when the probes were gone.
     pub calls_at_edges: u64,
+    /// How long the target was traced exactly.
+    pub exact: Duration,
     /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
     pub share: f64,
 }
@@ -84,9 +91,14 @@ pub struct WindowsStatus {
 impl WindowsStatus {
     /// What they took, for the profile.
     pub(super) fn note(&self) -> String {
+        let exact = if self.exact.is_zero() {
+            String::new()
+        } else {
+            format!(", and {:.1} s of exact tracing", self.exact.as_secs_f64())
+        };
         format!(
-            "windows took about {:.2}% of the target's CPU time: {} of {:.1} ms together in which every call \
-             was seen, {} of {:.1} ms in which marks were counted",
+            "tracing took about {:.2}% of the target's CPU time: {} windows of {:.1} ms together in which every call \
+             was seen, {} of {:.1} ms in which marks were counted{exact}",
             self.share * 100.0,
             self.windows,
             self.exposure.as_secs_f64() * 1e3,
@@ -109,7 +121,7 @@ enum State {
     Resting(Instant),
     /// A window is being held.
     Holding(WindowKind, Instant),
-    /// There will be none any more.
+    /// There is none: there will be none any more, or the target is traced exactly.
     Over,
 }
 
@@ -131,6 +143,9 @@ pub(super) struct Windows {
     estimator: Box<dyn Estimator>,
     status: WindowsStatus,
     started: Instant,
+    /// Since when there are windows, after exact tracing, and how many there had been before.
+    begun: Instant,
+    windows_before: u64,
     /// When time was last given to the governor, and the target's CPU time then.
     passed: (Instant, Duration),
 }
@@ -140,30 +155,85 @@ impl Windows {
     ///
     /// # Errors
     ///
-    /// There can be no thread for them.
+    /// There can be no thread for them, or the kernel refused their program.
     pub(super) fn new(
         kernel: &mut Kernel,
         process: NonZeroU32,
         share: Share,
+        (started, cpu): (Instant, Duration),
     ) -> Result<Self, SessionError> {
         let governor = Governor::new(share);
-        let now = Instant::now();
         Ok(Self {
             process,
             worker: Worker::start(kernel.windows(process)?)?,
             plan: governor.plan(),
             governor,
             chance: Chance::from_anywhere(),
-            state: State::Resting(now),
+            state: State::Over,
             given_up: None,
             calls: Calls::default(),
             deltas: Deltas::default(),
             known: Calls::default(),
             estimator: Box::new(Sums::default()),
             status: WindowsStatus::default(),
-            started: now,
-            passed: (now, cpu_time(process).unwrap_or_default()),
+            started,
+            begun: started,
+            windows_before: 0,
+            passed: (started, cpu),
         })
+    }
+
+    /// Begins, after the target was traced exactly for some time, which took so much of it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub(super) fn begin_after(
+        &mut self,
+        kernel: &mut Kernel,
+        elapsed: Duration,
+        taken: Duration,
+    ) -> Result<(), SessionError> {
+        // What is under way will not be seen to return.
+        self.status.calls_at_edges += kernel.forget_calls()?;
+        self.take_exact(kernel, elapsed, taken)?;
+        self.begun = Instant::now();
+        self.windows_before = self.status.windows;
+        self.state = State::Resting(self.begun);
+        Ok(())
+    }
+
+    /// Takes in what was counted while the target was traced exactly for some time, which took so much of it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub(super) fn take_exact(
+        &mut self,
+        kernel: &Kernel,
+        elapsed: Duration,
+        taken: Duration,
+    ) -> Result<(), SessionError> {
+        let stacks = self.deltas.since(&kernel.stacks()?);
+        self.estimator.take_exact(elapsed, &stacks);
+        self.status.exact += elapsed;
+        self.pass();
+        self.governor.take_exact(taken);
+        Ok(())
+    }
+
+    /// Ends for some time, in which the target is traced exactly. Not while a window is being held.
+    pub(super) fn pause(&mut self) {
+        self.state = State::Over;
+    }
+
+    /// How long they have been going on, how many there were since, and which share exact tracing would take, at least.
+    pub(super) fn outlook(&self) -> (Duration, u64, f64) {
+        (
+            self.begun.elapsed(),
+            self.status.windows - self.windows_before,
+            self.governor.exact_would_take(),
+        )
     }
 
     /// Waits for what is next. To be dropped at any time.

@@ -1,6 +1,8 @@
 //! What was seen, and nothing concluded from it: until there are estimates.
 
-use super::{Closed, Estimator};
+use std::time::Duration;
+
+use super::{Closed, Estimator, StackDelta};
 
 /// Sums over the windows whose length is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,13 +20,17 @@ impl Estimator for Sums {
             self.bytes += stack.bytes;
         }
     }
+
+    fn take_exact(&mut self, _elapsed: Duration, stacks: &[StackDelta]) {
+        for stack in stacks {
+            self.objects += stack.objects;
+            self.bytes += stack.bytes;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::StackDelta;
     use super::*;
     use crate::bpf::{Calls, WindowKind};
 
