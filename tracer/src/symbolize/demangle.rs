@@ -56,13 +56,17 @@ fn demangle_rust(symbol: &str) -> Option<String> {
 
 /// `17h`, sixteen hex digits and `E`, at the end or before a suffix such as `.llvm.123`.
 fn has_legacy_hash(symbol: &str) -> bool {
-    let mangled = symbol.split('.').next().unwrap_or_default();
+    const HASH: &str = "17h";
+    // Dots alone do not end the name: `..` stands for `::`.
+    let hash = symbol
+        .rfind(HASH)
+        .and_then(|at| symbol.get(at + HASH.len()..));
     symbol.starts_with("_ZN")
-        && mangled
-            .strip_suffix('E')
-            .and_then(|rest| rest.as_bytes().last_chunk::<19>())
-            .is_some_and(|[a, b, c, hash @ ..]| {
-                [*a, *b, *c] == *b"17h" && hash.iter().all(u8::is_ascii_hexdigit)
+        && hash
+            .and_then(|hash| hash.split_at_checked(16))
+            .is_some_and(|(hash, end)| {
+                let ends = end == "E" || end.starts_with("E.");
+                ends && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
             })
 }
 
@@ -72,20 +76,56 @@ fn demangle_cpp(symbol: &str) -> Option<String> {
     }
     let parsed = cpp_demangle::BorrowedSymbol::with_tail(symbol.as_bytes());
     let (parsed, tail) = parsed.ok()?;
+    let tail = String::from_utf8_lossy(tail);
     // Compilers append what they did to a clone: `.cold`, `.part.0`, `.constprop.1`.
-    if !tail.is_empty() && tail[0] != b'.' {
+    let (unread, clone) = tail.split_at(tail.find('.').unwrap_or(tail.len()));
+    if !unread.is_empty() && !has_bare_member(unread) {
         return None;
+    }
+    let mut options = cpp_demangle::DemangleOptions::default();
+    if !unread.is_empty() {
+        options = options.no_params().no_return_type();
     }
     let mut name = Capped::default();
-    let complete = parsed.structured_demangle(&mut name, &cpp_demangle::DemangleOptions::default());
-    if complete.is_err() && !name.full {
+    if parsed.structured_demangle(&mut name, &options).is_err() && !name.full {
         return None;
     }
-    if !tail.is_empty() {
+    // An empty pack of arguments leaves its comma.
+    name.text = name.text.replace(", >", ">");
+    let mut name = unwrapped_thunk(name);
+    if !clone.is_empty() {
         // As above: an error is the cap.
-        let _ = write!(name, " [clone {}]", String::from_utf8_lossy(tail));
+        let _ = write!(name, " [clone {clone}]");
     }
     Some(name.finish()).filter(|name| !name.is_empty())
+}
+
+/// Whether parameters hold `sr` before a template of `std`, as GCC writes `is_array<T>::value` in the type
+/// of `make_shared`. It is no part of the ABI's grammar, and `cpp_demangle` stops before the parameters then
+/// (gimli-rs/cpp_demangle#308): the name is whole without them.
+fn has_bare_member(parameters: &str) -> bool {
+    parameters.contains("srSt")
+}
+
+/// A thunk as c++filt has it: `non-virtual thunk to Derived::f()`.
+fn unwrapped_thunk(mut name: Capped) -> Capped {
+    const KINDS: [(&str, &str); 2] = [
+        ("{virtual override thunk({offset(", "non-virtual thunk to "),
+        (
+            "{virtual override thunk({virtual offset(",
+            "virtual thunk to ",
+        ),
+    ];
+    for (before, kind) in KINDS {
+        let inside = name.text.strip_prefix(before);
+        let function = inside.and_then(|inside| inside.split_once(")}, "));
+        // What was done to a clone may follow.
+        let parts = function.and_then(|(_, function)| function.rsplit_once(")}"));
+        if let Some((function, clone)) = parts {
+            name.text = format!("{kind}{function}{clone}");
+        }
+    }
+    name
 }
 
 /// Collects a name up to [`MAX_NAME`] bytes, then stops the writer.
@@ -129,6 +169,10 @@ mod tests {
                 "_ZN4core3fmt5write17h0123456789abcdefE.llvm.1234",
                 "core::fmt::write",
             ),
+            (
+                "_ZN52_$LT$alloc..string..String$u20$as$u20$fmt..Debug$GT$3fmt17h0123456789abcdefE",
+                "<alloc::string::String as fmt::Debug>::fmt",
+            ),
             ("_RNvC6_123foo3bar", "123foo::bar"),
             ("_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"),
         ] {
@@ -143,6 +187,27 @@ mod tests {
             ("_Z3addIiET_S0_S0_", "int add<int>(int, int)"),
             ("_ZN3foo3barEi.cold", "foo::bar(int) [clone .cold]"),
             ("_Znwm", "operator new(unsigned long)"),
+            (
+                "_ZThn104_N4node7UDPWrap10OnSendDoneEi",
+                "non-virtual thunk to node::UDPWrap::OnSendDone(int)",
+            ),
+            (
+                "_ZTv0_n24_N2v84base18CheckMessageStreamD0Ev.part.0",
+                "virtual thunk to v8::base::CheckMessageStream::~CheckMessageStream() [clone .part.0]",
+            ),
+        ] {
+            assert_eq!(demangle(mangled), name);
+        }
+    }
+
+    #[test]
+    fn names_are_read_also_where_the_parameters_are_not() {
+        for (mangled, name) in [
+            (
+                "_ZSt11make_sharedIN4shop5OrderEJEESt10shared_ptrINSt9enable_ifIXntsrSt8is_arrayIT_E5valueES3_E4typeEEDpOT0_",
+                "std::make_shared<shop::Order>",
+            ),
+            ("_Z3fooNOSUCH", "_Z3fooNOSUCH"),
         ] {
             assert_eq!(demangle(mangled), name);
         }
