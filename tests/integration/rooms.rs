@@ -75,6 +75,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/names",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/check",
         never: PURE,
     },

@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod export;
 pub mod extents;
 pub mod life;
+pub mod names;
 pub mod printable;
 pub mod probe;
 pub mod process;

@@ -31,7 +31,7 @@ pub(super) fn clean_text(raw: &str) -> String {
 /// The demangled name; the name itself where it is not mangled.
 ///
 /// Rust loses its hashes and disambiguators. C++ keeps parameters: they tell overloads apart.
-pub(super) fn demangle(symbol: &str) -> String {
+pub(crate) fn demangle(symbol: &str) -> String {
     demangle_rust(symbol)
         .or_else(|| demangle_cpp(symbol))
         .unwrap_or_else(|| symbol.to_owned())

@@ -19,7 +19,7 @@
 
 mod cache;
 mod debug_file;
-mod demangle;
+pub(crate) mod demangle;
 mod dwarf;
 mod elf;
 mod frame;
