@@ -78,7 +78,7 @@ fn more(round: u32) -> usize {
         ),
     ],
     leak: ("drop(text); // FREED", "std::mem::forget(text);"),
-    leaks: "Echo as service::Handler>::handle",
+    leaks: "service::Echo::handle",
 };
 
 impl Service {

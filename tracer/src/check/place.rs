@@ -17,6 +17,8 @@ const KEPT: usize = 64;
 pub struct Frame {
     /// Function.
     pub function: String,
+    /// Its name as people say it, where that is another; whoever shows it says it.
+    pub short: Option<String>,
     /// Source file as the profile has it, or empty.
     pub file: String,
     /// Line in it, or 0.
@@ -26,6 +28,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The function's name for people.
+    #[must_use]
+    pub fn shown_function(&self) -> &str {
+        self.short.as_deref().unwrap_or(&self.function)
+    }
+
     /// The file as it is best shown: in the checkout, where it is.
     #[must_use]
     pub fn shown_file(&self) -> &str {
@@ -64,6 +72,7 @@ pub(super) fn stack(profile: &Profile, sample: &Sample) -> (Vec<Frame>, Option<u
         .map(|(index, _)| index);
     let kept = seen.iter().map(|frame| Frame {
         function: frame.function.to_owned(),
+        short: None,
         file: frame.file.to_owned(),
         line: frame.line,
         path: None,

@@ -12,6 +12,7 @@ use super::check::CheckArgs;
 use crate::bpf::{LogLevel, ProbeKind};
 use crate::check::Bytes;
 use crate::export::Format;
+use crate::names::NameStyle;
 use crate::profile::{Filter, ValueKind};
 use crate::session::{Share, Source};
 
@@ -107,6 +108,33 @@ impl From<SourceArgs> for Source {
     }
 }
 
+/// How views for people show names.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct NamesArgs {
+    /// Names in text and flame graphs; the other forms have the full ones
+    #[arg(long, value_enum, default_value_t)]
+    names: NamesArg,
+}
+
+/// One of the ways to show names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum NamesArg {
+    /// As people say them: crate, type and method, without generic arguments and parameters
+    #[default]
+    Short,
+    /// As they are in the profile
+    Full,
+}
+
+impl From<NamesArgs> for NameStyle {
+    fn from(args: NamesArgs) -> Self {
+        match args.names {
+            NamesArg::Short => Self::Short,
+            NamesArg::Full => Self::Full,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -151,6 +179,8 @@ pub(super) struct RecordingArgs {
     /// The value that text, folded stacks and flame graphs show; the other forms have all
     #[arg(long, value_enum, default_value_t)]
     pub(super) value: ValueArg,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
     /// Count the processes that the target starts, too, and record until the last of them has ended. Each call
     /// costs more then; other processes are not touched
     #[arg(long)]
@@ -194,6 +224,8 @@ pub(super) struct ReportArgs {
     pub(super) value: ValueArg,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
     /// Show the call tree
     #[arg(long, conflicts_with = "peek")]
     pub(super) tree: bool,
@@ -231,6 +263,8 @@ pub(super) struct DiffArgs {
     pub(super) value: ValueArg,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
     /// Rows of each table; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub(super) top: usize,
@@ -264,6 +298,8 @@ pub(super) struct SeriesArgs {
     pub(super) value: ValueArg,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
     /// Growing stacks shown; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub(super) top: usize,
@@ -272,8 +308,8 @@ pub(super) struct SeriesArgs {
     pub(super) format: ReportFormat,
 }
 
-/// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, its
-/// source file, or the path of the program or library it is in.
+/// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, short or
+/// full, its source file, or the path of the program or library it is in.
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
     /// Only stacks with a frame whose function, file or module matches

@@ -41,7 +41,10 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
             let diff = profile::diff(&parts.0, &parts.1).with_context(|| incomparable(args))?;
             match args.format {
                 DiffFormat::Folded => output.write_with(&|out| folded::write_diff(&diff, by, out)),
-                DiffFormat::Svg => output.write_with(&|out| flame::write_diff(&diff, by, out)),
+                DiffFormat::Svg => {
+                    let names = args.names.into();
+                    output.write_with(&|out| flame::write_diff(&diff, by, names, out))
+                }
                 _ => {
                     let delta = diff.into_delta();
                     output.write_with(&|mut out| pprof::write(&delta, &mut out))
@@ -81,6 +84,7 @@ fn show(
         by: args.value.into(),
         limit: (args.top > 0).then_some(args.top),
         filter: Filter::from(&args.filter),
+        names: args.names.into(),
         max_width: terminal_width().filter(|_| to_terminal),
     };
     let side = |file, profile| Side { file, profile };

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 
 use super::partial::{Existing, Partial, Write, give_to_caller};
 use crate::export::{self, Format};
+use crate::names::NameStyle;
 use crate::printable::Shown as _;
 use crate::profile::series::Series;
 use crate::profile::{Profile, ValueKind};
@@ -21,6 +22,7 @@ pub(super) struct Folder {
     path: PathBuf,
     format: Format,
     value: ValueKind,
+    names: NameStyle,
     /// It was made for this recording.
     made: bool,
     /// Profiles written so far.
@@ -38,18 +40,25 @@ impl Folder {
             path: path.to_owned(),
             format,
             value,
+            names: NameStyle::default(),
             made,
             profiles: 0,
         })
     }
 
+    /// Shows names in this way, where people read them.
+    pub(super) const fn with_names(mut self, names: NameStyle) -> Self {
+        self.names = names;
+        self
+    }
+
     /// Writes the next profile.
     pub(super) fn write(&mut self, profile: &Profile) -> anyhow::Result<()> {
-        let (format, value) = (self.format, self.value);
+        let (format, value, names) = (self.format, self.value, self.names);
         self.profiles += 1;
         let name = format!("{:04}.{}", self.profiles, format.extension());
         self.write_file(&name, &|mut out| {
-            export::write(profile, format, value, &mut out)
+            export::write(profile, format, value, names, &mut out)
         })
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::partial::{Existing, Partial, Write, write_elsewhere};
 use crate::export::{self, Format};
+use crate::names::NameStyle;
 use crate::printable::Shown as _;
 use crate::profile::{Profile, ValueKind};
 
@@ -18,6 +19,7 @@ pub(super) struct Output {
     destination: Destination,
     format: Format,
     value: ValueKind,
+    names: NameStyle,
 }
 
 #[derive(Debug)]
@@ -40,13 +42,19 @@ impl Output {
             destination: destination(path, format)?,
             format,
             value,
+            names: NameStyle::default(),
         })
+    }
+
+    /// Shows names in this way, where people read them.
+    pub(super) fn with_names(self, names: NameStyle) -> Self {
+        Self { names, ..self }
     }
 
     /// Writes the profile.
     pub(super) fn write(self, profile: &Profile) -> anyhow::Result<Written> {
-        let (format, value) = (self.format, self.value);
-        self.write_with(&|mut out| export::write(profile, format, value, &mut out))
+        let (format, value, names) = (self.format, self.value, self.names);
+        self.write_with(&|mut out| export::write(profile, format, value, names, &mut out))
     }
 
     /// Writes what `write` makes; it is called again where the first place turns out to be full.

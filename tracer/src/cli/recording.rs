@@ -58,7 +58,8 @@ impl Place {
         if args.every.is_some() {
             let path = args.output.clone();
             let path = path.unwrap_or_else(|| PathBuf::from(default_name(who)));
-            return Ok(Self::Series(Folder::prepare(&path, format, value)?));
+            let folder = Folder::prepare(&path, format, value)?;
+            return Ok(Self::Series(folder.with_names(args.names.into())));
         }
         let path = args.output.clone().unwrap_or_else(|| match format {
             Format::Text | Format::Folded => PathBuf::from("-"),
@@ -66,7 +67,8 @@ impl Place {
                 PathBuf::from(format!("{}.{}", default_name(who), format.extension()))
             }
         });
-        Ok(Self::Profile(Output::prepare(&path, format, value)?))
+        let output = Output::prepare(&path, format, value)?;
+        Ok(Self::Profile(output.with_names(args.names.into())))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let by = args.value.into();
     check_has(&args.file, &profile, by)?;
     let filter = Filter::from(&args.filter);
-    let max_width = terminal_width();
+    let (names, max_width) = (args.names.into(), terminal_width());
     let format = match args.format {
         ViewFormat::Text => ReportFormat::Text,
         ViewFormat::Json => ReportFormat::Json,
@@ -35,6 +35,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
                 pattern: pattern.clone(),
                 show_allocator: args.show_allocator,
                 filter,
+                names,
                 max_width,
             },
         );
@@ -47,6 +48,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             by,
             show_allocator: args.show_allocator,
             filter,
+            names,
             max_width,
             ..TreeOptions::default()
         };
@@ -58,6 +60,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             limit: (args.limit > 0).then_some(args.limit),
             show_allocator: args.show_allocator,
             filter,
+            names,
             max_width,
         };
         show(&top(&profile, &options), format)?;
@@ -73,7 +76,7 @@ fn flame_graph(args: &ReportArgs, profile: &Profile) -> anyhow::Result<Exit> {
     );
     let part = filtered(profile, &Filter::from(&args.filter));
     let mut out = io::stdout().lock();
-    export::flame::write(&part, args.value.into(), &mut out)?;
+    export::flame::write(&part, args.value.into(), args.names.into(), &mut out)?;
     out.flush()?;
     Ok(Exit::for_verdict(&profile.verdict))
 }

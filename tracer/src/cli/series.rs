@@ -82,6 +82,7 @@ fn new_builder(args: &SeriesArgs) -> SeriesBuilder {
         by: args.value.into(),
         limit: (args.top > 0).then_some(args.top),
         filter: Filter::from(&args.filter),
+        names: args.names.into(),
         max_width: terminal_width(),
     })
 }

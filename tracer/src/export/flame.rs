@@ -4,32 +4,41 @@
 //! gives the same bytes. Names come from anywhere: what could be taken for something else by
 //! inferno's line format or by XML is replaced.
 
-use std::collections::BTreeMap;
+mod tooltips;
+
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
 use super::folded;
+use crate::names::NameStyle;
 use crate::printable::printable;
 use crate::profile::{Diff, Profile, ValueKind};
+use crate::report::names;
 
 /// Largest sum that is drawn: up to here a float, which inferno computes widths with, is exact.
 const MAX_TOTAL: i64 = 1 << 53;
 /// Narrowest frame, in percent of the width; thousandths of a pixel help nobody and fill megabytes.
 const MIN_WIDTH: f64 = 0.01;
 
-/// Draws one value of a profile.
+/// Draws one value of a profile. Where frames have short names, their tooltips have the full ones.
 ///
 /// A stack that holds less than nothing, as in a profile of differences, has no width; the subtitle
 /// says how much that is.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::Result<()> {
+pub fn write(
+    profile: &Profile,
+    value: ValueKind,
+    names: NameStyle,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut lines = BTreeMap::new();
     let mut negative = 0_i64;
-    for (stack, amount) in folded::amounts(profile, value) {
+    for (stack, amount) in folded::amounts(profile, value, names) {
         if amount < 0 {
             negative = negative.saturating_add(amount);
         } else {
@@ -43,6 +52,7 @@ pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::R
     }
     let lines = Lines {
         lines,
+        full: full_names(profile, names),
         differential: false,
     };
     lines.draw(title(value), &subtitle, value, out)
@@ -53,10 +63,15 @@ pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::R
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_diff(diff: &Diff, value: ValueKind, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_diff(
+    diff: &Diff,
+    value: ValueKind,
+    names: NameStyle,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut lines = BTreeMap::new();
     let mut gone = 0_i64;
-    for (stack, [before, after]) in folded::difference(diff, value) {
+    for (stack, [before, after]) in folded::difference(diff, value, names) {
         if after > 0 {
             add(&mut lines, stack, [before.max(0), after]);
         } else {
@@ -75,6 +90,7 @@ pub fn write_diff(diff: &Diff, value: ValueKind, out: &mut dyn Write) -> io::Res
     let title = format!("Change of {}", title(value).to_lowercase());
     let lines = Lines {
         lines,
+        full: full_names(&diff.profile, names),
         differential: true,
     };
     lines.draw(&title, &subtitle, value, out)
@@ -83,6 +99,8 @@ pub fn write_diff(diff: &Diff, value: ValueKind, out: &mut dyn Write) -> io::Res
 /// Amounts of each stack in A and in B; A is not drawn where there is only one profile.
 struct Lines {
     lines: BTreeMap<String, [i64; 2]>,
+    /// Full names by those that stand for them.
+    full: HashMap<String, String>,
     differential: bool,
 }
 
@@ -127,8 +145,27 @@ impl Lines {
         options.text_truncate_direction = TextTruncateDirection::Right;
         // They are, by stack; inferno would sort by line, and then not find them in order.
         options.no_sort = true;
-        from_lines(&mut options, lines.iter().map(String::as_str), out)
+        let mut picture = Vec::new();
+        from_lines(&mut options, lines.iter().map(String::as_str), &mut picture)?;
+        let picture = String::from_utf8(picture).map_err(io::Error::other)?;
+        tooltips::write(&picture, &self.full, out)
     }
+}
+
+/// What stands for another name in the picture, and that name.
+fn full_names(profile: &Profile, style: NameStyle) -> HashMap<String, String> {
+    let names = names([profile], style);
+    let functions = profile.functions.iter();
+    functions
+        .map(|function| (names.show(&function.name), function.name.as_str()))
+        .filter(|(shown, full)| shown != full)
+        .map(|(shown, full)| (label(shown), label(full)))
+        .collect()
+}
+
+/// A function's name as it stands in the picture.
+fn label(name: &str) -> String {
+    clean(&folded::clean(name))
 }
 
 fn add(lines: &mut BTreeMap<String, [i64; 2]>, stack: String, amounts: [i64; 2]) {

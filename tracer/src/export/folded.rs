@@ -2,13 +2,18 @@
 //!
 //! The format has no room for `drop_frames`, so the frames it hides are left out here. Nor for
 //! anything else: counters and verdict do not survive it.
+//!
+//! Names are the full ones. Programs read this, and set one file against another: a short name depends on what
+//! else is in the profile.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::io::Write;
 
+use crate::names::NameStyle;
 use crate::printable::printable;
 use crate::profile::{Diff, FrameRules, Profile, Sample, ValueKind, prune};
+use crate::report::names;
 
 /// Writes one value of every stack, sorted by stack; stacks with none of it are left out.
 ///
@@ -18,16 +23,20 @@ use crate::profile::{Diff, FrameRules, Profile, Sample, ValueKind, prune};
 /// # Errors
 /// Those of the writer.
 pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::Result<()> {
-    for (stack, amount) in amounts(profile, value) {
+    for (stack, amount) in amounts(profile, value, NameStyle::Full) {
         writeln!(out, "{stack} {amount}")?;
     }
     Ok(())
 }
 
 /// One value of every stack, sorted by stack; without those that have none of it.
-pub(super) fn amounts(profile: &Profile, value: ValueKind) -> BTreeMap<String, i64> {
+pub(super) fn amounts(
+    profile: &Profile,
+    value: ValueKind,
+    names: NameStyle,
+) -> BTreeMap<String, i64> {
     let profile = prune(profile, FrameRules::allocators());
-    let names = Names::of(&profile);
+    let names = Cleaned::of(&profile, names);
     let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
     for sample in &profile.samples {
         let amount = sample.values.get(value);
@@ -47,17 +56,21 @@ pub(super) fn amounts(profile: &Profile, value: ValueKind) -> BTreeMap<String, i
 /// # Errors
 /// Those of the writer.
 pub fn write_diff(diff: &Diff, value: ValueKind, out: &mut dyn Write) -> io::Result<()> {
-    for (stack, [before, after]) in difference(diff, value) {
+    for (stack, [before, after]) in difference(diff, value, NameStyle::Full) {
         writeln!(out, "{stack} {before} {after}")?;
     }
     Ok(())
 }
 
 /// One value of every stack in A and in B, sorted by stack.
-pub(super) fn difference(diff: &Diff, value: ValueKind) -> BTreeMap<String, [i64; 2]> {
+pub(super) fn difference(
+    diff: &Diff,
+    value: ValueKind,
+    names: NameStyle,
+) -> BTreeMap<String, [i64; 2]> {
     // Pruning keeps the samples and their order.
     let profile = prune(&diff.profile, FrameRules::allocators());
-    let names = Names::of(&profile);
+    let names = Cleaned::of(&profile, names);
     let mut stacks: BTreeMap<String, [i64; 2]> = BTreeMap::new();
     for (sample, change) in profile.samples.iter().zip(&diff.stacks) {
         let amounts = [change.before.get(value), change.after.get(value)];
@@ -73,12 +86,14 @@ pub(super) fn difference(diff: &Diff, value: ValueKind) -> BTreeMap<String, [i64
 }
 
 /// Function names as they stand in a line.
-struct Names(Vec<String>);
+struct Cleaned(Vec<String>);
 
-impl Names {
-    fn of(profile: &Profile) -> Self {
+impl Cleaned {
+    fn of(profile: &Profile, style: NameStyle) -> Self {
+        let names = names([profile], style);
         let functions = profile.functions.iter();
-        Self(functions.map(|function| clean(&function.name)).collect())
+        let shown = functions.map(|function| clean(names.show(&function.name)));
+        Self(shown.collect())
     }
 
     fn stack(&self, profile: &Profile, sample: &Sample) -> String {
@@ -94,7 +109,7 @@ impl Names {
     }
 }
 
-fn clean(name: &str) -> String {
+pub(super) fn clean(name: &str) -> String {
     printable(name).replace(';', ":")
 }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::io::Write;
 
+use crate::names::NameStyle;
 use crate::profile::{Profile, ValueKind};
 
 mod comments;
@@ -73,7 +74,8 @@ impl Format {
 }
 
 /// Writes the profile in a format. `value` is the one that folded stacks, text and flame graphs show; the
-/// others carry all four.
+/// others carry all four. `names` is for what people read, text and flame graphs; the others have the full
+/// ones.
 ///
 /// # Errors
 /// Those of the writer.
@@ -81,13 +83,14 @@ pub fn write(
     profile: &Profile,
     format: Format,
     value: ValueKind,
+    names: NameStyle,
     out: &mut impl Write,
 ) -> io::Result<()> {
     match format {
         Format::Pprof => pprof::write(profile, out),
         Format::Folded => folded::write(profile, value, out),
         Format::Json => json::write(profile, out),
-        Format::Text => text::write(profile, value, out),
-        Format::Svg => flame::write(profile, value, out),
+        Format::Text => text::write(profile, value, names, out),
+        Format::Svg => flame::write(profile, value, names, out),
     }
 }

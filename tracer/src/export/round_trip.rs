@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Format, pprof, read, write};
+use crate::names::NameStyle;
 use crate::profile::{
     CounterClass, CounterValue, Filter, Function, Line, Location, LocationIndex, Mapping, Metadata,
     Peak, Profile, Sample, ValueKind, Values, Verdict,
@@ -190,7 +191,13 @@ fn peak() -> impl Strategy<Value = Option<Peak>> {
 /// Everything that can be made of a profile.
 fn use_it(profile: &Profile) -> Result<(), TestCaseError> {
     for format in Format::ALL {
-        write(profile, format, ValueKind::InuseSpace, &mut Vec::new())?;
+        write(
+            profile,
+            format,
+            ValueKind::InuseSpace,
+            NameStyle::Short,
+            &mut Vec::new(),
+        )?;
     }
     let pattern = regex::Regex::new("")?;
     let options = PeekOptions {
@@ -198,6 +205,7 @@ fn use_it(profile: &Profile) -> Result<(), TestCaseError> {
         by: ValueKind::AllocSpace,
         show_allocator: true,
         filter: Filter::default(),
+        names: NameStyle::Short,
         max_width: Some(3),
     };
     let _ = peek(profile, &options).to_string();
@@ -220,7 +228,13 @@ proptest! {
     #[test]
     fn json_gives_back_what_it_got(profile in profile()) {
         let mut out = Vec::new();
-        write(&profile, Format::Json, ValueKind::InuseSpace, &mut out)?;
+        write(
+            &profile,
+            Format::Json,
+            ValueKind::InuseSpace,
+            NameStyle::Short,
+            &mut out,
+        )?;
         prop_assert_eq!(read(&out)?, profile);
     }
 
@@ -241,7 +255,13 @@ proptest! {
             let mut bytes = Vec::new();
             match format {
                 Format::Pprof => bytes = pprof::encode(&profile),
-                _ => write(&profile, format, ValueKind::InuseSpace, &mut bytes)?,
+                _ => write(
+                    &profile,
+                    format,
+                    ValueKind::InuseSpace,
+                    NameStyle::Short,
+                    &mut bytes,
+                )?,
             }
             for (place, byte) in &edits {
                 let place = place.index(bytes.len());

@@ -3,6 +3,7 @@
 use std::io;
 use std::io::Write;
 
+use crate::names::NameStyle;
 use crate::printable::printable;
 use crate::profile::{Profile, ValueKind};
 use crate::report::{Sort, TopOptions, top};
@@ -16,11 +17,17 @@ const WIDTH: usize = 120;
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::Result<()> {
+pub fn write(
+    profile: &Profile,
+    value: ValueKind,
+    names: NameStyle,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let options = TopOptions {
         by: value,
         sort: Sort::Flat,
         limit: Some(ROWS),
+        names,
         max_width: Some(WIDTH),
         ..TopOptions::default()
     };
@@ -66,6 +73,7 @@ pub fn write(profile: &Profile, value: ValueKind, out: &mut impl Write) -> io::R
 mod tests {
     use super::write;
     use crate::export::example::counter_service;
+    use crate::names::NameStyle;
     use crate::profile::{Profile, ValueKind};
 
     #[test]
@@ -73,7 +81,7 @@ mod tests {
         let mut profile = counter_service();
         profile.counters[1].value = 0;
         let mut out = Vec::new();
-        write(&profile, ValueKind::InuseSpace, &mut out)?;
+        write(&profile, ValueKind::InuseSpace, NameStyle::Short, &mut out)?;
         insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
@@ -101,7 +109,12 @@ mod tests {
     #[test]
     fn an_empty_profile_is_said_to_be_empty() -> std::io::Result<()> {
         let mut out = Vec::new();
-        write(&Profile::default(), ValueKind::InuseSpace, &mut out)?;
+        write(
+            &Profile::default(),
+            ValueKind::InuseSpace,
+            NameStyle::Short,
+            &mut out,
+        )?;
         insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
         Verdict: complete
         Type:    inuse_space, total 0

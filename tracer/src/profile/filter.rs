@@ -1,7 +1,8 @@
 //! Parts of a profile, chosen by regular expressions with pprof's meaning.
 //!
 //! The rules are those of pprof's `profile/filter.go`: a pattern may match anywhere in a frame's
-//! function name or source file, or in the path of the file it is mapped from. Apply it to what
+//! function name or source file, or in the path of the file it is mapped from; here also in the
+//! [short name](crate::names) that reports show. Apply it to what
 //! people see (after [`super::prune`]), as pprof does.
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 use regex::Regex;
 
 use super::{Location, Profile};
+use crate::names::short;
 
 /// Which stacks and frames to look at.
 #[derive(Clone, Debug, Default)]
@@ -198,7 +200,11 @@ impl Pattern {
         let functions = profile.functions.iter();
         Self {
             functions: functions
-                .map(|f| regex.is_match(&f.name) || regex.is_match(&f.file))
+                .map(|f| {
+                    regex.is_match(&f.name)
+                        || regex.is_match(&f.file)
+                        || regex.is_match(&short(&f.name, &f.file))
+                })
                 .collect(),
             modules: profile
                 .mappings
@@ -365,5 +371,18 @@ mod tests {
         assert!(
             matches!(none.apply(&profile), (Cow::Borrowed(_), m) if m == FilterMatches::default())
         );
+    }
+
+    #[test]
+    fn a_name_matches_as_reports_show_it() {
+        let mut profile = counter_service();
+        profile.functions[2].name = "<counter::cache::Cache<u8>>::insert".to_owned();
+        let filter = Filter {
+            focus: regex("^counter::Cache::insert$"),
+            ..Filter::default()
+        };
+        let (filtered, matches) = filter.apply(&profile);
+        assert_eq!(matches.focus, Some(true));
+        assert_eq!(stacks(&filtered).len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 //! Each report is data first ([`Top`], [`Tree`], [`Peek`]: serde gives the JSON, whose field names
 //! are stable) and text by `Display`. Amounts agree with pprof's for the same file: functions are
 //! told apart by name, the frames of allocators are hidden, recursion counts once in `cum`.
-//! Everything is pure over a [`Profile`].
+//! Everything is pure over a [`Profile`]. Text has [short names](crate::names), JSON the full ones.
 //!
 //! [`compare`] and [`Series`] set two or more profiles against each other.
 
@@ -33,6 +33,7 @@ pub use stacks::StackFrame;
 pub use top::{Inline, Sort, Top, TopOptions, TopRow, top};
 pub use tree::{Tree, TreeNode, TreeOptions, tree};
 
+use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, FrameRules, Profile, ValueKind, prune};
 
 /// The head of a report, and the part of the profile it shows. Percentages are of the whole, as in
@@ -51,6 +52,15 @@ fn view<'a>(
     let (filtered, matches) = filter.apply(&profile);
     header.filters = filters::active(filter, matches);
     (header, Cow::Owned(filtered.into_owned()))
+}
+
+/// How the functions of profiles are shown.
+pub(crate) fn names<'a>(
+    profiles: impl IntoIterator<Item = &'a Profile>,
+    style: NameStyle,
+) -> Names {
+    let functions = profiles.into_iter().flat_map(|profile| &profile.functions);
+    Names::of(functions.map(|f| (f.name.as_str(), f.file.as_str())), style)
 }
 
 /// The profile without the frames that no report shows unless asked.

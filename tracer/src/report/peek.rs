@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::{self, Graph};
-use super::{Header, view};
+use super::{Header, names, view};
+use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Profile, ValueKind};
 
 /// What to show.
 #[derive(Clone, Debug)]
 pub struct PeekOptions {
-    /// The functions to show: those whose name it matches anywhere.
+    /// The functions to show: those whose name it matches anywhere, the full one or the one shown.
     pub pattern: Regex,
     /// The value to show.
     pub by: ValueKind,
@@ -22,6 +23,8 @@ pub struct PeekOptions {
     pub show_allocator: bool,
     /// Which stacks and frames to look at.
     pub filter: Filter,
+    /// How the text shows names.
+    pub names: NameStyle,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -37,6 +40,8 @@ pub struct Peek {
     pub pattern: String,
     /// Matching functions, the largest flat first; empty where nothing matches.
     pub entries: Vec<PeekEntry>,
+    #[serde(skip)]
+    names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -78,6 +83,9 @@ pub struct Edge {
 pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
     let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let graph = Graph::new(&profile, options.by);
+    let names = names([&*profile], options.names);
+    let matches =
+        |name: &str| options.pattern.is_match(name) || options.pattern.is_match(names.show(name));
 
     let mut callers: Vec<Vec<&graph::Edge>> = vec![Vec::new(); graph.nodes.len()];
     let mut callees = callers.clone();
@@ -93,9 +101,7 @@ pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
         .iter()
         .zip(callers)
         .zip(callees)
-        .filter(|((node, _), _)| {
-            (node.flat != 0 || node.cum != 0) && options.pattern.is_match(node.name)
-        })
+        .filter(|((node, _), _)| (node.flat != 0 || node.cum != 0) && matches(node.name))
         .map(|((node, callers), callees)| PeekEntry {
             name: node.name.to_owned(),
             flat: node.flat,
@@ -114,6 +120,7 @@ pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
         header,
         pattern: options.pattern.as_str().to_owned(),
         entries,
+        names,
         max_width: options.max_width,
     }
 }
@@ -165,7 +172,7 @@ impl fmt::Display for Peek {
                 show_percent(entry.flat_percent),
                 unit.show(entry.cum),
                 show_percent(entry.cum_percent),
-                shorten(&entry.name, name_width(self.max_width, 56)),
+                shorten(self.names.show(&entry.name), name_width(self.max_width, 56)),
             )?;
             self.edges(f, unit, &entry.callees)?;
         }
@@ -183,7 +190,7 @@ impl Peek {
                 "{:>46} {} |   {}{inline}",
                 unit.show(edge.weight),
                 show_percent(edge.percent),
-                shorten(&edge.name, width),
+                shorten(self.names.show(&edge.name), width),
             )?;
         }
         Ok(())
@@ -196,6 +203,7 @@ mod tests {
 
     use super::{PeekOptions, peek};
     use crate::export::example::counter_service;
+    use crate::names::NameStyle;
     use crate::profile::{Filter, ValueKind};
 
     fn options(pattern: &str) -> Result<PeekOptions, regex::Error> {
@@ -204,6 +212,7 @@ mod tests {
             by: ValueKind::InuseSpace,
             show_allocator: false,
             filter: Filter::default(),
+            names: NameStyle::default(),
             max_width: None,
         })
     }
@@ -264,6 +273,17 @@ mod tests {
 
         No function in the profile matches "^nothing$".
         "#);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_found_as_it_is_shown() -> Result<(), regex::Error> {
+        let mut profile = counter_service();
+        profile.functions[2].name = "<counter::cache::Cache<u8>>::insert".to_owned();
+        for pattern in ["^counter::Cache::insert$", "cache::Cache<u8>"] {
+            let peek = peek(&profile, &options(pattern)?);
+            assert_eq!(peek.entries.len(), 1, "{pattern}");
+        }
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::format::{name_width, shorten};
+use crate::names::Names;
 use crate::printable::printable;
 use crate::profile::{Profile, Sample};
 
@@ -47,6 +48,7 @@ pub(super) fn frames(profile: &Profile, sample: &Sample) -> Vec<StackFrame> {
 /// Writes the frames, one a line.
 pub(super) fn fmt_frames(
     frames: &[StackFrame],
+    names: &Names,
     max_width: Option<usize>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
@@ -65,7 +67,7 @@ pub(super) fn fmt_frames(
             place.push_str(" (inline)");
         }
         let width = name_width(max_width, INDENT + place.chars().count());
-        let name = shorten(&frame.function, width);
+        let name = shorten(names.show(&frame.function), width);
         writeln!(f, "{:INDENT$}{name}{place}", "")?;
     }
     match frames.len().saturating_sub(SHOWN) {

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::Graph;
-use super::{Header, view};
+use super::{Header, names, view};
+use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Profile, ValueKind};
 
 /// What a table is sorted by; of a difference, by the absolute amount.
@@ -33,6 +34,8 @@ pub struct TopOptions {
     pub show_allocator: bool,
     /// Which stacks and frames to look at.
     pub filter: Filter,
+    /// How the text shows names.
+    pub names: NameStyle,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -48,6 +51,8 @@ pub struct Top {
     pub functions: usize,
     /// Those shown, the largest first.
     pub rows: Vec<TopRow>,
+    #[serde(skip)]
+    names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -134,6 +139,7 @@ pub fn top(profile: &Profile, options: &TopOptions) -> Top {
             })
             .collect(),
         header,
+        names: names([&*profile], options.names),
         max_width: options.max_width,
     }
 }
@@ -184,7 +190,7 @@ impl fmt::Display for Top {
                 show_percent(row.sum_percent),
                 unit.show(row.cum),
                 show_percent(row.cum_percent),
-                shorten(&row.name, width),
+                shorten(self.names.show(&row.name), width),
             )?;
         }
         Ok(())
@@ -197,6 +203,7 @@ mod tests {
 
     use super::{Sort, TopOptions, top};
     use crate::export::example::counter_service;
+    use crate::names::NameStyle;
     use crate::profile::{Filter, Profile, ValueKind};
 
     #[test]
@@ -268,6 +275,25 @@ mod tests {
             0.98kB 0.032% 0.032%     0.98kB 0.032%  counter::walk
                  0     0% 0.032%     0.98kB 0.032%  main
         ");
+        Ok(())
+    }
+
+    #[test]
+    fn people_get_short_names_and_machines_full_ones() -> serde_json::Result<()> {
+        const FULL: &str = "<counter::cache::Cache<u8> as counter::Store>::insert";
+        let mut profile = counter_service();
+        profile.functions[2].name = FULL.to_owned();
+        let text = |names: NameStyle| {
+            let options = TopOptions {
+                names,
+                ..TopOptions::default()
+            };
+            top(&profile, &options).to_string()
+        };
+        assert!(text(NameStyle::Short).contains("66.12%  counter::Cache::insert\n"));
+        assert!(text(NameStyle::Full).contains(FULL));
+        let json = serde_json::to_string(&top(&profile, &TopOptions::default()))?;
+        assert!(json.contains(FULL), "{json}");
         Ok(())
     }
 

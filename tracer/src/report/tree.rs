@@ -7,7 +7,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::format::{Unit, name_width, percent, shorten, show_percent};
-use super::{Header, view};
+use super::{Header, names, view};
+use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Profile, ValueKind};
 
 /// What to show.
@@ -21,6 +22,8 @@ pub struct TreeOptions {
     pub show_allocator: bool,
     /// Which stacks and frames to look at.
     pub filter: Filter,
+    /// How the text shows names.
+    pub names: NameStyle,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -32,6 +35,7 @@ impl Default for TreeOptions {
             threshold_percent: 1.0,
             show_allocator: false,
             filter: Filter::default(),
+            names: NameStyle::default(),
             max_width: None,
         }
     }
@@ -51,6 +55,8 @@ pub struct Tree {
     pub threshold_percent: f64,
     /// The nodes, a parent before its children, the heaviest child first.
     pub nodes: Vec<TreeNode>,
+    #[serde(skip)]
+    names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -128,6 +134,7 @@ pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
         header,
         threshold_percent: options.threshold_percent,
         nodes,
+        names: names([&*profile], options.names),
         max_width: options.max_width,
     }
 }
@@ -264,7 +271,7 @@ impl fmt::Display for Tree {
             let inline = if node.inline { " (inline)" } else { "" };
             let width = name_width(self.max_width, LEFT + node.name_column() + inline.len());
             let name = match node.folded {
-                0 => shorten(&node.name, width),
+                0 => shorten(self.names.show(&node.name), width),
                 1 => format!("(1 more below {}%)", self.threshold_percent),
                 n => format!("({n} more below {}%)", self.threshold_percent),
             };

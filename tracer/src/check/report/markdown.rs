@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::amounts::count;
 use super::text::by_suppression;
 use super::words;
+use crate::check::Frame;
 use crate::check::finding::{Finding, Judgement, Outcome};
 use crate::printable::printable;
 
@@ -75,7 +76,7 @@ fn table(findings: &[Finding], shown: usize, out: &mut String) {
     }
     let _ = writeln!(out, "\n| what | where | function |\n|---|---|---|");
     for finding in findings.iter().take(shown) {
-        let function = finding.place().map_or("", |frame| &frame.function);
+        let function = finding.place().map_or("", Frame::shown_function);
         let cell = |text: &str| match text {
             "" => String::new(),
             // In a table a bar ends the cell, even inside of code.

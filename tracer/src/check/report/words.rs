@@ -1,6 +1,7 @@
 //! What the reports say of a judgement and of each finding, in plain sentences.
 
 use super::amounts::{bytes, count, number, percent, time};
+use crate::check::Frame;
 use crate::check::evaluate::{Breach, Rule};
 use crate::check::finding::{Blame, Finding, Judgement, Outcome, Per, Stack, What};
 use crate::check::leaks::{Confidence, Lack, Leak};
@@ -79,7 +80,7 @@ pub(super) fn headline(finding: &Finding) -> String {
             };
             let by = finding
                 .place()
-                .map_or("an unknown stack", |frame| &frame.function);
+                .map_or("an unknown stack", Frame::shown_function);
             format!(
                 "{grows} by {}/s, first touched by {}, confidence {}",
                 bytes(leak.bytes_per_second),
@@ -322,8 +323,8 @@ pub(super) fn place(finding: &Finding) -> String {
 }
 
 /// A frame as `function  file:line`.
-pub(super) fn frame(frame: &crate::check::Frame) -> String {
-    let function = shorten(&frame.function, WIDTH);
+pub(super) fn frame(frame: &Frame) -> String {
+    let function = shorten(frame.shown_function(), WIDTH);
     match (frame.shown_file(), frame.line) {
         ("", _) => function,
         (file, 0) => format!("{function}  {file}"),
@@ -332,7 +333,7 @@ pub(super) fn frame(frame: &crate::check::Frame) -> String {
 }
 
 /// The frames that a report shows, with their numbers: from the leaf to a little beyond the place.
-pub(super) fn excerpt(stack: &Stack) -> impl Iterator<Item = (usize, &crate::check::Frame)> {
+pub(super) fn excerpt(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     const LEAST: usize = 8;
     const BEYOND: usize = 4;
     let shown = LEAST.max(stack.place.unwrap_or(0) + BEYOND);

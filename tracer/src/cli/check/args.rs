@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
-use super::super::args::{LogArg, SourceArgs, duration};
+use super::super::args::{LogArg, NamesArgs, SourceArgs, duration};
 use crate::check::policy::Growth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance};
@@ -108,6 +108,8 @@ pub(super) struct ReportArgs {
     /// be given again [default: text]
     #[arg(short, long = "report", value_name = "FORM[=FILE]")]
     pub(super) reports: Vec<ReportArg>,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
     /// Append the Markdown report to the job summary, the file that GITHUB_STEP_SUMMARY names
     #[arg(long)]
     pub(super) step_summary: bool,

@@ -13,7 +13,9 @@ use crate::check::suppressions::{frames, write as suppression};
 use crate::check::{Finding, Judgement, Outcome, RuleId};
 use crate::checkout::Checkout;
 use crate::export::Format;
+use crate::names::NameStyle;
 use crate::profile::{Profile, Sample, ValueKind};
+use crate::report::names;
 
 /// The reports and files that were asked for.
 pub(super) struct Reports {
@@ -21,6 +23,7 @@ pub(super) struct Reports {
     summary: Option<Summary>,
     baseline: Option<Output>,
     suppressions: Option<Output>,
+    names: NameStyle,
     blame: bool,
 }
 
@@ -70,6 +73,7 @@ impl Reports {
                 Some(file) => Some(place(file, Format::Text)?),
                 None => None,
             },
+            names: args.names.into(),
             blame: args.blame,
         })
     }
@@ -77,6 +81,7 @@ impl Reports {
     /// Writes all of them. The judgement learns where its frames are in the checkout.
     pub(super) fn write(self, judgement: &mut Judgement, profile: &Profile) -> anyhow::Result<()> {
         locate(judgement, self.blame);
+        name(judgement, profile, self.names);
         if let Some(output) = self.suppressions {
             let text = suppressions(judgement, profile);
             output.write_with(&|out| out.write_all(text.as_bytes()))?;
@@ -126,6 +131,18 @@ fn locate(judgement: &mut Judgement, blame: bool) {
     }
     notes.dedup();
     judgement.notes.extend(notes);
+}
+
+/// Says of each frame what people call its function.
+fn name(judgement: &mut Judgement, profile: &Profile, style: NameStyle) {
+    let names = names([profile], style);
+    for finding in judgement.all_mut() {
+        let stacks = finding.stack.iter_mut().chain(&mut finding.others);
+        for frame in stacks.flat_map(|stack| &mut stack.frames) {
+            let short = names.show(&frame.function);
+            frame.short = (short != frame.function).then(|| short.to_owned());
+        }
+    }
 }
 
 fn blame_for(

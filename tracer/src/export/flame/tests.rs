@@ -9,17 +9,19 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::{MAX_TOTAL, clean, write, write_diff};
 use crate::export::example::counter_service;
 use crate::export::folded;
+use crate::names::NameStyle;
 use crate::profile::{Profile, ValueKind, diff};
 
 fn svg(profile: &Profile, value: ValueKind) -> io::Result<String> {
     let mut out = Vec::new();
-    write(profile, value, &mut out)?;
+    write(profile, value, NameStyle::Short, &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn differential(before: &Profile, after: &Profile) -> Result<String, Box<dyn std::error::Error>> {
     let mut out = Vec::new();
-    write_diff(&diff(before, after)?, ValueKind::InuseSpace, &mut out)?;
+    let diff = diff(before, after)?;
+    write_diff(&diff, ValueKind::InuseSpace, NameStyle::Short, &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
@@ -97,7 +99,7 @@ fn widths_add_up_to_the_totals() -> Result<(), Box<dyn std::error::Error>> {
         // Each prefix of a stack is a frame, as wide as all that goes through it.
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
         let mut total = 0;
-        for (stack, amount) in folded::amounts(&profile, value) {
+        for (stack, amount) in folded::amounts(&profile, value, NameStyle::Short) {
             total += amount;
             let ends = stack
                 .match_indices(';')
@@ -194,6 +196,37 @@ fn a_difference_is_as_wide_as_b_and_colored_by_the_change() -> Result<(), Box<dy
     assert_eq!(color("libc.so.6"), Some("rgb(249,249,255)"));
     assert_eq!(color("main"), Some("rgb(250,250,250)"));
     assert_eq!(color("counter::walk"), None);
+    Ok(())
+}
+
+#[test]
+fn tooltips_have_full_names() -> Result<(), Box<dyn std::error::Error>> {
+    const FULL: &str = "<counter::cache::Cache<u8, \"&\"> as counter::Store>::insert";
+    let mut profile = counter_service();
+    profile.functions[2].name = FULL.to_owned();
+    let text = svg(&profile, ValueKind::InuseSpace)?;
+    let drawn = parse(&text)?.frames;
+    let title = "counter::Cache::insert (2,048,000 bytes, 66.12%)";
+    assert!(drawn.iter().any(|frame| frame.title == title), "{drawn:?}");
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(&text, options)?;
+    let tooltips: Vec<_> = document
+        .descendants()
+        .filter(|node| node.has_tag_name("rect") || node.tag_name().name() == "rect")
+        .filter_map(|rectangle| rectangle.first_element_child()?.text())
+        .collect();
+    assert_eq!(tooltips, [format!("{FULL} (2,048,000 bytes, 66.12%)")]);
+
+    let mut out = Vec::new();
+    write(&profile, ValueKind::InuseSpace, NameStyle::Full, &mut out)?;
+    let drawn = parse(&String::from_utf8_lossy(&out))?.frames;
+    assert!(
+        drawn.iter().any(|frame| frame.title.starts_with(FULL)),
+        "{drawn:?}"
+    );
     Ok(())
 }
 

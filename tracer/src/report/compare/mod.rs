@@ -16,7 +16,8 @@ use super::filters::ActiveFilter;
 use super::format::percent;
 use super::graph::Graph;
 use super::stacks::{StackFrame, frames};
-use super::view;
+use super::{names, view};
+use crate::names::{NameStyle, Names};
 use crate::profile::{
     CounterClass, Filter, Fingerprint, Incompatible, Profile, ValueKind, Values, Verdict, diff,
 };
@@ -30,6 +31,8 @@ pub struct CompareOptions {
     pub limit: Option<usize>,
     /// Which stacks and frames to look at.
     pub filter: Filter,
+    /// How the text shows names.
+    pub names: NameStyle,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -74,6 +77,8 @@ pub struct Compare {
     pub stacks: usize,
     /// Those shown, the largest change first.
     pub stack_rows: Vec<StackRow>,
+    #[serde(skip)]
+    names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -226,6 +231,7 @@ pub fn compare(
                 frames: frames(&diff.profile, sample),
             })
             .collect(),
+        names: names([&*one, &*other], options.names),
         max_width: options.max_width,
     })
 }

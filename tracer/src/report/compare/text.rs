@@ -94,7 +94,7 @@ impl Compare {
                 row.flat.show_percent(),
                 row.cum.show_change(unit),
                 row.cum.show_percent(),
-                shorten(&row.name, name_width(self.max_width, LEFT)),
+                shorten(self.names.show(&row.name), name_width(self.max_width, LEFT)),
             )?;
         }
         Ok(())
@@ -127,7 +127,7 @@ impl Compare {
                 show_alone(row.change.after, &self.unit),
                 objects.show_change(Unit::Count),
             )?;
-            fmt_frames(&row.frames, self.max_width, f)?;
+            fmt_frames(&row.frames, &self.names, self.max_width, f)?;
         }
         Ok(())
     }

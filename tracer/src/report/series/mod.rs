@@ -14,7 +14,8 @@ use serde::Serialize;
 use super::compare::Change;
 use super::filters::ActiveFilter;
 use super::stacks::{StackFrame, frames};
-use super::view;
+use super::{names, view};
+use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Fingerprint, Incompatible, Profile, ValueKind, Values, Verdict};
 
 /// What to show.
@@ -26,6 +27,8 @@ pub struct SeriesOptions {
     pub limit: Option<usize>,
     /// Which stacks and frames to look at.
     pub filter: Filter,
+    /// How the text shows names.
+    pub names: NameStyle,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -51,6 +54,8 @@ pub struct Series {
     pub stacks: usize,
     /// Those shown, the largest growth first.
     pub growing: Vec<GrowingStack>,
+    #[serde(skip)]
+    names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -293,6 +298,10 @@ impl SeriesBuilder {
                         .unwrap_or_default(),
                 })
                 .collect(),
+            names: names(
+                last.as_ref().map(|(profile, ..)| profile),
+                self.options.names,
+            ),
             max_width: self.options.max_width,
         }
     }

@@ -93,7 +93,7 @@ impl Series {
                 stack.grew,
                 stack.shrank,
             )?;
-            fmt_frames(&stack.frames, self.max_width, f)?;
+            fmt_frames(&stack.frames, &self.names, self.max_width, f)?;
         }
         Ok(())
     }
