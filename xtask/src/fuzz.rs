@@ -14,7 +14,12 @@ use crate::workspace::step;
 /// Version of cargo-fuzz, which builds with the instrumentation that libFuzzer needs.
 const VERSION: &str = "0.13.2";
 /// A target in `tests/fuzz/fuzz_targets`, and the longest input that it is given, bytes.
-const TARGETS: &[(&str, u32)] = &[("code", 8 << 10), ("eh_frame", 8 << 10), ("elf", 32 << 10)];
+const TARGETS: &[(&str, u32)] = &[
+    ("code", 8 << 10),
+    ("eh_frame", 8 << 10),
+    ("elf", 32 << 10),
+    ("names", 1 << 10),
+];
 /// Memory that a target may take, MiB; more counts as a bug.
 const MEMORY_LIMIT: u32 = 1024;
 /// Seconds that one input may take; more counts as a bug.
