@@ -6,7 +6,7 @@ use anyhow::Result;
 use tests::binaries;
 use tests::unwind;
 
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "execer",
     "exiter",
     "forker",
@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 14] = [
     "ledger_rust",
     "midlife",
     "own_malloc",
+    "requests",
     "stacks",
     "steady",
     "thread_ends",

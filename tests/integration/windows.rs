@@ -31,6 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("windows::kills", kills),
         trial::root("windows::exact_where_that_fits", exact_where_that_fits),
         trial::root("windows::exact_again", exact_again),
+        trial::root("windows::marks", marks),
+        trial::root("windows::no_marks", no_marks),
         trial::plain("windows::refusals", refusals),
         trial::plain("windows::not_judged", not_judged),
     ];
@@ -104,22 +106,82 @@ fn come_and_go() -> Result<()> {
     workload.open_gate()?;
     let pid = workload.pid();
     let tracing = Tracing::attach_with(pid, &SHARE)?;
+    wait_for(3, pid)?;
+    let profile = tracing.stop()?;
+    let left = memory::changed_code_bytes(pid)?;
+    ensure!(left == 0, "{left} bytes of code are changed after the end");
+    check_sampled(&profile)?;
+    workload.finish()?;
+    Ok(())
+}
+
+/// Until so many windows were seen from outside.
+fn wait_for(windows: u32, pid: u32) -> Result<()> {
     let (mut came, mut were_there) = (0, false);
     let begun = Instant::now();
-    while came < 3 {
+    while came < windows {
         ensure!(
-            begun.elapsed() < Duration::from_secs(30),
+            begun.elapsed() < Duration::from_secs(60),
             "{came} windows were seen from outside"
         );
         let are_there = memory::changed_code_bytes(pid)? > 0;
         came += u32::from(are_there && !were_there);
         were_there = are_there;
     }
+    Ok(())
+}
+
+/// What is recorded of a program that allocates and, or not, writes in proportion, in enough windows to choose a mark
+/// and to use it; nothing is left in the program.
+fn requests(mode: &str) -> Result<Profile> {
+    let workload = Workload::start("requests", &[mode])?;
+    let pid = workload.pid();
+    let tracing = Tracing::attach_with(pid, &SHARE)?;
+    wait_for(30, pid)?;
     let profile = tracing.stop()?;
     let left = memory::changed_code_bytes(pid)?;
     ensure!(left == 0, "{left} bytes of code are changed after the end");
     check_sampled(&profile)?;
     workload.finish()?;
+    Ok(profile)
+}
+
+/// A program that calls `malloc` and `free`, and is measured by how often it writes.
+fn marks() -> Result<()> {
+    let profile = requests("write")?;
+    let notes = &profile.metadata.notes;
+    ensure!(
+        notes.iter().any(|note| note.contains("by calls of write")),
+        "{notes:?}"
+    );
+    let of = |name| profile::counter(&profile, name);
+    ensure!(
+        of("progress_windows")? > 0 && of("progress_marks")? > 0,
+        "{}",
+        profile::summary(&profile)
+    );
+    // Each request has twenty; windows begin and end in mid-request.
+    let each = profile::total(&profile).alloc_objects as f64 / of("marks")? as f64;
+    ensure!((18.0..22.0).contains(&each), "{each} allocations a request");
+    Ok(())
+}
+
+/// One that does nothing else has no mark, and the profile says it.
+fn no_marks() -> Result<()> {
+    let profile = requests("none")?;
+    let notes = &profile.metadata.notes;
+    ensure!(
+        notes
+            .iter()
+            .any(|note| note.contains("there is no measure")),
+        "{notes:?}"
+    );
+    ensure!(
+        profile::counter(&profile, "progress_windows")? == 0
+            && profile::counter(&profile, "marks")? == 0,
+        "{}",
+        profile::summary(&profile)
+    );
     Ok(())
 }
 

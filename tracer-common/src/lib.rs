@@ -11,6 +11,7 @@ mod counters;
 mod events;
 mod generations;
 mod hash;
+mod io;
 mod known;
 pub mod limits;
 mod live;
@@ -28,6 +29,7 @@ pub use generations::{
     EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
 };
 pub use hash::StackHash;
+pub use io::{Callee, IoFn};
 pub use known::{
     KNOWN_STACKS, KnownStack, Owner, Recognition, SHAPE_SLOTS, SHAPES, SLOTS_AT_ONCE, Shape,
     SharedShape, Trail, shape_index, slot,
@@ -49,4 +51,6 @@ pub use space::{
     StackEnd, may_be_overwritten, rule_cache_key, rule_ids,
 };
 pub use unwind::{RbpRule, Registers, Row, Rule, RuleKind, Step, StepFailure, step};
-pub use window::{Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS};
+pub use window::{
+    GATE_STATE, GATE_UNTIL, GATE_WORDS, Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS,
+};

@@ -9,10 +9,10 @@ use tracer_common::limits::{
     MAX_TARGETS, MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
 };
 use tracer_common::{
-    AlternateStack, Config, Counter, Flow, GenerationCell, KNOWN_STACKS, KnownStack, LiveBucket,
-    LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall, RULE_CACHE_ENTRIES,
-    ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters, StackKey, TargetInfo,
-    TaskOffsets, ThreadCalls, WINDOW_WORDS,
+    AlternateStack, Config, Counter, Flow, GATE_WORDS, GenerationCell, KNOWN_STACKS, KnownStack,
+    LiveBucket, LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall,
+    RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters,
+    StackKey, TargetInfo, TaskOffsets, ThreadCalls, WINDOW_WORDS,
 };
 
 use crate::copy::StackCopy;
@@ -179,9 +179,9 @@ pub(crate) static SUSPENDED: HashMap<u64, PendingCall> =
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
-/// Whether calls count, see [`Gate`](tracer_common::Gate): where only windows are seen.
+/// Whether calls count, see [`Gate`](tracer_common::Gate), and until when: where only windows are seen.
 #[map]
-pub(crate) static GATE: maps::Array<u64> = maps::Array::with_max_entries(1, MMAPABLE);
+pub(crate) static GATE: maps::Array<u64> = maps::Array::with_max_entries(GATE_WORDS, MMAPABLE);
 
 /// What windows have seen, its [`WINDOW_WORDS`] words.
 #[map]

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tracer_common::{AllocatorFn, Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS};
+use tracer_common::{AllocatorFn, GATE_STATE, GATE_UNTIL, Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS};
 
 use crate::account::{self, Sight};
 use crate::context::Probe as _;
@@ -30,7 +30,7 @@ pub(crate) fn session(ctx: *mut c_void) -> bool {
         account::alloc_return(&at_return, Returns::Wanted, Sight::Windows);
         false
     } else {
-        entry(&ProbeContext::new(ctx))
+        entry(&ProbeContext::new(ctx), begun)
     };
     // SAFETY: as above.
     let took = unsafe { bpf_ktime_get_ns() } - begun;
@@ -46,12 +46,13 @@ pub(crate) fn session(ctx: *mut c_void) -> bool {
 }
 
 #[inline(always)]
-fn entry(ctx: &ProbeContext) -> bool {
+fn entry(ctx: &ProbeContext, now: u64) -> bool {
     if task::traced_or_foreign().is_none() {
         return false;
     }
-    let gate = GATE.get(0).copied().unwrap_or(0);
-    if gate == Gate::Closed as u64 {
+    let word = |word| GATE.get(word).copied().unwrap_or(0);
+    let gate = word(GATE_STATE);
+    if gate == Gate::Closed as u64 || now >= word(GATE_UNTIL) {
         count(WINDOW_OUTSIDE, 1);
         return false;
     }
@@ -60,6 +61,7 @@ fn entry(ctx: &ProbeContext) -> bool {
     if gate == Gate::Marks as u64 {
         return false;
     }
+    // Of others it matters that they are called.
     let Some(known) = AllocatorFn::from_cookie(function) else {
         return false;
     };

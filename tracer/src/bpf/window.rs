@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use tracer_common::{
-    AllocatorFn, Gate, PendingCall, ThreadCalls, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS,
+    Callee, GATE_STATE, GATE_UNTIL, GATE_WORDS, Gate, PendingCall, ThreadCalls, WINDOW_OUTSIDE,
+    WINDOW_RAN_NS, WINDOW_WORDS,
 };
 
 use super::BpfError;
@@ -22,7 +23,9 @@ use super::session::{Place, link};
 use super::to_the_end::to_the_end;
 use super::view::View;
 
-/// How often it is looked whether a window has taken what it may.
+/// It is looked so many times in a window whether it has taken what it may,
+const LOOKS: u32 = 16;
+/// and not more often than this.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// What is seen in a window.
@@ -31,7 +34,7 @@ pub enum WindowKind {
     /// Every call, with all that is done with it.
     Full,
     /// How often one function is called, and nothing else: the target runs on nearly as it does without.
-    Progress(AllocatorFn),
+    Progress(Callee),
 }
 
 impl WindowKind {
@@ -39,14 +42,6 @@ impl WindowKind {
         match self {
             Self::Full => Gate::Open,
             Self::Progress(_) => Gate::Marks,
-        }
-    }
-
-    /// Whether the function is probed.
-    fn wants(self, function: AllocatorFn) -> bool {
-        match self {
-            Self::Full => true,
-            Self::Progress(mark) => function == mark,
         }
     }
 }
@@ -58,22 +53,31 @@ pub struct Site {
 }
 
 impl Site {
-    /// Those of modules. What frees comes first: what is given out must be seen freed.
+    /// Those of modules, for the functions that are wanted. What frees comes first: what is given out must be seen
+    /// freed.
     ///
     /// # Errors
     ///
     /// There are no descriptors left.
-    pub fn all(kind: WindowKind, modules: &[Probed<'_>]) -> io::Result<Vec<Self>> {
+    pub fn all(
+        modules: &[Probed<'_>],
+        is_wanted: impl Fn(Callee) -> bool,
+    ) -> io::Result<Vec<Self>> {
         let mut sites = Vec::new();
         for module in modules {
             let plan = module.plan;
             let probes = plan.freeing.iter().chain(&plan.throwing);
-            let places: Vec<_> = probes
+            let probes = probes
                 .chain(&plan.allocating)
-                .filter(|probe| kind.wants(probe.function))
-                .map(|probe| Place {
-                    offset: probe.point.0,
-                    cookie: probe.function.cookie(),
+                .map(|probe| (probe.point, Callee::Allocator(probe.function)));
+            let counting = plan.counting.iter();
+            let places: Vec<_> = counting
+                .map(|probe| (probe.point, Callee::Io(probe.function)))
+                .chain(probes)
+                .filter(|&(_, callee)| is_wanted(callee))
+                .map(|(point, callee)| Place {
+                    offset: point.0,
+                    cookie: callee.cookie(),
                 })
                 .collect();
             if !places.is_empty() {
@@ -102,7 +106,8 @@ pub struct Window {
 pub struct Held {
     /// When its gate was opened.
     pub begun: Instant,
-    /// How long it was open, at least and at most: this process may have been interrupted.
+    /// How long it was open, at least and at most: this process may have been interrupted when it opened it. It
+    /// closes by itself.
     pub exposure: [Duration; 2],
     /// CPU time that it took to place the probes.
     pub placing: Duration,
@@ -142,7 +147,7 @@ impl Windows {
         Ok(Self {
             program: program.map_err(|error| map_error("a program", "shared", &error))?,
             process,
-            gate: View::new("GATE", gate.fd().as_fd(), 1)?,
+            gate: View::new("GATE", gate.fd().as_fd(), GATE_WORDS as usize)?,
             _gate: gate,
             words,
             cooling: None,
@@ -158,7 +163,7 @@ impl Windows {
     pub fn hold(&mut self, window: &Window) -> io::Result<Held> {
         let warm = self.warm_up()?;
         let (held, left) = to_the_end(|| {
-            go_first();
+            let _first = First::go();
             self.hold_here(window)
         });
         // The breakpoints of one do not wait for the programs of another.
@@ -198,14 +203,20 @@ impl Windows {
     /// Opens the gate for some time.
     fn expose(&self, window: &Window) -> io::Result<(Instant, [Duration; 2])> {
         let ran = || self.word(WINDOW_RAN_NS).map_err(io::Error::other);
-        let most = ran()? + u64::try_from(window.budget.as_nanos()).unwrap_or(u64::MAX);
+        let most = ran()?.saturating_add(nanoseconds(window.budget));
         let earliest = Instant::now();
+        // After that it counts as closed, however late this process is.
+        self.write(
+            GATE_UNTIL,
+            monotonic().saturating_add(nanoseconds(window.length)),
+        );
         self.set_gate(window.kind.gate());
         let opened = Instant::now();
+        let look = LOOK.max(window.length / LOOKS);
         let is_over = loop {
             let left = window.length.saturating_sub(opened.elapsed());
             match ran() {
-                Ok(ran) if !left.is_zero() && ran <= most => thread::sleep(left.min(LOOK)),
+                Ok(ran) if !left.is_zero() && ran <= most => thread::sleep(left.min(look)),
                 other => break other,
             }
         };
@@ -213,7 +224,11 @@ impl Windows {
         self.set_gate(Gate::Closed);
         let latest = Instant::now();
         is_over?;
-        Ok((opened, [closing - opened, latest - earliest]))
+        let exposed = |from, to: Instant| window.length.min(to - from);
+        Ok((
+            opened,
+            [exposed(opened, closing), exposed(earliest, latest)],
+        ))
     }
 
     /// Makes a link on this process itself, at a function that nobody calls. The kernel waits 10 ms until all CPUs
@@ -233,9 +248,13 @@ impl Windows {
     }
 
     fn set_gate(&self, gate: Gate) {
-        if let Some(word) = self.gate.get(0) {
+        self.write(GATE_STATE, gate as u64);
+    }
+
+    fn write(&self, word: u32, value: u64) {
+        if let Some(word) = self.gate.get(word as usize) {
             // SAFETY: the view's pointer is valid and aligned.
-            unsafe { AtomicU64::from_ptr(word) }.store(gate as u64, Ordering::SeqCst);
+            unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::SeqCst);
         }
     }
 
@@ -245,14 +264,14 @@ impl Windows {
     ///
     /// The map could not be read.
     pub fn calls(&self) -> Result<Calls, BpfError> {
-        const _: () = assert!(WINDOW_WORDS as usize == AllocatorFn::ALL.len() + 2);
+        const _: () = assert!(WINDOW_WORDS as usize == Callee::COUNT + 2);
         let mut calls = Calls {
             ran_ns: self.word(WINDOW_RAN_NS)?,
             outside: self.word(WINDOW_OUTSIDE)?,
             ..Calls::default()
         };
-        for (function, value) in AllocatorFn::ALL.iter().zip(&mut calls.by_function) {
-            *value = self.word(*function as u32)?;
+        for (word, value) in (WINDOW_RAN_NS + 1..).zip(&mut calls.by_function) {
+            *value = self.word(word)?;
         }
         Ok(calls)
     }
@@ -297,12 +316,44 @@ fn own_site() -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("this program's own file is not mapped"))
 }
 
-/// Asks that nobody else runs in place of the calling thread, which does little: on a busy machine the probes would
-/// stay for milliseconds longer. Where it is refused, they do.
-fn go_first() {
-    let first = libc::sched_param { sched_priority: 1 };
-    // SAFETY: a valid pointer; 0 is the calling thread, which ends soon, and its priority with it.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) };
+/// Nobody else runs in place of the calling thread as long as this lives: on a busy machine the probes would stay for
+/// milliseconds longer. What it does meanwhile is little, and never waits by spinning. Where it is refused, they do.
+struct First;
+
+impl First {
+    fn go() -> Self {
+        // What it starts has no part in it.
+        schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1);
+        Self
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        // It may be a thread of the tracer, where there could be no other process.
+        schedule(libc::SCHED_OTHER, 0);
+    }
+}
+
+fn schedule(policy: i32, priority: i32) {
+    let priority = libc::sched_param {
+        sched_priority: priority,
+    };
+    // SAFETY: a valid pointer; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The clock that the programs go by.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    nanoseconds(Duration::new(
+        time.tv_sec.cast_unsigned(),
+        time.tv_nsec as u32,
+    ))
 }
 
 /// CPU time of this thread.
@@ -312,30 +363,50 @@ fn own_time() -> Duration {
 }
 
 /// What the program of windows has counted since it was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calls {
     /// Nanoseconds that it ran.
     pub ran_ns: u64,
-    /// Calls of each function that were entered in windows, in the order of [`AllocatorFn::ALL`].
-    pub by_function: [u64; AllocatorFn::ALL.len()],
+    /// Calls of each function that were entered in windows, in the order of their cookies.
+    pub by_function: [u64; Callee::COUNT],
     /// Calls at its breakpoints outside windows.
     pub outside: u64,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            ran_ns: 0,
+            by_function: [0; Callee::COUNT],
+            outside: 0,
+        }
+    }
 }
 
 impl Calls {
     /// Of one function.
     #[must_use]
-    pub fn of(&self, function: AllocatorFn) -> u64 {
-        let all = AllocatorFn::ALL.iter().zip(&self.by_function);
-        all.filter(|(known, _)| **known == function)
-            .map(|(_, calls)| calls)
-            .sum()
+    pub fn of(&self, callee: Callee) -> u64 {
+        self.sum_of(|known| known == callee)
     }
 
-    /// Of all functions.
+    /// Of all allocators' functions.
     #[must_use]
-    pub fn sum(&self) -> u64 {
-        self.by_function.iter().sum()
+    pub fn of_allocators(&self) -> u64 {
+        self.sum_of(|callee| matches!(callee, Callee::Allocator(_)))
+    }
+
+    /// Of those that allocate.
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.sum_of(|callee| matches!(callee, Callee::Allocator(function) if !function.is_free()))
+    }
+
+    fn sum_of(&self, counts: impl Fn(Callee) -> bool) -> u64 {
+        let all = Callee::all().zip(&self.by_function);
+        all.filter(|(callee, _)| counts(*callee))
+            .map(|(_, calls)| calls)
+            .sum()
     }
 
     /// Adds others.

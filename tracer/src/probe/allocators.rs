@@ -157,6 +157,11 @@ impl Marks {
         self.malloc && self.malloc().is_none()
     }
 
+    /// Whether the module is a C library, or is linked with one.
+    pub(crate) const fn is_c_library(&self) -> bool {
+        self.start_main
+    }
+
     /// Whether functions with such names are those of the known allocators.
     pub(crate) fn explain(&self, naming: Naming) -> bool {
         match naming {

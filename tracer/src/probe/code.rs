@@ -13,7 +13,7 @@ use super::{Cost, FunctionCode};
 use crate::address::FileOffset;
 
 /// A decoder over a function's body whose instruction pointers are file offsets.
-pub(super) fn decoder(function: &FunctionCode) -> Decoder<'_> {
+pub(super) fn decoder<F>(function: &FunctionCode<F>) -> Decoder<'_> {
     Decoder::with_ip(64, &function.code, function.entry.0, DecoderOptions::NONE)
 }
 
@@ -99,13 +99,18 @@ pub(super) struct Bodies {
 impl Bodies {
     pub(super) fn read(functions: &[FunctionCode]) -> Self {
         let mut bodies = Self::default();
-        for function in functions {
-            bodies.add(function);
-        }
+        bodies.add_all(functions);
         bodies
     }
 
-    fn add(&mut self, function: &FunctionCode) {
+    /// Reads more of the same module.
+    pub(super) fn add_all<F>(&mut self, functions: &[FunctionCode<F>]) {
+        for function in functions {
+            self.add(function);
+        }
+    }
+
+    fn add<F>(&mut self, function: &FunctionCode<F>) {
         let (mut through_register, mut table_read) = (false, false);
         for instruction in decoder(function) {
             match instruction.flow_control() {
@@ -139,7 +144,7 @@ impl Bodies {
     }
 
     /// Whether a function has a jump table, which may lead anywhere in it.
-    pub(super) fn has_table(&self, function: &FunctionCode) -> bool {
+    pub(super) fn has_table<F>(&self, function: &FunctionCode<F>) -> bool {
         self.with_table.contains(&function.entry.0)
     }
 }

@@ -5,6 +5,7 @@
 
 mod allocators;
 mod code;
+mod counting;
 mod placement;
 #[cfg(test)]
 mod tests;
@@ -13,18 +14,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use tracer_common::AllocatorFn;
+use tracer_common::{AllocatorFn, IoFn};
 
 use crate::address::FileOffset;
 pub use allocators::AllocatorKind;
 pub(crate) use allocators::{Marks, Naming, named_function};
 use code::{Bodies, enters_another};
+pub use counting::CountingProbe;
 
-/// A function of the allocator, as its module has it.
+/// A function of the allocator, or of the C library, as its module has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionCode {
+pub struct FunctionCode<F = AllocatorFn> {
     /// The function.
-    pub function: AllocatorFn,
+    pub function: F,
     /// Its first instruction.
     pub entry: FileOffset,
     /// Its whole body; empty where it could not be had, and then the probe goes to the entry.
@@ -40,6 +42,8 @@ pub struct AttachPlan {
     pub freeing: Vec<Probe>,
     /// Allocating functions that may throw: probed at entry only, to count what is not followed.
     pub throwing: Vec<Probe>,
+    /// Functions that are counted in windows, and not probed else.
+    pub counting: Vec<CountingProbe>,
 }
 
 /// A probe: the function it is for, and the instruction it lies on.
@@ -227,12 +231,24 @@ impl AttachPlan {
         plan
     }
 
-    /// Every probe, those of allocating functions first.
+    /// As [`Self::new`], with what can be counted of the C library in that module.
+    #[must_use]
+    pub fn with_counting(functions: &[FunctionCode], counted: &[FunctionCode<IoFn>]) -> Self {
+        let mut bodies = Bodies::read(functions);
+        bodies.add_all(counted);
+        Self {
+            counting: counting::place_all(counted, &bodies),
+            ..Self::new(functions)
+        }
+    }
+
+    /// Every probe that an allocator needs, those of allocating functions first.
     pub fn probes(&self) -> impl Iterator<Item = &Probe> {
         let Self {
             allocating,
             freeing,
             throwing,
+            counting: _,
         } = self;
         allocating.iter().chain(freeing).chain(throwing)
     }

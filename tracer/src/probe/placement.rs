@@ -27,8 +27,8 @@ pub(super) fn place(function: &FunctionCode, bodies: &Bodies) -> Probe {
     } else {
         ProbeKind::EntryAndReturn
     };
-    let (chosen, reason) = match Walk::new(function, bodies, kind).choose() {
-        Ok((instruction, reason)) => (Some(instruction), reason),
+    let (chosen, reason) = match walk(function, arguments(function.function), bodies, kind) {
+        Ok((instruction, _, reason)) => (Some(instruction), reason),
         Err(obstacle) => {
             let first = decoder(function).into_iter().next();
             let first = first.filter(|first| !first.is_invalid());
@@ -52,6 +52,28 @@ pub(super) fn place(function: &FunctionCode, bodies: &Bodies) -> Probe {
     }
 }
 
+/// The cheap instruction for the probe of a function, what a hit there costs, and why it is that one; or what stood in
+/// the way. The registers in `kept` are to be as they were at the entry.
+pub(super) fn walk<F>(
+    function: &FunctionCode<F>,
+    kept: &'static [Register],
+    bodies: &Bodies,
+    kind: ProbeKind,
+) -> Result<(Instruction, Cost, Reason), Obstacle> {
+    let walk = Walk {
+        function,
+        kept,
+        bodies,
+        kind,
+        info: InstructionInfoFactory::new(),
+        null_known: false,
+        null_gone: false,
+    };
+    let (instruction, reason) = walk.choose()?;
+    let cost = cost(&instruction, bytes_of(function, &instruction));
+    Ok((instruction, cost, reason))
+}
+
 /// The registers that hold the arguments which the accounting reads, by the System V calling
 /// convention.
 const fn arguments(function: AllocatorFn) -> &'static [Register] {
@@ -67,7 +89,7 @@ const fn arguments(function: AllocatorFn) -> &'static [Register] {
     }
 }
 
-fn bytes_of<'a>(function: &'a FunctionCode, instruction: &Instruction) -> &'a [u8] {
+fn bytes_of<'a, F>(function: &'a FunctionCode<F>, instruction: &Instruction) -> &'a [u8] {
     let start = instruction.ip().wrapping_sub(function.entry.0) as usize;
     function
         .code
@@ -76,8 +98,10 @@ fn bytes_of<'a>(function: &'a FunctionCode, instruction: &Instruction) -> &'a [u
 }
 
 /// The walk along the straight line.
-struct Walk<'a> {
-    function: &'a FunctionCode,
+struct Walk<'a, F> {
+    function: &'a FunctionCode<F>,
+    /// Registers that must keep what they hold.
+    kept: &'static [Register],
     bodies: &'a Bodies,
     kind: ProbeKind,
     info: InstructionInfoFactory,
@@ -87,18 +111,7 @@ struct Walk<'a> {
     null_gone: bool,
 }
 
-impl<'a> Walk<'a> {
-    fn new(function: &'a FunctionCode, bodies: &'a Bodies, kind: ProbeKind) -> Self {
-        Self {
-            function,
-            bodies,
-            kind,
-            info: InstructionInfoFactory::new(),
-            null_known: false,
-            null_gone: false,
-        }
-    }
-
+impl<F> Walk<'_, F> {
     /// The instruction for the probe, or what stood in the way of a cheap one.
     fn choose(mut self) -> Result<(Instruction, Reason), Obstacle> {
         let mut before_null_check = None;
@@ -203,7 +216,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let register = used.register().full_register();
-            if arguments(self.function.function).contains(&register) {
+            if self.kept.contains(&register) {
                 return Err(Obstacle::ArgumentGone { at });
             }
             if register == Register::RSP && self.kind == ProbeKind::EntryAndReturn {

@@ -4,6 +4,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use proptest::prelude::*;
 use tracer_common::AllocatorFn;
 use tracer_common::AllocatorFn::{Calloc, Free, Malloc, PosixMemalign, Realloc, Reallocarray};
+use tracer_common::IoFn;
 
 use super::*;
 
@@ -400,6 +401,60 @@ fn a_function_that_may_throw_gets_no_return_probe() {
     // A size of nothing is a request, too: its check is not passed by.
     let checked = placed(AllocatorFn::OperatorNew, &[TEST_RDI, JE, PUSH_RBP, RET]);
     assert_eq!(checked, (3, Cost::Emulated, Reason::FirstEmulated));
+}
+
+/// Where the probe that counts a function lies, in bytes behind the entry.
+fn counted(parts: &[&[u8]]) -> Option<u64> {
+    let write = FunctionCode {
+        function: IoFn::Write,
+        entry: FileOffset(ENTRY),
+        code: parts.concat(),
+    };
+    let plan = AttachPlan::with_counting(&[], &[write]);
+    assert!(plan.is_empty(), "no allocator needs it");
+    plan.counting.first().map(|probe| probe.point.0 - ENTRY)
+}
+
+#[test]
+fn the_c_library_is_counted_where_that_is_cheap() {
+    let syscall: &[u8] = &[0x0f, 0x05];
+    // glibc's write, and its send, which puts an argument elsewhere before.
+    assert_eq!(counted(&[CMP_BYTE, JE, syscall, RET]), Some(7));
+    assert_eq!(counted(&[CMP_BYTE, MOV_RDI_RSI, JE, RET]), Some(10));
+    assert_eq!(counted(&[PUSH_RBP, MOV_RBX_RDI, RET]), Some(0));
+    assert_eq!(counted(&[SUB_RSP, PUSH_RBP, RET]), Some(4));
+}
+
+#[test]
+fn the_c_library_is_left_alone_where_it_is_not() {
+    let syscall: &[u8] = &[0x0f, 0x05];
+    let cases: [(&str, &[&[u8]]); 7] = [
+        ("no code", &[]),
+        ("stepped over", &[MOV_RBX_RDI, syscall, RET]),
+        ("a call at the entry", &[CALL, PUSH_RBP, RET]),
+        ("a call before", &[MOV_RBX_RDI, CALL, PUSH_RBP, RET]),
+        ("a system call from Linux 6.18 on", &[NOP5, syscall, RET]),
+        ("a loop", &[MOV_RBX_RDI, PUSH_RBP, &[0xeb, 0xfd]]),
+        ("no instruction further on", &[PUSH_RBP, RET, &[0x06]]),
+    ];
+    for (name, parts) in cases {
+        assert_eq!(counted(parts), None, "{name}");
+    }
+    // malloc: push rbp; jmp 0x1103, which is the push.
+    let malloc = body(Malloc, &[PUSH_RBP, &[0xe9, 0xfd, 0, 0, 0]]);
+    let at = |function, entry, parts: &[&[u8]]| FunctionCode {
+        function,
+        entry: FileOffset(entry),
+        code: parts.concat(),
+    };
+    let read = at(IoFn::Read, 0x1100, &[MOV_RBX_RDI, PUSH_RBP, RET]);
+    let plan = AttachPlan::with_counting(&[malloc], &[read]);
+    assert_eq!((plan.len(), plan.counting.len()), (1, 0));
+    // Two names of one function.
+    let names = [IoFn::Send, IoFn::Recv].map(|function| at(function, 0x2000, &[PUSH_RBP, RET]));
+    let plan = AttachPlan::with_counting(&[], &names);
+    assert_eq!(plan.counting.len(), 1);
+    assert_eq!(plan.counting[0].function, IoFn::Recv);
 }
 
 /// Bytes in which what the planner looks for is frequent.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
-use tracer_common::AllocatorFn;
+use tracer_common::{AllocatorFn, IoFn};
 
 use super::{ProcessError, read_elf};
 use crate::address::FileOffset;
@@ -74,6 +74,8 @@ pub struct ModuleSymbols {
     /// The allocator functions it defines, with their code: those of the known allocators, or, where
     /// there is none, whatever has such a name.
     pub functions: Vec<FunctionCode>,
+    /// Where it is a C library, or holds one: what of that can be counted.
+    pub counted: Vec<FunctionCode<IoFn>>,
     /// The known allocators that it holds, those that it is statically linked with included.
     pub allocators: Vec<AllocatorKind>,
     /// It defines a `malloc` that is none of theirs.
@@ -113,12 +115,28 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
     };
     let mut marks = Marks::default();
     let mut functions: Vec<(FunctionCode, Naming)> = Vec::new();
+    let mut counted = Vec::new();
     for symbol in elf.dynamic_symbols().chain(elf.symbols()) {
         if !symbol.is_definition() {
             continue;
         }
         let Ok(name) = symbol.name() else { continue };
         marks.note(name, symbol.is_weak());
+        // A local one is the program's own.
+        if let Some(function) = IoFn::named(name).filter(|_| !symbol.is_local())
+            && let Some(entry) = file_offset(&elf, symbol.address())
+            && counted.len() < MAX_FUNCTIONS
+            && !counted
+                .iter()
+                .any(|known: &FunctionCode<IoFn>| known.entry == entry)
+            && let Some(code) = code(&elf, &symbol, entry)
+        {
+            counted.push(FunctionCode {
+                function,
+                entry,
+                code,
+            });
+        }
         let Some((function, naming)) = named_function(name) else {
             continue;
         };
@@ -138,6 +156,9 @@ pub fn module_symbols(file: &File, path: &Path) -> Result<ModuleSymbols, Process
         }
     }
     found.allocators = marks.allocators();
+    if marks.is_c_library() {
+        found.counted = counted;
+    }
     found.has_unknown_malloc = marks.malloc_is_unknown();
     found.functions = functions
         .into_iter()

@@ -150,7 +150,7 @@ impl Found {
                 file: Arc::clone(file),
                 path: path.to_owned(),
                 kinds: symbols.allocators.clone(),
-                plan: AttachPlan::new(&symbols.functions),
+                plan: AttachPlan::with_counting(&symbols.functions, &symbols.counted),
             });
         }
         if symbols.has_unknown_malloc && !is_loader(path) {

@@ -433,6 +433,24 @@ fn of_windows(findings: &Findings) -> Vec<Finding> {
             "How long these were together.",
         ),
         Finding::new(
+            "marks",
+            windows.marks,
+            Traffic,
+            "Calls of that function in windows in which every call was seen.",
+        ),
+        Finding::new(
+            "progress_marks",
+            windows.progress_marks,
+            Traffic,
+            "Its calls in the windows in which no others were counted.",
+        ),
+        Finding::new(
+            "progress_windows_slowed_microseconds",
+            microseconds(windows.progress_slowed),
+            Traffic,
+            "What of these windows their probes have kept the target from running, if it was busy.",
+        ),
+        Finding::new(
             "windows_unsure",
             windows.unsure,
             Note,

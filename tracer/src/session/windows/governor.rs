@@ -29,8 +29,11 @@ const CYCLE: Duration = Duration::from_millis(150);
 const FIRST_LENGTH: Duration = Duration::from_millis(1);
 /// The shortest and longest full window.
 const LENGTHS: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(20)];
-/// A window in which only marks are counted is so many times as long, at most the longest.
-const PROGRESS_LENGTHS: u32 = 4;
+/// A window in which only marks are counted is so many times as long, and takes about half as much. Whether the target
+/// runs just then is most of what such windows differ by: the longer the better.
+const PROGRESS_LENGTHS: u32 = 16;
+/// The longest of these.
+const LONGEST_PROGRESS: Duration = Duration::from_millis(100);
 /// The shortest and the longest mean time between two windows.
 const MEANS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(10)];
 /// What may be saved up: what is allowed for so long, or two windows.
@@ -188,6 +191,11 @@ impl Governor {
         self.full.running.unwrap_or(f64::INFINITY) / self.cpus
     }
 
+    /// CPUs that the target uses, at least one.
+    pub(super) const fn cpus(&self) -> f64 {
+        self.cpus
+    }
+
     /// What was taken so far, as a share.
     pub(super) fn share_taken(&self) -> f64 {
         if self.time > 0.0 {
@@ -218,7 +226,7 @@ impl Governor {
     }
 
     fn progress_length(&self) -> Duration {
-        (self.length * PROGRESS_LENGTHS).min(LENGTHS[1])
+        (self.length * PROGRESS_LENGTHS).min(LONGEST_PROGRESS)
     }
 
     /// What may be taken in some time, seconds.

@@ -1,58 +1,278 @@
 //! Which function's calls tell how much the target does: one that is called now and then, so that a probe on it
-//! costs next to nothing, and yet often enough to be counted.
+//! costs next to nothing, and that is called as often as memory is allocated, whatever the target is doing.
 
-use tracer_common::AllocatorFn;
+use tracer_common::Callee;
 
 use crate::bpf::Calls;
 
-/// What a mark may be of all calls.
+/// What an allocator's function may be of the allocators' calls to be a mark. In a full window these take up to four
+/// times what the target does itself. A trap that only counts takes a third of what a call takes there on average: so
+/// many of them slow the target down by some 8%.
 const SHARE: f64 = 0.06;
-/// Calls that must be known before one is chosen.
-const CALLS: u64 = 1_000;
-/// Of these, calls of the mark.
-const LEAST: u64 = 8;
+/// The same of an I/O function. It takes about as much as a trap itself, so that one on each of them slows nothing down
+/// by more than half, and little else does much I/O.
+const IO_SHARE: f64 = 0.35;
+/// What a call of the mark for each of the allocators' leaves unknown of the rate: what traps take is not known better
+/// than this.
+const DOUBT: f64 = 0.3;
+/// Windows that must be known before one is chosen, weighed as below.
+const WINDOWS: f64 = 6.0;
+/// Calls of allocators in them.
+const CALLS: f64 = 1_000.0;
+/// Calls of the mark in them.
+const LEAST: f64 = 20.0;
+/// How well allocations per mark must be known, as a part of it: its standard error.
+const UNSURE: f64 = 0.25;
 
-/// The function that is called most often of those that are called rarely; `None` where there is none, or too
-/// little is known.
-pub(super) fn mark(known: &Calls) -> Option<AllocatorFn> {
-    let sum = known.sum();
-    let most = sum as f64 * SHARE;
-    let rare = AllocatorFn::ALL
-        .into_iter()
-        .map(|function| (known.of(function), function))
-        .filter(|&(calls, _)| sum >= CALLS && calls >= LEAST && calls as f64 <= most);
-    rare.max().map(|(_, function)| function)
+/// What is known of the functions that may be marks, from full windows.
+#[derive(Clone, Debug)]
+pub(super) struct Marks {
+    all: Calls,
+    /// Windows in which anything was called.
+    windows: u64,
+    allocations: Sums,
+    /// In the order of their cookies.
+    each: [Sums; Callee::COUNT],
+    chosen: Option<Callee>,
+}
+
+/// Of a number in each window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    sum: f64,
+    squares: f64,
+    /// Of products with the allocations in the same window.
+    products: f64,
+}
+
+impl Sums {
+    fn add(&mut self, number: u64, allocations: u64) {
+        let (number, allocations) = (number as f64, allocations as f64);
+        self.sum += number;
+        self.squares += number * number;
+        self.products += number * allocations;
+    }
+
+    /// How many windows of equal weight would say as much (Kish).
+    fn windows(&self) -> f64 {
+        self.sum * self.sum / self.squares.max(f64::MIN_POSITIVE)
+    }
+
+    /// The standard error of allocations per call, as a part of it; as the estimate has it (note 32). `None` where
+    /// too little is known.
+    fn error(&self, allocations: &Self) -> Option<f64> {
+        let (ratio, windows) = (allocations.sum / self.sum, self.windows());
+        if self.sum < LEAST || windows < WINDOWS || allocations.sum <= 0.0 {
+            return None;
+        }
+        let squares =
+            allocations.squares - 2.0 * ratio * self.products + ratio * ratio * self.squares;
+        // Rounding may have made it less than nothing.
+        let relative = squares.max(0.0) / (allocations.sum * allocations.sum);
+        Some((relative * windows / (windows - 1.0)).sqrt())
+    }
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            all: Calls::default(),
+            windows: 0,
+            allocations: Sums::default(),
+            each: [Sums::default(); Callee::COUNT],
+            chosen: None,
+        }
+    }
+}
+
+impl Marks {
+    /// Takes in a full window. The first choice stays: what was counted of another is of no use for it.
+    pub(super) fn take(&mut self, calls: &Calls) {
+        let allocations = calls.allocations();
+        self.all.add(calls);
+        self.windows += u64::from(calls.of_allocators() > 0);
+        self.allocations.add(allocations, allocations);
+        for (sums, callee) in self.each.iter_mut().zip(Callee::all()) {
+            sums.add(calls.of(callee), allocations);
+        }
+        self.chosen = self.chosen.or_else(|| self.choose());
+    }
+
+    /// The mark, once there is one.
+    pub(super) const fn chosen(&self) -> Option<Callee> {
+        self.chosen
+    }
+
+    /// How often it was called in full windows, those before it was chosen included.
+    pub(super) fn known(&self) -> u64 {
+        self.chosen.map_or(0, |mark| self.all.of(mark))
+    }
+
+    /// Whether a function is to be probed in full windows. Those that can't be marks are not: they cost a breakpoint
+    /// each, and a trap a call.
+    pub(super) fn wants(&self, callee: Callee) -> bool {
+        match (callee, self.chosen) {
+            (Callee::Allocator(_), _) => true,
+            (_, Some(mark)) => callee == mark,
+            (_, None) if self.is_young() => true,
+            (_, None) => {
+                let calls = self.all.of(callee);
+                calls > 0 && self.share(callee) <= IO_SHARE
+            }
+        }
+    }
+
+    fn is_young(&self) -> bool {
+        (self.windows as f64) < WINDOWS || (self.all.of_allocators() as f64) < CALLS
+    }
+
+    /// Its calls, as a share of the allocators'.
+    fn share(&self, callee: Callee) -> f64 {
+        self.all.of(callee) as f64 / self.all.of_allocators().max(1) as f64
+    }
+
+    /// Of the functions that are rarely called the one by which allocations are known best.
+    fn choose(&self) -> Option<Callee> {
+        if self.is_young() {
+            return None;
+        }
+        let known = self.each.iter().zip(Callee::all());
+        let candidates = known.filter_map(|(sums, callee)| {
+            let most = match callee {
+                Callee::Allocator(_) => SHARE,
+                Callee::Io(_) => IO_SHARE,
+            };
+            let share = self.share(callee);
+            let error = sums.error(&self.allocations)?;
+            (share <= most && error <= UNSURE).then(|| (error.hypot(DOUBT * share), callee))
+        });
+        let best = candidates.min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, callee)| callee)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::{AllocatorFn, IoFn};
+
     use super::*;
 
-    fn calls(each: &[(AllocatorFn, u64)]) -> Calls {
+    const MALLOC: Callee = Callee::Allocator(AllocatorFn::Malloc);
+    const FREE: Callee = Callee::Allocator(AllocatorFn::Free);
+    const REALLOC: Callee = Callee::Allocator(AllocatorFn::Realloc);
+    const WRITE: Callee = Callee::Io(IoFn::Write);
+    const READ: Callee = Callee::Io(IoFn::Read);
+    const CLOSE: Callee = Callee::Io(IoFn::Close);
+
+    fn calls(each: &[(Callee, u64)]) -> Calls {
         let mut calls = Calls::default();
-        for (function, known) in AllocatorFn::ALL.iter().zip(&mut calls.by_function) {
-            *known = each.iter().find(|(f, _)| f == function).map_or(0, |c| c.1);
+        for (callee, value) in Callee::all().zip(&mut calls.by_function) {
+            *value = each.iter().find(|(f, _)| *f == callee).map_or(0, |c| c.1);
         }
         calls
     }
 
+    /// The mark after windows in which so much was done, by what a window has of each function then.
+    fn mark(work: &[u64], window: impl Fn(u64) -> Vec<(Callee, u64)>) -> Marks {
+        let mut marks = Marks::default();
+        for &work in work {
+            marks.take(&calls(&window(work)));
+        }
+        marks
+    }
+
+    const WORK: [u64; 8] = [100, 180, 20, 140, 90, 110, 60, 130];
+
     #[test]
-    fn the_most_frequent_of_the_rare_ones() {
-        let known = calls(&[
-            (AllocatorFn::Malloc, 5_000),
-            (AllocatorFn::Free, 5_000),
-            (AllocatorFn::Realloc, 300),
-            (AllocatorFn::Calloc, 100),
-            (AllocatorFn::Memalign, 1),
-        ]);
-        assert_eq!(mark(&known), Some(AllocatorFn::Realloc));
+    fn one_that_is_proportional_beats_one_that_is_frequent_but_comes_in_bursts() {
+        let marks = mark(&WORK, |work| {
+            vec![
+                (MALLOC, work * 17),
+                (FREE, work * 17),
+                (WRITE, work),
+                // More of them, and none where least is done.
+                (READ, if work > 100 { work * 2 } else { work }),
+            ]
+        });
+        assert_eq!(marks.chosen(), Some(WRITE));
+        assert_eq!(marks.known(), WORK.iter().sum::<u64>());
     }
 
     #[test]
-    fn none_where_little_is_known_or_all_are_called_often() {
-        let few = calls(&[(AllocatorFn::Malloc, 900), (AllocatorFn::Realloc, 20)]);
-        assert_eq!(mark(&few), None);
-        let even = calls(&[(AllocatorFn::Malloc, 9_000), (AllocatorFn::Free, 9_000)]);
-        assert_eq!(mark(&even), None);
+    fn an_allocator_s_function_will_do_as_well() {
+        let marks = mark(&WORK, |work| {
+            vec![
+                (MALLOC, work * 20),
+                (FREE, work * 21),
+                (REALLOC, work),
+                (CLOSE, 3),
+            ]
+        });
+        assert_eq!(marks.chosen(), Some(REALLOC));
+    }
+
+    #[test]
+    fn none_where_all_are_too_rare_or_too_frequent() {
+        let marks = mark(&WORK, |work| {
+            vec![
+                (MALLOC, work),
+                (FREE, work),
+                (WRITE, work),
+                (REALLOC, work / 6),
+                (CLOSE, work / 70),
+            ]
+        });
+        assert_eq!(marks.chosen(), None);
+        assert!(marks.wants(CLOSE) && !marks.wants(WRITE) && !marks.wants(READ));
+        assert!(marks.wants(MALLOC) && marks.wants(REALLOC));
+    }
+
+    #[test]
+    fn where_little_is_allocated_for_each_answer_that_is_a_mark_too() {
+        let marks = mark(&WORK, |work| {
+            vec![
+                (MALLOC, work * 5),
+                (FREE, work * 5),
+                (READ, work * 2),
+                (WRITE, work),
+            ]
+        });
+        assert_eq!(marks.chosen(), Some(WRITE));
+    }
+
+    #[test]
+    fn none_by_which_nothing_is_known() {
+        // By the clock, while the target is now busy and now not.
+        let marks = mark(&[1, 2_000, 3, 2, 4_000, 1, 2, 3], |work| {
+            vec![(MALLOC, work * 10), (FREE, work * 10), (READ, 5)]
+        });
+        assert_eq!(marks.chosen(), None);
+    }
+
+    #[test]
+    fn none_before_some_windows_are_known_and_the_same_ever_after() {
+        let work = |work| vec![(MALLOC, work * 17), (FREE, work * 17), (WRITE, work)];
+        let mut marks = mark(&WORK[..4], work);
+        assert_eq!(marks.chosen(), None);
+        assert!(marks.wants(READ) && marks.wants(WRITE));
+        for more in [90, 95, 99, 103] {
+            marks.take(&calls(&work(more)));
+        }
+        assert_eq!(marks.chosen(), Some(WRITE));
+        assert!(marks.wants(WRITE) && !marks.wants(READ));
+        for _ in 0..50 {
+            marks.take(&calls(&[(MALLOC, 3_000), (FREE, 3_000), (REALLOC, 50)]));
+        }
+        assert_eq!(marks.chosen(), Some(WRITE));
+    }
+
+    #[test]
+    fn windows_in_which_nothing_is_done_say_nothing() {
+        let work: Vec<u64> = [0; 20].into_iter().chain([100; 3]).collect();
+        let marks = mark(&work, |work| {
+            vec![(MALLOC, work * 17), (FREE, work * 17), (WRITE, work)]
+        });
+        assert_eq!(marks.chosen(), None);
+        assert!(marks.wants(READ));
     }
 }

@@ -13,7 +13,7 @@ mod worker;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use tracer_common::AllocatorFn;
+use tracer_common::Callee;
 
 use self::chance::Chance;
 use self::deltas::Deltas;
@@ -21,7 +21,7 @@ pub use self::deltas::StackDelta;
 pub(super) use self::fit::Fit;
 pub use self::governor::Share;
 use self::governor::{Effort, Governor, Plan, Taken};
-use self::marks::mark;
+use self::marks::Marks;
 use self::sums::Sums;
 use self::worker::{Done, Worker};
 use super::SessionError;
@@ -50,6 +50,9 @@ pub struct Closed<'a> {
     pub begun: Duration,
     /// How long calls were seen.
     pub exposure: Duration,
+    /// What of that the probes have kept the target from running: the time that they took, over the CPUs that it
+    /// uses. A target that is busy all the time has done as much as it else does in the rest.
+    pub slowed: Duration,
     /// The calls that began in it, by function: those of the mark among them.
     pub calls: &'a Calls,
     /// What was allocated in it; nothing in one that counts marks.
@@ -84,6 +87,14 @@ pub struct WindowsStatus {
     pub calls_at_edges: u64,
     /// How long the target was traced exactly.
     pub exact: Duration,
+    /// The function by which progress is measured.
+    pub mark: Option<Callee>,
+    /// Its calls in windows in which every call was seen.
+    pub marks: u64,
+    /// Its calls in the others.
+    pub progress_marks: u64,
+    /// What of these others the probes have kept the target from running.
+    pub progress_slowed: Duration,
     /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
     pub share: f64,
 }
@@ -98,12 +109,18 @@ impl WindowsStatus {
         };
         format!(
             "tracing took about {:.2}% of the target's CPU time: {} windows of {:.1} ms together in which every call \
-             was seen, {} of {:.1} ms in which marks were counted{exact}",
+             was seen, {} of {:.1} ms for its progress, {}{exact}",
             self.share * 100.0,
             self.windows,
             self.exposure.as_secs_f64() * 1e3,
             self.progress_windows,
             self.progress_exposure.as_secs_f64() * 1e3,
+            match self.mark {
+                Some(mark) => format!("which is measured by calls of {}", mark.name()),
+                None => "for which there is no measure: no function that can be counted is called rarely, and still as \
+                         often as memory is allocated"
+                    .to_owned(),
+            }
         )
     }
 }
@@ -138,8 +155,7 @@ pub(super) struct Windows {
     /// What was counted when the last window was closed.
     calls: Calls,
     deltas: Deltas,
-    /// What was seen in full windows so far.
-    known: Calls,
+    marks: Marks,
     estimator: Box<dyn Estimator>,
     status: WindowsStatus,
     started: Instant,
@@ -173,7 +189,7 @@ impl Windows {
             given_up: None,
             calls: Calls::default(),
             deltas: Deltas::default(),
-            known: Calls::default(),
+            marks: Marks::default(),
             estimator: Box::new(Sums::default()),
             status: WindowsStatus::default(),
             started,
@@ -315,20 +331,26 @@ impl Windows {
     pub(super) fn status(&self) -> WindowsStatus {
         WindowsStatus {
             share: self.governor.share_taken(),
+            mark: self.marks.chosen(),
+            marks: self.marks.known(),
             ..self.status
         }
     }
 
     /// Has a window held.
     fn begin(&mut self, modules: &[Probed<'_>]) -> Result<(), SessionError> {
-        let mark = mark(&self.known).filter(|_| self.chance.happens(PROGRESS));
+        let mark = self.marks.chosen();
+        let mark = mark.filter(|_| self.chance.happens(PROGRESS));
         let (kind, length) = match mark {
             Some(mark) => (WindowKind::Progress(mark), self.plan.progress),
             None => (WindowKind::Full, self.plan.length),
         };
         self.worker.hold(Window {
             kind,
-            sites: Site::all(kind, modules)?,
+            sites: Site::all(modules, |callee| match kind {
+                WindowKind::Full => self.marks.wants(callee),
+                WindowKind::Progress(mark) => callee == mark,
+            })?,
             length,
             // What runs, without the traps around it, which take about as much.
             budget: self.plan.budget / 2,
@@ -370,23 +392,30 @@ impl Windows {
             WindowKind::Progress(_) => Vec::new(),
         };
         let effort = match kind {
+            WindowKind::Full => Effort::Full,
+            WindowKind::Progress(_) => Effort::Progress,
+        };
+        let events = took(&calls, effort, traps.unwrap_or(TRAPS));
+        let slowed = events.div_f64(self.governor.cpus()).min(exposure);
+        match kind {
             WindowKind::Full => {
-                self.known.add(&calls);
+                self.marks.take(&calls);
                 self.status.windows += 1;
                 self.status.exposure += exposure;
-                Effort::Full
             }
-            WindowKind::Progress(_) => {
+            WindowKind::Progress(mark) => {
                 self.status.progress_windows += 1;
                 self.status.progress_exposure += exposure;
-                Effort::Progress
+                self.status.progress_marks += calls.of(mark);
+                self.status.progress_slowed += slowed;
             }
-        };
+        }
         if is_sure {
             self.estimator.take(&Closed {
                 kind,
                 begun: held.begun.saturating_duration_since(self.started),
                 exposure,
+                slowed,
                 calls: &calls,
                 stacks: &stacks,
             });
@@ -396,7 +425,7 @@ impl Windows {
         self.governor.take(&Taken {
             effort,
             length: exposure,
-            events: took(&calls, effort, traps.unwrap_or(TRAPS)),
+            events,
             // Breakpoints are taken out as they are placed.
             stalls: held.placing * 2,
             around: begun.elapsed().saturating_sub(exposure),
@@ -423,20 +452,27 @@ impl Windows {
 /// Target's time that the calls of a window took: the program, as long as it says that it ran, and the traps.
 fn took(calls: &Calls, effort: Effort, traps: EventCosts) -> Duration {
     let mut nanoseconds = calls.ran_ns as f64 + calls.outside as f64 * traps.free;
-    for function in AllocatorFn::ALL {
-        let has_return = effort == Effort::Full && !function.is_free() && !function.may_throw();
+    for callee in Callee::all() {
+        let has_return = match callee {
+            Callee::Allocator(function) => {
+                effort == Effort::Full && !function.is_free() && !function.may_throw()
+            }
+            Callee::Io(_) => false,
+        };
         let trap = if has_return {
             traps.allocation
         } else {
             traps.free
         };
-        nanoseconds += calls.of(function) as f64 * trap;
+        nanoseconds += calls.of(callee) as f64 * trap;
     }
     Duration::from_nanos(nanoseconds as u64)
 }
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::{AllocatorFn, IoFn};
+
     use super::*;
 
     #[test]
@@ -450,15 +486,19 @@ mod tests {
             outside: 2,
             ..Calls::default()
         };
-        for (function, known) in AllocatorFn::ALL.iter().zip(&mut calls.by_function) {
-            *known = match function {
-                AllocatorFn::Malloc => 3,
-                AllocatorFn::Free => 4,
+        for (callee, known) in Callee::all().zip(&mut calls.by_function) {
+            *known = match callee {
+                Callee::Allocator(AllocatorFn::Malloc) => 3,
+                Callee::Allocator(AllocatorFn::Free) => 4,
+                Callee::Io(IoFn::Write) => 1,
                 _ => 0,
             };
         }
         let full = took(&calls, Effort::Full, traps);
-        assert_eq!(full, Duration::from_nanos(7_000 + 1_000 + 3_000 + 2_000));
+        assert_eq!(
+            full,
+            Duration::from_nanos(7_000 + 1_000 + 3_000 + 2_000 + 500)
+        );
         let progress = took(&calls, Effort::Progress, traps);
         assert_eq!(progress, full - Duration::from_nanos(1_500));
     }

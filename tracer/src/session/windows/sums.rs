@@ -47,6 +47,7 @@ mod tests {
                 kind: WindowKind::Full,
                 begun: Duration::ZERO,
                 exposure: Duration::from_millis(1),
+                slowed: Duration::ZERO,
                 calls: &Calls::default(),
                 stacks: &stacks,
             });
