@@ -10,7 +10,7 @@ use super::value::{Estimate, joint_degrees};
 use super::windows::{Clock, Quantity, Stack, Windows};
 
 /// Effective windows of a kind at least, so that Student's t has the degrees it needs.
-const MIN_WINDOWS: f64 = MIN_DEGREES + 1.0;
+pub(super) const MIN_WINDOWS: f64 = MIN_DEGREES + 1.0;
 
 /// Why nothing can be said of what was not seen.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -60,6 +60,10 @@ pub struct Estimates<K> {
     pub in_windows: Duration,
     /// The part of what the target did outside of exact phases that full windows saw, from 0 to 1.
     pub share_seen: f64,
+    /// Standard error of the clock, as a part of what was not counted.
+    pub clock_error: f64,
+    /// Degrees of freedom of all errors at least; infinite where there are none.
+    pub degrees: f64,
 }
 
 impl<K> Estimates<K> {
@@ -92,7 +96,24 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     ///
     /// As for [`Windows::estimate`].
     pub fn estimate_by(&self, clock: Clock, span: Duration) -> Result<Estimates<K>, Impossible> {
-        let unseen = self.unseen(clock, span)?;
+        Ok(self.estimates(clock, self.unseen(clock, span)?))
+    }
+
+    /// The same by time, which may be wrong by this part for all stacks alike, as far as so many degrees can tell.
+    pub(super) fn estimate_in_doubt(
+        &self,
+        doubt: f64,
+        degrees: f64,
+        span: Duration,
+    ) -> Result<Estimates<K>, Impossible> {
+        let mut unseen = self.unseen(Clock::Wall, span)?;
+        if unseen.amount > 0.0 {
+            (unseen.variance, unseen.degrees) = (doubt * doubt, degrees);
+        }
+        Ok(self.estimates(Clock::Wall, unseen))
+    }
+
+    fn estimates(&self, clock: Clock, unseen: Unseen) -> Estimates<K> {
         let base = self.full.base(clock);
         let of = |stack: &Stack| {
             let objects = stack.objects.known.max(1.0);
@@ -104,7 +125,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
             }
         };
         let stacks = self.stacks.iter().map(|(&key, stack)| (key, of(stack)));
-        Ok(Estimates {
+        Estimates {
             stacks: stacks.collect(),
             total: of(&self.total),
             clock,
@@ -116,7 +137,13 @@ impl<K: Copy + Eq + Hash> Windows<K> {
             } else {
                 1.0
             },
-        })
+            clock_error: unseen.variance.sqrt(),
+            degrees: if unseen.amount > 0.0 {
+                (base.effective() - 1.0).min(unseen.degrees)
+            } else {
+                f64::INFINITY
+            },
+        }
     }
 
     /// How much the target did where no stacks were seen.

@@ -27,6 +27,11 @@ impl Estimate {
         }
     }
 
+    /// The part of it that was not counted.
+    pub(super) const fn unseen(&self) -> f64 {
+        self.value - self.known
+    }
+
     /// The bounds between which the true amount lies with this probability, from 0.5 to 0.999. The lower
     /// one is never less than what is known.
     ///
@@ -40,7 +45,7 @@ impl Estimate {
         }
         let tail = (1.0 - level.clamp(0.5, 0.999)) / 2.0;
         let deviate = quantile::student(tail, self.degrees);
-        let unseen = self.value - self.known;
+        let unseen = self.unseen();
         let lumps = (unseen / self.standard_error).powi(2);
         // Where none was seen, the error is that of one.
         let lump = if unseen > 0.0 {

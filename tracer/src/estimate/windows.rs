@@ -86,6 +86,15 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         self.total.add(window, all);
     }
 
+    /// Takes a stack and another for one from now on. They must not have been in one window, since squares are summed.
+    pub fn join(&mut self, stack: K, other: K) {
+        if stack != other
+            && let Some(sums) = self.stacks.remove(&other)
+        {
+            self.stacks.entry(stack).or_default().join(&sums);
+        }
+    }
+
     /// Adds a window in which only the mark was probed.
     pub fn progress(&mut self, window: &Window) {
         self.progress.add(window);
@@ -106,6 +115,12 @@ impl Stack {
         self.objects.add(window, amount.objects);
         self.bytes.add(window, amount.bytes);
         self.windows += u64::from(amount != Amount::default());
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.objects.join(&other.objects);
+        self.bytes.join(&other.bytes);
+        self.windows += other.windows;
     }
 
     fn add_exact(&mut self, amount: Amount) {
@@ -137,6 +152,14 @@ impl Quantity {
         self.squares += amount * amount;
         self.by_marks += amount * window.marks as f64;
         self.by_exposure += amount * window.exposure.as_secs_f64();
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.known += other.known;
+        self.sum += other.sum;
+        self.squares += other.squares;
+        self.by_marks += other.by_marks;
+        self.by_exposure += other.by_exposure;
     }
 
     pub(super) const fn sums(&self, clock: Clock) -> Sums {
