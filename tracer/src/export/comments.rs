@@ -6,7 +6,7 @@
 //! stays a line.
 
 use crate::printable::is_plain;
-use crate::profile::{CounterClass, CounterValue, Peak, Profile, Verdict};
+use crate::profile::{CounterClass, CounterValue, Peak, Profile, Sampled, SampledBy, Verdict};
 
 const PREFIX: &str = "tracer: ";
 const HIDDEN: &str = "# ";
@@ -21,6 +21,8 @@ pub(super) struct Comments {
     pub(super) counters: Vec<CounterValue>,
     /// The peak of each profile that was merged into the file.
     pub(super) peaks: Vec<Peak>,
+    /// The facts behind the estimates of each of them.
+    pub(super) sampled: Vec<Sampled>,
     /// Our notes, and every line that is not ours.
     pub(super) notes: Vec<String>,
 }
@@ -44,6 +46,10 @@ pub(super) fn write(profile: &Profile) -> Vec<String> {
     if let Some(peak) = &profile.peak {
         say(false, "peak", &peak.to_string());
         say(true, "peak-kept", &peak_fields(peak));
+    }
+    if let Some(sampled) = &profile.sampled {
+        say(false, "sampled", &sampled.to_string());
+        say(true, "sampled-kept", &sampled_fields(sampled));
     }
     for counter in profile.counters.iter().filter(|c| c.value != 0) {
         let hidden = counter.class == CounterClass::Traffic;
@@ -111,8 +117,9 @@ impl Comments {
     ) -> Option<()> {
         match key {
             // A field of the file, or another line, says the same.
-            "period" | "peak" => {}
+            "period" | "peak" | "sampled" => {}
             "peak-kept" => self.peaks.push(parse_peak(value)?),
+            "sampled-kept" => self.sampled.push(parse_sampled(value)?),
             "source" if self.source.is_empty() => value.clone_into(&mut self.source),
             "source" => self.source = format!("{}; {value}", self.source),
             "verdict" => {
@@ -159,6 +166,47 @@ fn parse_peak(text: &str) -> Option<Peak> {
         objects: field("objects")?,
         after_nanos: field("after"),
     })
+}
+
+/// `by marks windows 45 nanos 200000000 …`
+fn sampled_fields(sampled: &Sampled) -> String {
+    format!(
+        "by {} windows {} nanos {} progress_windows {} progress_nanos {} share_seen {} share_taken {} shared_objects {} \
+         shared_space {} degrees {} may_be_low {}",
+        sampled.by.name(),
+        sampled.windows,
+        sampled.nanos,
+        sampled.progress_windows,
+        sampled.progress_nanos,
+        sampled.share_seen,
+        sampled.share_taken,
+        sampled.shared_objects,
+        sampled.shared_space,
+        sampled.degrees,
+        sampled.may_be_low,
+    )
+}
+
+fn parse_sampled(text: &str) -> Option<Sampled> {
+    let mut words = text.split(' ');
+    let mut field = |name: &str| (words.next()? == name).then(|| words.next())?;
+    let by = field("by")?;
+    let sampled = Sampled {
+        by: SampledBy::ALL
+            .into_iter()
+            .find(|known| known.name() == by)?,
+        windows: field("windows")?.parse().ok()?,
+        nanos: field("nanos")?.parse().ok()?,
+        progress_windows: field("progress_windows")?.parse().ok()?,
+        progress_nanos: field("progress_nanos")?.parse().ok()?,
+        share_seen: field("share_seen")?.parse().ok()?,
+        share_taken: field("share_taken")?.parse().ok()?,
+        shared_objects: field("shared_objects")?.parse().ok()?,
+        shared_space: field("shared_space")?.parse().ok()?,
+        degrees: field("degrees")?.parse().ok()?,
+        may_be_low: field("may_be_low")?.parse().ok()?,
+    };
+    sampled.is_sane().then_some(sampled)
 }
 
 fn parse_counter(text: &str) -> Option<CounterValue> {
@@ -271,6 +319,7 @@ mod tests {
                 counters: profile.counters,
                 notes: profile.metadata.notes,
                 peaks: Vec::new(),
+                sampled: Vec::new(),
             }
         );
     }

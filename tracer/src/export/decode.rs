@@ -6,11 +6,13 @@ use foldhash::fast::RandomState;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost::{DecodeError, Message as _};
 
-use super::pprof::{LABEL_PEAK_OBJECTS, LABEL_PEAK_SPACE, LABEL_PID};
+use super::pprof::{
+    LABEL_OBJECTS_ERROR, LABEL_PEAK_OBJECTS, LABEL_PEAK_SPACE, LABEL_PID, LABEL_SPACE_ERROR,
+};
 use super::{Contents, ReadError, comments, proto};
 use crate::profile::{
-    FrameRules, Function, Line, Location, LocationIndex, Mapping, Metadata, Profile, Sample,
-    ValueKind, Values, Verdict, prune,
+    Errors, FrameRules, Function, Line, Location, LocationIndex, Mapping, Metadata, Profile,
+    Sample, ValueKind, Values, Verdict, prune,
 };
 
 /// Most top-level records (samples, locations, strings and so on) of a message. A record can be two
@@ -91,6 +93,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
         for &id in &sample.location_id {
             locations.push(LocationIndex::new(location_ids.get(id)?));
         }
+        let error =
+            |name| label(&sample, name, strings).map(|error| error.unwrap_or(0).max(0) as f64);
         samples.push(Sample {
             locations,
             values: Values {
@@ -99,6 +103,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
                 ..columns.values(&sample, message.sample_type.len())?
             },
             pid: label(&sample, LABEL_PID, strings)?.and_then(|pid| u32::try_from(pid).ok()),
+            errors: Errors {
+                objects: error(LABEL_OBJECTS_ERROR)?,
+                space: error(LABEL_SPACE_ERROR)?,
+            },
         });
     }
 
@@ -155,6 +163,10 @@ fn apply_comments(
     match comments.peaks.as_slice() {
         &[peak] => profile.peak = Some(peak),
         _ => profile.forget_peak(),
+    }
+    match comments.sampled.as_slice() {
+        &[sampled] => profile.sampled = Some(sampled),
+        _ => profile.forget_errors(),
     }
     if let Some(verdict) = comments.verdict {
         profile.verdict = verdict;

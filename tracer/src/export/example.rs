@@ -1,8 +1,8 @@
 //! A small profile that the tests of exports and reports share.
 
 use crate::profile::{
-    CounterClass, CounterValue, Function, Line, Location, LocationIndex, Mapping, Metadata,
-    Profile, Sample, Values, Verdict,
+    CounterClass, CounterValue, Errors, Function, Line, Location, LocationIndex, Mapping, Metadata,
+    Profile, Sample, Sampled, SampledBy, Values, Verdict,
 };
 
 /// A service with a cache, an inlined allocation, a recursion and a frame without a name.
@@ -32,6 +32,7 @@ pub(crate) fn counter_service() -> Profile {
             ..Values::default()
         },
         pid: Some(4711),
+        ..Sample::default()
     };
     let counter = |name: &str, value, class, help: &str| CounterValue {
         name: name.to_owned(),
@@ -104,6 +105,7 @@ pub(crate) fn counter_service() -> Profile {
             sample(&[4, 0], [1, 1_048_576, 1, 1_048_576]),
         ],
         peak: None,
+        sampled: None,
         counters: vec![
             counter(
                 "alloc_objects",
@@ -128,4 +130,33 @@ pub(crate) fn counter_service() -> Profile {
             reasons: vec!["2 of 3048 allocations have no stack.".to_owned()],
         },
     }
+}
+
+/// The same as if only windows of it had been seen: a stack whose error is small, one that is rough, and one
+/// between.
+pub(crate) fn estimated() -> Profile {
+    let mut profile = counter_service();
+    profile.verdict = Verdict::Sampled {
+        reasons: vec!["Only windows were seen.".to_owned()],
+    };
+    profile.sampled = Some(Sampled {
+        by: SampledBy::Marks,
+        windows: 45,
+        nanos: 200_000_000,
+        progress_windows: 40,
+        progress_nanos: 700_000_000,
+        share_seen: 0.006_7,
+        share_taken: 0.019,
+        shared_objects: 0.02,
+        shared_space: 0.03,
+        degrees: 38.5,
+        may_be_low: false,
+    });
+    for (sample, part) in profile.samples.iter_mut().zip([0.02, 0.7, 0.2, 0.1]) {
+        sample.errors = Errors {
+            objects: (sample.values.alloc_objects as f64 * part).ceil(),
+            space: (sample.values.alloc_space as f64 * part).ceil(),
+        };
+    }
+    profile
 }

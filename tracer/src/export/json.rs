@@ -66,6 +66,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     if profile.peak.is_none() {
         profile.forget_peak();
     }
+    if !profile.sampled.is_some_and(|sampled| sampled.is_sane()) {
+        profile.forget_errors();
+    }
     Ok(profile)
 }
 

@@ -27,6 +27,11 @@ pub(super) const LABEL_PEAK_OBJECTS: &str = "peak_objects";
 /// The same in bytes.
 pub(super) const LABEL_PEAK_SPACE: &str = "peak_space";
 
+/// Numeric labels with the standard error of what a sample allocated, without what all samples share.
+pub(super) const LABEL_OBJECTS_ERROR: &str = "alloc_objects_error";
+/// The same in bytes.
+pub(super) const LABEL_SPACE_ERROR: &str = "alloc_space_error";
+
 /// Writes the profile as a gzipped pprof file.
 ///
 /// The same profile gives the same bytes: the gzip head carries no time.
@@ -139,6 +144,8 @@ fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
     for (key, num, num_unit) in [
         (LABEL_PEAK_OBJECTS, values.peak_objects, 0),
         (LABEL_PEAK_SPACE, values.peak_space, bytes),
+        (LABEL_OBJECTS_ERROR, whole(sample.errors.objects), 0),
+        (LABEL_SPACE_ERROR, whole(sample.errors.space), bytes),
     ] {
         if num != 0 {
             label.push(proto::Label {
@@ -164,6 +171,11 @@ fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
         value: ValueKind::ALL.iter().map(|&k| values.get(k)).collect(),
         label,
     }
+}
+
+/// An error as a label has it: not less than it is.
+const fn whole(error: f64) -> i64 {
+    error.ceil() as i64
 }
 
 fn mappings(profile: &Profile, strings: &mut Strings) -> Vec<proto::Mapping> {

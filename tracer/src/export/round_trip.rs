@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::{Format, pprof, read, write};
 use crate::names::NameStyle;
 use crate::profile::{
-    CounterClass, CounterValue, Filter, Function, Line, Location, LocationIndex, Mapping, Metadata,
-    Peak, Profile, Sample, ValueKind, Values, Verdict,
+    CounterClass, CounterValue, Errors, Filter, Function, Line, Location, LocationIndex, Mapping,
+    Metadata, Peak, Profile, Sample, Sampled, SampledBy, ValueKind, Values, Verdict,
 };
 use crate::report::{PeekOptions, TopOptions, TreeOptions, peek, top, tree};
 
@@ -93,8 +93,9 @@ fn sample(locations: usize) -> impl Strategy<Value = Sample> {
         proptest::collection::vec((0..locations).prop_map(LocationIndex::new), 0..6),
         any::<[i64; 6]>(),
         proptest::option::of(any::<u32>()),
+        any::<[u32; 2]>(),
     )
-        .prop_map(|(locations, values, pid)| Sample {
+        .prop_map(|(locations, values, pid, [objects, space])| Sample {
             locations,
             values: Values {
                 alloc_objects: values[0],
@@ -105,6 +106,10 @@ fn sample(locations: usize) -> impl Strategy<Value = Sample> {
                 peak_space: values[5],
             },
             pid,
+            errors: Errors {
+                objects: f64::from(objects),
+                space: f64::from(space),
+            },
         })
 }
 
@@ -158,8 +163,10 @@ fn profile() -> impl Strategy<Value = Profile> {
             Just((locations, tables)),
         )
     });
-    (samples, peak(), metadata(), counters(), verdict()).prop_map(
-        |((samples, (locations, (mappings, functions))), peak, metadata, counters, verdict)| {
+    let kept = (peak(), sampled());
+    (samples, kept, metadata(), counters(), verdict()).prop_map(
+        |((samples, (locations, (mappings, functions))), kept, metadata, counters, verdict)| {
+            let (peak, sampled) = kept;
             let mut profile = Profile {
                 metadata,
                 mappings,
@@ -167,11 +174,15 @@ fn profile() -> impl Strategy<Value = Profile> {
                 locations,
                 samples,
                 peak,
+                sampled,
                 counters,
                 verdict,
             };
             if peak.is_none() {
                 profile.forget_peak();
+            }
+            if sampled.is_none() {
+                profile.forget_errors();
             }
             profile
         },
@@ -186,6 +197,40 @@ fn peak() -> impl Strategy<Value = Option<Peak>> {
             after_nanos,
         },
     ))
+}
+
+fn sampled() -> impl Strategy<Value = Option<Sampled>> {
+    let facts = (
+        proptest::sample::select(SampledBy::ALL.as_slice()),
+        any::<[u64; 4]>(),
+        // Numbers that end in binary: JSON's last digit may go another way.
+        proptest::array::uniform5(0..=1024_u16),
+        any::<bool>(),
+    );
+    proptest::option::of(
+        facts
+            .prop_map(|(by, counts, parts, may_be_low)| {
+                (
+                    by,
+                    counts,
+                    parts.map(|part| f64::from(part) / 1024.0),
+                    may_be_low,
+                )
+            })
+            .prop_map(|(by, counts, parts, may_be_low)| Sampled {
+                by,
+                windows: counts[0],
+                nanos: counts[1],
+                progress_windows: counts[2],
+                progress_nanos: counts[3],
+                share_seen: parts[0],
+                share_taken: parts[1],
+                shared_objects: parts[2],
+                shared_space: parts[3],
+                degrees: 3.0 + parts[4] * 1024.0,
+                may_be_low,
+            }),
+    )
 }
 
 /// Everything that can be made of a profile.

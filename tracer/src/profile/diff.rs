@@ -9,8 +9,8 @@ use foldhash::fast::RandomState;
 
 use super::merge::{Merger, add_counters};
 use super::{
-    CounterClass, CounterValue, Fingerprint, Incompatible, LocationIndex, Metadata, Profile,
-    Sample, Values, Verdict,
+    CounterClass, CounterValue, Errors, Fingerprint, Incompatible, LocationIndex, Metadata,
+    Profile, Sample, Values, Verdict,
 };
 
 /// Two profiles stack by stack.
@@ -24,7 +24,7 @@ pub struct Diff {
 }
 
 /// A stack in two profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StackChange {
     /// What it was matched by.
     pub fingerprint: Fingerprint,
@@ -32,6 +32,10 @@ pub struct StackChange {
     pub before: Values,
     /// Its amounts in B.
     pub after: Values,
+    /// How wrong those in A may be, without what all stacks of A share.
+    pub errors_before: Errors,
+    /// The same in B.
+    pub errors_after: Errors,
 }
 
 impl Diff {
@@ -50,7 +54,8 @@ impl Diff {
 ///
 /// Places are those of `after`, and of `before` where a stack is no longer there. The counters are
 /// those of the losses, of both profiles together: each may have hidden or made up a difference. The
-/// worse verdict counts.
+/// worse verdict counts. Errors are in [`Diff::stacks`] only: what all stacks of a side share is no part of a
+/// difference.
 ///
 /// # Errors
 /// When their sampling intervals differ.
@@ -65,14 +70,15 @@ pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
         None => sample.values.without_peak(),
     };
     for (sample, fingerprint) in after.samples.iter().zip(after.fingerprints()) {
-        stacks
-            .change(fingerprint, sample.pid, || sample.locations.clone())
-            .after += values(sample);
+        let change = stacks.change(fingerprint, sample.pid, || sample.locations.clone());
+        change.after += values(sample);
+        change.errors_after = change.errors_after.plus(sample.errors);
     }
     let mut adoption = merger.adopt(before);
     for (sample, fingerprint) in before.samples.iter().zip(before.fingerprints()) {
         let change = stacks.change(fingerprint, sample.pid, || adoption.locations(sample));
         change.before += values(sample);
+        change.errors_before = change.errors_before.plus(sample.errors);
     }
     let mut profile = merger.profile;
     profile.samples = stacks.samples;
@@ -106,13 +112,15 @@ impl Stacks {
         let index = *self.index_of.entry(fingerprint).or_insert_with(|| {
             self.samples.push(Sample {
                 locations: locations(),
-                values: Values::default(),
                 pid,
+                ..Sample::default()
             });
             self.changes.push(StackChange {
                 fingerprint,
                 before: Values::default(),
                 after: Values::default(),
+                errors_before: Errors::default(),
+                errors_after: Errors::default(),
             });
             self.changes.len() - 1
         });
@@ -327,7 +335,7 @@ mod tests {
                             peak_objects: values[4],
                             peak_space: values[5],
                         },
-                        pid: None,
+                        ..Sample::default()
                     })
                     .collect(),
                 peak: peak.map(|bytes| Peak {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::sampled::{apart, together};
 use super::{
     CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping, MappingIndex,
     Metadata, Profile, Sample, Verdict,
@@ -54,7 +55,11 @@ impl Profile {
         for sample in self.samples.drain(..) {
             let stack = (sample.locations.clone(), sample.pid);
             match first_of.entry(stack) {
-                Entry::Occupied(first) => merged[*first.get()].values += sample.values,
+                Entry::Occupied(first) => {
+                    let first = &mut merged[*first.get()];
+                    first.values += sample.values;
+                    first.errors = first.errors.plus(sample.errors);
+                }
                 Entry::Vacant(place) => {
                     place.insert(merged.len());
                     merged.push(sample);
@@ -75,13 +80,14 @@ impl Profile {
 /// # Errors
 /// When their sampling intervals differ.
 pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Profile, Incompatible> {
-    let mut profiles = profiles.into_iter();
-    let Some(first) = profiles.next() else {
+    let profiles: Vec<&Profile> = profiles.into_iter().collect();
+    let Some(&first) = profiles.first() else {
         return Ok(Profile::default());
     };
+    let sampled = together(&profiles);
     let mut merger = Merger::starting_with(first);
     let mut sample_of = HashMap::new();
-    for (nth, profile) in std::iter::once(first).chain(profiles).enumerate() {
+    for (nth, profile) in profiles.into_iter().enumerate() {
         Incompatible::check(first, profile)?;
         let metadata = &mut merger.profile.metadata;
         *metadata = match nth {
@@ -114,10 +120,15 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
                 });
             if let Some(sum) = samples.get_mut(index) {
                 sum.values = sum.values.plus(sample.values);
+                if let Some((all, each)) = &sampled {
+                    let had = each.get(nth).and_then(Option::as_ref);
+                    sum.errors = sum.errors.plus(apart(sample, had, all));
+                }
             }
         }
     }
     let mut merged = merger.profile;
+    merged.sampled = sampled.map(|(all, _)| all);
     if merged.peak.is_none() {
         merged.forget_peak();
     }

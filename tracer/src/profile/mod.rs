@@ -12,6 +12,7 @@ mod merge;
 mod model;
 mod peak;
 mod prune;
+mod sampled;
 pub mod series;
 mod validate;
 
@@ -26,4 +27,5 @@ pub use model::{
 };
 pub use peak::Peak;
 pub use prune::{DROP_FRAMES, FrameRules, KEEP_FRAMES, prune};
+pub use sampled::{Errors, Sampled, SampledBy};
 pub use validate::Invalid;

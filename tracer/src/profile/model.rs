@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use super::Peak;
+use super::{Errors, Peak, Sampled};
 
 /// A heap profile: who allocated, who still holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct Profile {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak: Option<Peak>,
+    /// Where what was allocated is estimated, from what and how well; `None` where every amount was counted, or
+    /// nothing could be estimated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
     /// Named counters of everything seen and everything missed.
     pub counters: Vec<CounterValue>,
     /// What the counters mean for the profile as a whole.
@@ -172,6 +176,9 @@ pub struct Sample {
     pub values: Values,
     /// Process, where the profile has several.
     pub pid: Option<u32>,
+    /// How wrong what was allocated may be; nothing where [`Profile::sampled`] is none.
+    #[serde(default, skip_serializing_if = "Errors::is_none")]
+    pub errors: Errors,
 }
 
 /// Go's four values, and what was held at the peak.
@@ -360,8 +367,8 @@ pub enum Verdict {
         /// What was lost and how much, one sentence each.
         reasons: Vec<String>,
     },
-    /// Only windows of the recording were seen: what was allocated between them is missing, and what is live
-    /// may have been freed there.
+    /// Only windows of the recording were seen: what was allocated is estimated from them, and what is live may
+    /// have been freed between them.
     Sampled {
         /// What was seen, and what was lost of that, one sentence each.
         reasons: Vec<String>,
