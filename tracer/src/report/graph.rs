@@ -20,12 +20,17 @@ pub(super) struct Node<'a> {
     pub(super) flat: i64,
     /// Held by it and all it calls.
     pub(super) cum: i64,
+    /// Sums of the squares of the stacks' own errors.
+    pub(super) flat_squares: f64,
+    pub(super) cum_squares: f64,
 }
 
 pub(super) struct Edge {
     pub(super) caller: usize,
     pub(super) callee: usize,
     pub(super) weight: i64,
+    /// Sum of the squares of the stacks' own errors.
+    pub(super) squares: f64,
     /// Every call along this edge was inlined.
     pub(super) inline: bool,
 }
@@ -52,6 +57,8 @@ impl<'a> Graph<'a> {
                         name: &function.name,
                         flat: 0,
                         cum: 0,
+                        flat_squares: 0.0,
+                        cum_squares: 0.0,
                     });
                     nodes.len() - 1
                 })
@@ -68,6 +75,7 @@ impl<'a> Graph<'a> {
             if weight == 0 {
                 continue;
             }
+            let squares = sample.errors.get(by).map_or(0.0, |own| own * own);
             seen_edges.clear();
             let mut caller = None;
             for frame in profile.frames(sample) {
@@ -80,6 +88,7 @@ impl<'a> Graph<'a> {
                 {
                     *seen_in = nth;
                     node.cum = node.cum.saturating_add(weight);
+                    node.cum_squares += squares;
                 }
                 if with_edges
                     && let Some(caller) = caller
@@ -91,12 +100,14 @@ impl<'a> Graph<'a> {
                             caller,
                             callee,
                             weight: 0,
+                            squares: 0.0,
                             inline: true,
                         });
                         edges.len() - 1
                     });
                     if let Some(edge) = edges.get_mut(index) {
                         edge.weight = edge.weight.saturating_add(weight);
+                        edge.squares += squares;
                         edge.inline &= frame.inlined;
                     }
                 }
@@ -104,6 +115,7 @@ impl<'a> Graph<'a> {
             }
             if let Some(node) = caller.and_then(|leaf| nodes.get_mut(leaf)) {
                 node.flat = node.flat.saturating_add(weight);
+                node.flat_squares += squares;
             }
         }
         Self { nodes, edges }

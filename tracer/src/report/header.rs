@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::errors::{AmountError, Doubts, show};
 use super::filters::{ActiveFilter, fmt_filters};
 use super::format::show_alone;
 use crate::printable::printable;
-use crate::profile::{Peak, Profile, ValueKind};
+use crate::profile::{Peak, Profile, Sampled, ValueKind, Verdict};
 
 /// The head of a report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,25 +26,45 @@ pub struct Header {
     /// Sum over all stacks, the reference of all percentages; of a difference, the sum of the
     /// absolute amounts, as pprof has it.
     pub total: i64,
+    /// How wrong that may be, where it is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_error: Option<AmountError>,
+    /// What estimates rest on, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
     /// The most that was live at once, where that was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<Peak>,
     /// What the report is limited to; percentages are of the whole nevertheless.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<ActiveFilter>,
+    /// What is shown is what may be live: only windows were seen.
+    #[serde(skip)]
+    is_candidates: bool,
 }
 
 impl Header {
     pub(super) fn new(profile: &Profile, by: ValueKind) -> Self {
+        let total = profile.samples.iter().fold(0_i64, |total, sample| {
+            total.saturating_add(sample.values.get(by).saturating_abs())
+        });
+        let squares = profile.samples.iter().map(|sample| {
+            let own = sample.errors.get(by).unwrap_or(0.0);
+            own * own
+        });
+        let is_sampled =
+            profile.sampled.is_some() || matches!(profile.verdict, Verdict::Sampled { .. });
         Self {
+            total_error: Doubts::new(profile, by).of(total, squares.sum()),
+            sampled: profile.sampled,
+            is_candidates: is_sampled
+                && matches!(by, ValueKind::InuseObjects | ValueKind::InuseSpace),
             source: profile.metadata.source.clone(),
             verdict: profile.verdict.name().to_owned(),
             reasons: profile.verdict.reasons().to_vec(),
             sample_type: by,
             unit: by.unit().to_owned(),
-            total: profile.samples.iter().fold(0_i64, |total, sample| {
-                total.saturating_add(sample.values.get(by).saturating_abs())
-            }),
+            total,
             peak: profile.peak,
             filters: Vec::new(),
         }
@@ -60,7 +81,22 @@ impl fmt::Display for Header {
             writeln!(f, "         {}", printable(reason))?;
         }
         let total = show_alone(self.total, &self.unit);
-        writeln!(f, "Type:    {}, total {total}", self.sample_type.name())?;
+        let error = self.total_error.as_ref();
+        let error = error.map_or_else(String::new, |error| show(error, self.total));
+        writeln!(
+            f,
+            "Type:    {}, total {total}{error}",
+            self.sample_type.name()
+        )?;
+        if let Some(sampled) = &self.sampled {
+            writeln!(f, "Sampled: {sampled}")?;
+        }
+        if self.is_candidates {
+            writeln!(
+                f,
+                "Live:    candidates seen in windows, at most: they may have been freed between two"
+            )?;
+        }
         if let Some(peak) = &self.peak {
             writeln!(f, "Peak:    {peak}")?;
         }

@@ -8,6 +8,7 @@
 //! [`compare`] and [`Series`] set two or more profiles against each other.
 
 mod compare;
+mod errors;
 mod filters;
 mod format;
 mod graph;
@@ -24,6 +25,7 @@ pub use compare::{
     Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, StackRow, compare,
     inconclusive,
 };
+pub use errors::{AmountError, ChangeError};
 pub use filters::ActiveFilter;
 pub(crate) use format::shorten;
 pub use header::Header;

@@ -6,6 +6,7 @@ use std::fmt;
 use regex::Regex;
 use serde::Serialize;
 
+use super::errors::{AmountError, Doubts, column, head, legend};
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::{self, Graph};
 use super::{Header, names, view};
@@ -53,10 +54,16 @@ pub struct PeekEntry {
     pub name: String,
     /// What its own allocations hold.
     pub flat: i64,
+    /// How wrong that may be, where it is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flat_error: Option<AmountError>,
     /// That, in percent of the total.
     pub flat_percent: f64,
     /// What its allocations and those of everything it calls hold.
     pub cum: i64,
+    /// How wrong that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cum_error: Option<AmountError>,
     /// That, in percent of the total.
     pub cum_percent: f64,
     /// Who calls it, the heaviest first.
@@ -72,6 +79,9 @@ pub struct Edge {
     pub name: String,
     /// What is held by stacks with this call.
     pub weight: i64,
+    /// How wrong that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_error: Option<AmountError>,
     /// That, in percent of the function's `cum`.
     pub percent: f64,
     /// The call was always inlined.
@@ -86,6 +96,7 @@ pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
     let names = names([&*profile], options.names);
     let matches =
         |name: &str| options.pattern.is_match(name) || options.pattern.is_match(names.show(name));
+    let doubts = Doubts::new(&profile, options.by);
 
     let mut callers: Vec<Vec<&graph::Edge>> = vec![Vec::new(); graph.nodes.len()];
     let mut callees = callers.clone();
@@ -105,11 +116,13 @@ pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
         .map(|((node, callers), callees)| PeekEntry {
             name: node.name.to_owned(),
             flat: node.flat,
+            flat_error: doubts.of(node.flat, node.flat_squares),
             flat_percent: percent(node.flat, header.total),
             cum: node.cum,
+            cum_error: doubts.of(node.cum, node.cum_squares),
             cum_percent: percent(node.cum, header.total),
-            callers: edges(&graph, node.cum, &callers, |edge| edge.caller),
-            callees: edges(&graph, node.cum, &callees, |edge| edge.callee),
+            callers: edges(&graph, &doubts, node.cum, &callers, |edge| edge.caller),
+            callees: edges(&graph, &doubts, node.cum, &callees, |edge| edge.callee),
         })
         .collect();
     entries.sort_by_key(|entry| {
@@ -127,6 +140,7 @@ pub fn peek(profile: &Profile, options: &PeekOptions) -> Peek {
 
 fn edges(
     graph: &Graph<'_>,
+    doubts: &Doubts,
     cum: i64,
     edges: &[&graph::Edge],
     other_end: fn(&graph::Edge) -> usize,
@@ -137,6 +151,7 @@ fn edges(
             Some(Edge {
                 name: graph.nodes.get(other_end(edge))?.name.to_owned(),
                 weight: edge.weight,
+                weight_error: doubts.of(edge.weight, edge.squares),
                 percent: percent(edge.weight, cum),
                 inline: edge.inline,
             })
@@ -158,39 +173,56 @@ impl fmt::Display for Peek {
             edges.map(|edge| edge.weight).chain([entry.flat, entry.cum])
         });
         let unit = Unit::choose(&self.header.unit, amounts, self.header.total);
+        let has_errors = self.header.total_error.is_some();
+        let error = head(has_errors);
+        let left = 3 * error.len();
         writeln!(
             f,
-            "\n      flat  flat%        cum   cum%      calls calls% + context"
+            "\n      flat{error}  flat%        cum{error}   cum%      calls{error} calls% + context"
         )?;
         for entry in &self.entries {
-            writeln!(f, "{}", "-".repeat(62))?;
+            writeln!(f, "{}", "-".repeat(62 + left))?;
             self.edges(f, unit, &entry.callers)?;
             writeln!(
                 f,
-                "{:>10} {} {:>10} {}                   | {}",
+                "{:>10}{} {} {:>10}{} {}                  {error} | {}",
                 unit.show(entry.flat),
+                column(entry.flat_error.as_ref(), entry.flat, has_errors),
                 show_percent(entry.flat_percent),
                 unit.show(entry.cum),
+                column(entry.cum_error.as_ref(), entry.cum, has_errors),
                 show_percent(entry.cum_percent),
-                shorten(self.names.show(&entry.name), name_width(self.max_width, 56)),
+                shorten(
+                    self.names.show(&entry.name),
+                    name_width(self.max_width, 56 + left)
+                ),
             )?;
             self.edges(f, unit, &entry.callees)?;
         }
-        Ok(())
+        let errors = self.entries.iter().flat_map(|entry| {
+            let edges = entry.callers.iter().chain(&entry.callees);
+            let edges = edges.map(|edge| edge.weight_error);
+            edges.chain([entry.flat_error, entry.cum_error])
+        });
+        legend(errors, f)
     }
 }
 
 impl Peek {
     fn edges(&self, f: &mut fmt::Formatter<'_>, unit: Unit, edges: &[Edge]) -> fmt::Result {
+        let has_errors = self.header.total_error.is_some();
+        let left = head(has_errors).len();
         for edge in edges {
             let inline = if edge.inline { " (inline)" } else { "" };
-            let width = name_width(self.max_width, 58 + inline.len());
+            let name = name_width(self.max_width, 58 + 3 * left + inline.len());
             writeln!(
                 f,
-                "{:>46} {} |   {}{inline}",
+                "{:>width$}{} {} |   {}{inline}",
                 unit.show(edge.weight),
+                column(edge.weight_error.as_ref(), edge.weight, has_errors),
                 show_percent(edge.percent),
-                shorten(self.names.show(&edge.name), width),
+                shorten(self.names.show(&edge.name), name),
+                width = 46 + 2 * left,
             )?;
         }
         Ok(())
@@ -202,7 +234,7 @@ mod tests {
     use regex::Regex;
 
     use super::{PeekOptions, peek};
-    use crate::export::example::counter_service;
+    use crate::export::example::{counter_service, estimated};
     use crate::names::NameStyle;
     use crate::profile::{Filter, ValueKind};
 
@@ -235,6 +267,31 @@ mod tests {
                                                 2000kB 66.12% |   counter::handle
                                                 1024kB 33.85% |   libc.so.6+0x8f2c1
                                                 0.98kB 0.032% |   counter::walk
+        ");
+        Ok(())
+    }
+
+    #[test]
+    fn estimates_have_errors() -> Result<(), regex::Error> {
+        let options = PeekOptions {
+            by: ValueKind::AllocSpace,
+            ..options("handle")?
+        };
+        insta::assert_snapshot!(peek(&estimated(), &options), @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: sampled
+                 Only windows were seen.
+        Type:    alloc_space, total 3.93MB ±4%
+        Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
+
+              flat         flat%        cum          cum%      calls        calls% + context
+        -----------------------------------------------------------------------------------
+                                                           3000.68kB    ±4%   100% |   main
+                 0            0%  3000.68kB    ±4% 74.48%                          | counter::handle
+                                                              3000kB    ±4%   100% |   counter::Cache::insert
+                                                              0.68kB   ±20% 0.023% |   libc.so.6+0x8f2c1
+
+        ±: standard error of what is estimated
         ");
         Ok(())
     }

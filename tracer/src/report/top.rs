@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::errors::{AmountError, Doubts, column, head, legend};
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::graph::Graph;
 use super::{Header, names, view};
@@ -64,12 +65,18 @@ pub struct TopRow {
     pub name: String,
     /// What its own allocations hold.
     pub flat: i64,
+    /// How wrong that may be, where it is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flat_error: Option<AmountError>,
     /// That, in percent of the total.
     pub flat_percent: f64,
     /// Flat of this row and all above it, in percent of the total.
     pub sum_percent: f64,
     /// What its allocations and those of everything it calls hold.
     pub cum: i64,
+    /// How wrong that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cum_error: Option<AmountError>,
     /// That, in percent of the total.
     pub cum_percent: f64,
     /// Whether the compiler inlined it into its callers.
@@ -93,6 +100,7 @@ pub enum Inline {
 pub fn top(profile: &Profile, options: &TopOptions) -> Top {
     let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let graph = Graph::new(&profile, options.by);
+    let doubts = Doubts::new(&profile, options.by);
 
     let mut inline: Vec<Option<Inline>> = vec![None; graph.nodes.len()];
     for edge in &graph.edges {
@@ -130,9 +138,11 @@ pub fn top(profile: &Profile, options: &TopOptions) -> Top {
                 TopRow {
                     name: node.name.to_owned(),
                     flat: node.flat,
+                    flat_error: doubts.of(node.flat, node.flat_squares),
                     flat_percent: percent(node.flat, header.total),
                     sum_percent: percent(sum, header.total),
                     cum: node.cum,
+                    cum_error: doubts.of(node.cum, node.cum_squares),
                     cum_percent: percent(node.cum, header.total),
                     inline: inline.unwrap_or(Inline::No),
                 }
@@ -148,6 +158,9 @@ impl fmt::Display for Top {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Columns left of the name.
         const LEFT: usize = 44;
+        let has_errors = self.header.total_error.is_some();
+        let error = head(has_errors);
+        let left = LEFT + 2 * error.len();
         write!(f, "{}", self.header)?;
         let smallest = self
             .rows
@@ -174,26 +187,32 @@ impl fmt::Display for Top {
                 self.header.sample_type.name()
             );
         }
-        writeln!(f, "      flat  flat%   sum%        cum   cum%")?;
+        writeln!(
+            f,
+            "      flat{error}  flat%   sum%        cum{error}   cum%"
+        )?;
         for row in &self.rows {
             let inline = match row.inline {
                 Inline::No => "",
                 Inline::Partial => " (partial-inline)",
                 Inline::Yes => " (inline)",
             };
-            let width = name_width(self.max_width, LEFT + inline.len());
+            let width = name_width(self.max_width, left + inline.len());
             writeln!(
                 f,
-                "{:>10} {} {} {:>10} {}  {}{inline}",
+                "{:>10}{} {} {} {:>10}{} {}  {}{inline}",
                 unit.show(row.flat),
+                column(row.flat_error.as_ref(), row.flat, has_errors),
                 show_percent(row.flat_percent),
                 show_percent(row.sum_percent),
                 unit.show(row.cum),
+                column(row.cum_error.as_ref(), row.cum, has_errors),
                 show_percent(row.cum_percent),
                 shorten(self.names.show(&row.name), width),
             )?;
         }
-        Ok(())
+        let errors = self.rows.iter();
+        legend(errors.flat_map(|row| [row.flat_error, row.cum_error]), f)
     }
 }
 
@@ -202,7 +221,7 @@ mod tests {
     use regex::Regex;
 
     use super::{Sort, TopOptions, top};
-    use crate::export::example::counter_service;
+    use crate::export::example::{counter_service, estimated};
     use crate::names::NameStyle;
     use crate::profile::{Filter, Profile, ValueKind};
 
@@ -295,6 +314,39 @@ mod tests {
         let json = serde_json::to_string(&top(&profile, &TopOptions::default()))?;
         assert!(json.contains(FULL), "{json}");
         Ok(())
+    }
+
+    #[test]
+    fn estimates_have_errors_and_rough_ones_a_mark() {
+        let options = TopOptions {
+            by: ValueKind::AllocSpace,
+            ..TopOptions::default()
+        };
+        insta::assert_snapshot!(top(&estimated(), &options), @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: sampled
+                 Only windows were seen.
+        Type:    alloc_space, total 3.93MB ±4%
+        Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
+        Showing 5 of 5 functions, 4028.59kB of 4028.59kB (100%)
+
+              flat         flat%   sum%        cum          cum%
+            3000kB    ±4% 74.47% 74.47%     3000kB    ±4% 74.47%  counter::Cache::insert
+         1024.68kB   ±10% 25.44% 99.90%  1024.68kB   ±10% 25.44%  libc.so.6+0x8f2c1
+            3.91kB  ~±70% 0.097%   100%     3.91kB  ~±70% 0.097%  counter::walk
+                 0            0%   100%  4028.59kB    ±4%   100%  main
+                 0            0%   100%  3000.68kB    ±4% 74.48%  counter::handle
+
+        ±: standard error of what is estimated
+        ~: half of the amount or more may be error
+        ");
+    }
+
+    #[test]
+    fn live_amounts_of_windows_are_candidates() {
+        let text = top(&estimated(), &TopOptions::default()).to_string();
+        assert!(text.contains("Live:    candidates seen in windows, at most"));
+        assert!(!text.contains('~'), "{text}");
     }
 
     #[test]

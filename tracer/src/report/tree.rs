@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::errors::{AmountError, Doubts, column, head, legend};
 use super::format::{Unit, name_width, percent, shorten, show_percent};
 use super::{Header, names, view};
 use crate::names::{NameStyle, Names};
@@ -73,11 +74,17 @@ pub struct TreeNode {
     /// What the function's own allocations hold.
     #[serde(rename = "self")]
     pub own: i64,
+    /// How wrong that may be, where it is estimated.
+    #[serde(rename = "self_error", skip_serializing_if = "Option::is_none")]
+    pub own_error: Option<AmountError>,
     /// That, in percent of the total.
     #[serde(rename = "self_percent")]
     pub own_percent: f64,
     /// What it and everything below it holds.
     pub total: i64,
+    /// How wrong that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_error: Option<AmountError>,
     /// That, in percent of the total.
     pub total_percent: f64,
     /// The call was always inlined.
@@ -96,6 +103,9 @@ struct Growing<'a> {
     name: &'a str,
     own: i64,
     total: i64,
+    /// Sums of the squares of the stacks' own errors.
+    own_squares: f64,
+    total_squares: f64,
     inline: bool,
     children: Vec<usize>,
 }
@@ -105,6 +115,7 @@ struct Growing<'a> {
 pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
     let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
     let (growing, roots) = grow(&profile, options.by);
+    let doubts = Doubts::new(&profile, options.by);
 
     let mut nodes = Vec::new();
     // What is still to be walked, the next one last.
@@ -114,6 +125,7 @@ pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
         None,
         header.total,
         options.threshold_percent,
+        &doubts,
     );
     while let Some((index, node)) = pending.pop() {
         if let Some(children) = index
@@ -126,6 +138,7 @@ pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
                 Some(&node),
                 header.total,
                 options.threshold_percent,
+                &doubts,
             ));
         }
         nodes.push(node);
@@ -147,6 +160,7 @@ fn siblings(
     parent: Option<&TreeNode>,
     total: i64,
     threshold_percent: f64,
+    doubts: &Doubts,
 ) -> Vec<(Option<usize>, TreeNode)> {
     let mut kept: Vec<(usize, &Growing<'_>)> = indices
         .iter()
@@ -162,8 +176,10 @@ fn siblings(
         name: String::new(),
         folded: 0,
         own: 0,
+        own_error: None,
         own_percent: 0.0,
         total: 0,
+        total_error: None,
         total_percent: 0.0,
         inline: false,
         indent: parent.map_or(0, TreeNode::name_column),
@@ -174,11 +190,13 @@ fn siblings(
         let sum = folded
             .iter()
             .fold(0_i64, |sum, (_, node)| sum.saturating_add(node.total));
+        let squares = folded.iter().map(|(_, node)| node.total_squares).sum();
         siblings.push((
             None,
             TreeNode {
                 folded: folded.len(),
                 total: sum,
+                total_error: doubts.of(sum, squares),
                 total_percent: percent(sum, total),
                 ..blank.clone()
             },
@@ -190,8 +208,10 @@ fn siblings(
             TreeNode {
                 name: node.name.to_owned(),
                 own: node.own,
+                own_error: doubts.of(node.own, node.own_squares),
                 own_percent: percent(node.own, total),
                 total: node.total,
+                total_error: doubts.of(node.total, node.total_squares),
                 total_percent: percent(node.total, total),
                 inline: node.inline,
                 ..blank.clone()
@@ -218,6 +238,7 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
         if weight == 0 {
             continue;
         }
+        let squares = sample.errors.get(by).map_or(0.0, |own| own * own);
         let mut parent = None;
         for frame in profile.frames(sample) {
             let Some(function) = profile.functions.get(frame.function) else {
@@ -229,6 +250,8 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
                     name,
                     own: 0,
                     total: 0,
+                    own_squares: 0.0,
+                    total_squares: 0.0,
                     inline: true,
                     children: Vec::new(),
                 });
@@ -241,12 +264,14 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
             });
             if let Some(node) = nodes.get_mut(index) {
                 node.total = node.total.saturating_add(weight);
+                node.total_squares += squares;
                 node.inline &= frame.inlined;
             }
             parent = Some(index);
         }
         if let Some(leaf) = parent.and_then(|leaf| nodes.get_mut(leaf)) {
             leaf.own = leaf.own.saturating_add(weight);
+            leaf.own_squares += squares;
         }
     }
     (nodes, roots)
@@ -266,10 +291,13 @@ impl fmt::Display for Tree {
             own => own,
         });
         let unit = Unit::choose(&self.header.unit, smallest, self.header.total);
-        writeln!(f, "\n     total total%       self  self%")?;
+        let has_errors = self.header.total_error.is_some();
+        let error = head(has_errors);
+        let left = LEFT + 2 * error.len();
+        writeln!(f, "\n     total{error} total%       self{error}  self%")?;
         for node in &self.nodes {
             let inline = if node.inline { " (inline)" } else { "" };
-            let width = name_width(self.max_width, LEFT + node.name_column() + inline.len());
+            let width = name_width(self.max_width, left + node.name_column() + inline.len());
             let name = match node.folded {
                 0 => shorten(self.names.show(&node.name), width),
                 1 => format!("(1 more below {}%)", self.threshold_percent),
@@ -277,24 +305,30 @@ impl fmt::Display for Tree {
             };
             writeln!(
                 f,
-                "{:>10} {} {:>10} {}  {:indent$}{dash}{name}{inline}",
+                "{:>10}{} {} {:>10}{} {}  {:indent$}{dash}{name}{inline}",
                 unit.show(node.total),
+                column(node.total_error.as_ref(), node.total, has_errors),
                 show_percent(node.total_percent),
                 unit.show(node.own),
+                column(node.own_error.as_ref(), node.own, has_errors),
                 show_percent(node.own_percent),
                 "",
                 indent = node.indent,
                 dash = if node.branch { "- " } else { "" },
             )?;
         }
-        Ok(())
+        let errors = self.nodes.iter();
+        legend(
+            errors.flat_map(|node| [node.own_error, node.total_error]),
+            f,
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{TreeOptions, tree};
-    use crate::export::example::counter_service;
+    use crate::export::example::{counter_service, estimated};
     use crate::profile::{
         Function, Line, Location, LocationIndex, Profile, Sample, ValueKind, Values,
     };
@@ -315,6 +349,35 @@ mod tests {
             1024kB 33.85%     1024kB 33.85%  - libc.so.6+0x8f2c1
             0.98kB 0.032%          0     0%  - (1 more below 1%)
         ");
+    }
+
+    #[test]
+    fn estimates_have_errors() {
+        let options = TreeOptions {
+            by: ValueKind::AllocSpace,
+            ..TreeOptions::default()
+        };
+        let tree = tree(&estimated(), &options);
+        insta::assert_snapshot!(tree, @r"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: sampled
+                 Only windows were seen.
+        Type:    alloc_space, total 3.93MB ±4%
+        Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
+
+             total        total%       self         self%
+         4028.59kB    ±4%   100%          0            0%  main
+         3000.68kB    ±4% 74.48%          0            0%  - counter::handle
+            3000kB    ±4% 74.47%     3000kB    ±4% 74.47%    - counter::Cache::insert
+            0.68kB   ±20% 0.017%          0            0%    - (1 more below 1%)
+            1024kB   ±10% 25.42%     1024kB   ±10% 25.42%  - libc.so.6+0x8f2c1
+            3.91kB  ~±70% 0.097%          0            0%  - (1 more below 1%)
+
+        ±: standard error of what is estimated
+        ~: half of the amount or more may be error
+        ");
+        // That of the root is the total's.
+        assert_eq!(tree.nodes[0].total_error, tree.header.total_error);
     }
 
     #[test]
@@ -367,7 +430,7 @@ mod tests {
                     inuse_space: 1,
                     ..Values::default()
                 },
-                pid: None,
+                ..Sample::default()
             }],
             ..Profile::default()
         };

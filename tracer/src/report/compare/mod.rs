@@ -12,6 +12,7 @@ use std::{panic, thread};
 
 use serde::Serialize;
 
+use super::errors::{ChangeError, Doubts};
 use super::filters::ActiveFilter;
 use super::format::percent;
 use super::graph::Graph;
@@ -66,6 +67,9 @@ pub struct Compare {
     pub unit: String,
     /// Sum over all stacks, whatever the filters.
     pub total: Change,
+    /// Whether that is more than chance, where one of the two is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_error: Option<ChangeError>,
     /// What the rows are limited to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<ActiveFilter>,
@@ -129,8 +133,14 @@ pub struct FunctionChange {
     pub name: String,
     /// What its own allocations hold.
     pub flat: Change,
+    /// Whether that is more than chance, where one of the two is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flat_error: Option<ChangeError>,
     /// What its allocations and those of everything it calls hold.
     pub cum: Change,
+    /// The same of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cum_error: Option<ChangeError>,
 }
 
 /// How a stack changed.
@@ -141,6 +151,9 @@ pub struct StackRow {
     /// The value that is shown.
     #[serde(flatten)]
     pub change: Change,
+    /// Whether that is more than chance, where one of the two is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ChangeError>,
     /// All four values in A.
     pub values_before: Values,
     /// All four values in B.
@@ -176,12 +189,21 @@ pub fn compare(
         let amounts = profile.samples.iter().map(|s| s.values.get(options.by));
         amounts.fold(0, i64::saturating_add)
     };
+    let squares = |profile: &Profile| {
+        let own = profile
+            .samples
+            .iter()
+            .filter_map(|s| s.errors.get(options.by));
+        own.map(|own| own * own).sum::<f64>()
+    };
+    let doubts = [before, after].map(|side| Doubts::new(side.profile, options.by));
+    let [doubts_before, doubts_after] = &doubts;
     let (seen_before, one) = view(before.profile, options.by, false, &options.filter);
     let (seen_after, other) = view(after.profile, options.by, false, &options.filter);
 
     // Neither needs the other, and they take about as long.
     let (functions, diff) = thread::scope(|scope| {
-        let functions = scope.spawn(|| functions(&one, &other, options.by));
+        let functions = scope.spawn(|| functions(&one, &other, options.by, &doubts));
         let diff = diff(&one, &other);
         let functions = functions.join();
         (
@@ -203,11 +225,19 @@ pub fn compare(
     Ok(Compare {
         before: SideHeader::new(before),
         after: SideHeader::new(after),
-        warning: inconclusive(&before.profile.verdict, &after.profile.verdict),
+        warning: warning(before.profile, after.profile, options.by),
         losses: losses(before.profile, after.profile),
         sample_type: options.by,
         unit: options.by.unit().to_owned(),
         total: Change::new(total(before.profile), total(after.profile)),
+        total_error: Doubts::between(
+            (
+                doubts_before,
+                total(before.profile),
+                squares(before.profile),
+            ),
+            (doubts_after, total(after.profile), squares(after.profile)),
+        ),
         filters: seen_before
             .filters
             .into_iter()
@@ -226,6 +256,18 @@ pub fn compare(
             .map(|(stack, sample)| StackRow {
                 fingerprint: stack.fingerprint,
                 change: Change::new(stack.before.get(options.by), stack.after.get(options.by)),
+                error: Doubts::between(
+                    (
+                        doubts_before,
+                        stack.before.get(options.by),
+                        stack.errors_before.get(options.by).unwrap_or(0.0).powi(2),
+                    ),
+                    (
+                        doubts_after,
+                        stack.after.get(options.by),
+                        stack.errors_after.get(options.by).unwrap_or(0.0).powi(2),
+                    ),
+                ),
                 values_before: stack.before,
                 values_after: stack.after,
                 frames: frames(&diff.profile, sample),
@@ -236,26 +278,49 @@ pub fn compare(
     })
 }
 
+/// A function's amounts, each with the sum of the squares of its stacks' own errors.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amounts {
+    flat: (i64, f64),
+    cum: (i64, f64),
+}
+
 /// The functions that changed, the largest change first.
-fn functions(before: &Profile, after: &Profile, by: ValueKind) -> Vec<FunctionChange> {
+fn functions(
+    before: &Profile,
+    after: &Profile,
+    by: ValueKind,
+    [doubts_before, doubts_after]: &[Doubts; 2],
+) -> Vec<FunctionChange> {
     let before = Graph::without_edges(before, by);
     let after = Graph::without_edges(after, by);
-    let mut amounts: HashMap<&str, [(i64, i64); 2]> = HashMap::new();
+    let mut amounts: HashMap<&str, [Amounts; 2]> = HashMap::new();
     for (side, graph) in [&before, &after].into_iter().enumerate() {
         for node in &graph.nodes {
             let of_function = amounts.entry(node.name).or_default();
             if let Some(amounts) = of_function.get_mut(side) {
-                *amounts = (node.flat, node.cum);
+                *amounts = Amounts {
+                    flat: (node.flat, node.flat_squares),
+                    cum: (node.cum, node.cum_squares),
+                };
             }
         }
     }
+    let between = |before: (i64, f64), after: (i64, f64)| {
+        Doubts::between(
+            (doubts_before, before.0, before.1),
+            (doubts_after, after.0, after.1),
+        )
+    };
     let mut functions: Vec<FunctionChange> = amounts
         .into_iter()
-        .filter(|(_, [before, after])| before != after)
+        .filter(|(_, [before, after])| before.flat.0 != after.flat.0 || before.cum.0 != after.cum.0)
         .map(|(name, [before, after])| FunctionChange {
             name: name.to_owned(),
-            flat: Change::new(before.0, after.0),
-            cum: Change::new(before.1, after.1),
+            flat: Change::new(before.flat.0, after.flat.0),
+            flat_error: between(before.flat, after.flat),
+            cum: Change::new(before.cum.0, after.cum.0),
+            cum_error: between(before.cum, after.cum),
         })
         .collect();
     functions.sort_by(|one, other| {
@@ -311,6 +376,20 @@ impl SideHeader {
             reasons: side.profile.verdict.reasons().to_vec(),
         }
     }
+}
+
+/// One sentence where a difference proves nothing: not where its errors are known.
+fn warning(before: &Profile, after: &Profile, by: ValueKind) -> Option<String> {
+    let is_estimated = |profile: &Profile| {
+        let is_sampled = matches!(profile.verdict, Verdict::Sampled { .. });
+        let shared = profile.sampled.and_then(|sampled| sampled.shared(by));
+        is_sampled && shared.is_some()
+    };
+    let verdict = |profile: &Profile| match is_estimated(profile) {
+        true => Verdict::Complete,
+        false => profile.verdict.clone(),
+    };
+    inconclusive(&verdict(before), &verdict(after))
 }
 
 /// One sentence where a difference of these two profiles proves nothing.

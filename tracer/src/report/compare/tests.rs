@@ -1,7 +1,7 @@
 //! Tests of comparing: amounts, and what people and machines get to see.
 
 use super::{CompareOptions, Side, compare};
-use crate::export::example::counter_service;
+use crate::export::example::{counter_service, estimated};
 use crate::profile::{Filter, Incompatible, Profile, ValueKind, Verdict};
 
 /// The example, and what it may look like after a change.
@@ -91,6 +91,47 @@ fn changes_add_up_to_the_difference_of_the_totals() -> Result<(), Incompatible> 
             (compare.total.change, compare.total.change)
         );
     }
+    Ok(())
+}
+
+#[test]
+fn of_estimates_it_is_said_which_changes_are_more_than_chance() -> Result<(), Incompatible> {
+    let (before, mut after) = (estimated(), estimated());
+    let [large, small, ..] = after.samples.as_mut_slice() else {
+        panic!("there are samples");
+    };
+    large.values.alloc_space = large.values.alloc_space / 10 * 16;
+    small.values.alloc_space = small.values.alloc_space / 10 * 11;
+    let options = CompareOptions {
+        by: ValueKind::AllocSpace,
+        ..CompareOptions::default()
+    };
+    let compare = compare(side("a", &before), side("b", &after), &options)?;
+    assert_eq!(compare.warning, None);
+    let significant: Vec<_> = compare.stack_rows.iter().map(|row| row.error).collect();
+    let significant: Vec<_> = significant
+        .iter()
+        .map(|error| error.is_some_and(|error| error.significant))
+        .collect();
+    assert_eq!(significant, [true, false]);
+    let text = compare.to_string();
+    assert!(
+        text.contains("objects, significant") || text.contains("allocations, significant"),
+        "{text}"
+    );
+    assert!(text.contains(", not significant"), "{text}");
+    assert!(text.contains("*: more than chance"), "{text}");
+    // What is live is not estimated, and nothing of it is proven.
+    let live = super::compare(
+        side("a", &before),
+        side("b", &after),
+        &CompareOptions::default(),
+    )?;
+    assert!(
+        live.warning
+            .is_some_and(|warning| warning.contains("sampled"))
+    );
+    assert_eq!(live.total_error, None);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, Compare, SideHeader};
+use super::{Change, ChangeError, Compare, SideHeader};
 use crate::printable::printable;
 use crate::profile::{ValueKind, Values};
 use crate::report::filters::fmt_filters;
@@ -59,12 +59,13 @@ impl Compare {
         let alone = Unit::choose(&self.unit, std::iter::once(change.change), change.change);
         writeln!(
             f,
-            "Type:    {}, {} in A, {} in B: {} ({})",
+            "Type:    {}, {} in A, {} in B: {} ({}){}",
             self.sample_type.name(),
             show_alone(self.total.before, &self.unit),
             show_alone(self.total.after, &self.unit),
             change.show_change(alone),
             self.total.show_percent(),
+            sure(self.total_error.as_ref()),
         )?;
         fmt_filters(&self.filters, f)
     }
@@ -81,7 +82,10 @@ impl Compare {
             self.function_rows.len(),
             self.functions
         )?;
-        writeln!(f, "        flat     flat%          cum      cum%")?;
+        let has_errors = self.total_error.is_some();
+        let gap = if has_errors { " " } else { "" };
+        let left = LEFT + 2 * gap.len();
+        writeln!(f, "        flat     flat%{gap}          cum      cum%")?;
         let unit = self.unit(self.function_rows.iter().map(|row| match row.flat.change {
             0 => row.cum.change,
             flat => flat,
@@ -89,13 +93,18 @@ impl Compare {
         for row in &self.function_rows {
             writeln!(
                 f,
-                "{:>12} {:>9} {:>12} {:>9}  {}",
+                "{:>12} {:>9}{} {:>12} {:>9}{}  {}",
                 row.flat.show_change(unit),
                 row.flat.show_percent(),
+                sign(row.flat_error.as_ref()),
                 row.cum.show_change(unit),
                 row.cum.show_percent(),
-                shorten(self.names.show(&row.name), name_width(self.max_width, LEFT)),
+                sign(row.cum_error.as_ref()),
+                shorten(self.names.show(&row.name), name_width(self.max_width, left)),
             )?;
+        }
+        if has_errors {
+            writeln!(f, "\n*: more than chance; the others may be none")?;
         }
         Ok(())
     }
@@ -120,12 +129,13 @@ impl Compare {
             let objects = Change::new(count(&row.values_before), count(&row.values_after));
             writeln!(
                 f,
-                "\n{:>12} {:>9}  {} in A, {} in B; {} {noun}",
+                "\n{:>12} {:>9}  {} in A, {} in B; {} {noun}{}",
                 row.change.show_change(unit),
                 row.change.show_percent(),
                 show_alone(row.change.before, &self.unit),
                 show_alone(row.change.after, &self.unit),
                 objects.show_change(Unit::Count),
+                sure(row.error.as_ref()),
             )?;
             fmt_frames(&row.frames, &self.names, self.max_width, f)?;
         }
@@ -136,6 +146,24 @@ impl Compare {
     fn unit(&self, changes: impl Iterator<Item = i64> + Clone) -> Unit {
         let largest = changes.clone().map(i64::saturating_abs).max();
         Unit::choose(&self.unit, changes, largest.unwrap_or(0))
+    }
+}
+
+/// A star for a change that is more than chance.
+const fn sign(error: Option<&ChangeError>) -> &'static str {
+    match error {
+        None => "",
+        Some(error) if error.significant => "*",
+        Some(_) => " ",
+    }
+}
+
+/// The same in words.
+const fn sure(error: Option<&ChangeError>) -> &'static str {
+    match error {
+        None => "",
+        Some(error) if error.significant => ", significant",
+        Some(_) => ", not significant",
     }
 }
 
