@@ -68,7 +68,7 @@ fn agreeing() -> (Ledger, Profile) {
         samples: vec![Sample {
             locations: vec![LocationIndex::new(0)],
             values,
-            pid: None,
+            ..Sample::default()
         }],
         counters: vec![
             counter("alloc_objects", 5, CounterClass::Traffic),

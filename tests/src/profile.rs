@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tracer::profile::{CounterClass, Location, Profile, Sample, ValueKind, Values, Verdict};
+use tracer::profile::{
+    CounterClass, Errors, Location, Profile, Sample, ValueKind, Values, Verdict,
+};
 use tracer_common::StackEnd;
 
 /// Reads a profile the tracer wrote with `--format json`: by the documented form of the file, not
@@ -39,6 +41,16 @@ pub fn through(profile: &Profile, function: &str) -> Values {
     sum(profile.samples.iter().filter(|sample| {
         functions(profile, sample).any(|name| name == function || bare(name) == function)
     }))
+}
+
+/// The same, with the error of the sum, without what all samples share.
+#[must_use]
+pub fn estimated_through(profile: &Profile, function: &str) -> (Values, Errors) {
+    let samples = profile.samples.iter().filter(|sample| {
+        functions(profile, sample).any(|name| name == function || bare(name) == function)
+    });
+    let errors = samples.fold(Errors::default(), |sum, sample| sum.plus(sample.errors));
+    (through(profile, function), errors)
 }
 
 /// Sum over the samples whose stack says that callers are missing.

@@ -57,7 +57,7 @@ pub(super) fn snapshot(course: Course, second: i64) -> Profile {
             peak_objects: live,
             peak_space: live * 64,
         },
-        pid: None,
+        ..Sample::default()
     };
     let mut profile = Profile {
         mappings: vec![Mapping {

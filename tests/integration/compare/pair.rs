@@ -42,7 +42,7 @@ pub(super) fn two_builds(stacks: usize) -> [Profile; 2] {
             .map(|stack| Sample {
                 locations: path(stack),
                 values: amounts(stack, if stack % 3 == 0 { build } else { 0 }),
-                pid: None,
+                ..Sample::default()
             })
             .collect();
         let mut profile = Profile {

@@ -162,7 +162,7 @@ pub(super) struct RecordingArgs {
     #[arg(long, conflicts_with = "max_overhead")]
     pub(super) exact: bool,
     /// Take no more than this SHARE of the target's CPU time, such as 2% or 0.5%: trace it exactly while that fits,
-    /// and in windows of some milliseconds at random times while it does not
+    /// and in windows of some milliseconds at random times while it does not. What was allocated is then estimated
     #[arg(long, value_name = "SHARE", value_parser = share,
           conflicts_with_all = ["every", "follow_forks"])]
     pub(super) max_overhead: Option<Share>,

@@ -65,9 +65,10 @@ fn line(status: &Status, last: Option<&Status>) -> String {
     };
     let amounts = match (status.source, status.windows) {
         (Source::Probes, Some(windows)) => format!(
-            "{} windows of {:.1} ms together  {} allocations in them",
+            "{} windows of {:.1} ms together ({:.2}% of the time)  {} allocations in them",
             HumanCount(windows.windows),
             windows.exposure.as_secs_f64() * 1e3,
+            part(windows.exposure, status.elapsed),
             HumanCount(status.alloc_objects),
         ),
         (Source::Probes, None) => format!(
@@ -105,6 +106,11 @@ fn line(status: &Status, last: Option<&Status>) -> String {
     )
 }
 
+/// A part of some time, in percent.
+fn part(time: Duration, of: Duration) -> f64 {
+    time.as_secs_f64() / of.as_secs_f64().max(1e-9) * 100.0
+}
+
 /// What a finished recording amounts to: totals, verdict with its reasons, notes.
 pub(super) fn summary(recording: &Recording) -> String {
     let profile = &recording.profile;
@@ -122,12 +128,28 @@ pub(super) fn summary(recording: &Recording) -> String {
         format!("peak {peak}{since}\n")
     });
     let (inuse, alloc, unit) = match (recording.source, recording.windows) {
-        (Source::Probes, Some(_)) => ("perhaps live", "allocated in windows", "objects"),
+        (Source::Probes, Some(_)) => {
+            let alloc = match profile.sampled {
+                Some(_) => "allocated",
+                None => "allocated in windows",
+            };
+            ("perhaps live", alloc, "objects")
+        }
         (Source::Probes, None) => ("live", "allocated", "objects"),
         (Source::Growth, _) => ("still resident", "became resident", "pages"),
     };
+    let estimated = profile.sampled.map_or_else(String::new, |sampled| {
+        let time = Duration::from_nanos(sampled.nanos);
+        format!(
+            "estimated from {} windows, {:.1} ms together ({:.2}% of the time); all amounts share an error of ±{:.1}%\n",
+            HumanCount(sampled.windows),
+            time.as_secs_f64() * 1e3,
+            part(time, recording.elapsed),
+            sampled.shared_space * 100.0,
+        )
+    });
     let mut text = format!(
-        "{} {inuse} in {} {unit}; {} {alloc} in {} {unit}, from {} stacks\n{peak}verdict: {}",
+        "{} {inuse} in {} {unit}; {} {alloc} in {} {unit}, from {} stacks\n{estimated}{peak}verdict: {}",
         bytes(total.inuse_space),
         count(total.inuse_objects),
         bytes(total.alloc_space),
@@ -201,7 +223,7 @@ mod tests {
         };
         assert_eq!(
             line(&status, None),
-            "   4s  12 windows of 25.3 ms together  8,000 allocations in them  7 stacks  nothing lost  takes 1.87%"
+            "   4s  12 windows of 25.3 ms together (0.63% of the time)  8,000 allocations in them  7 stacks  nothing lost  takes 1.87%"
         );
     }
 

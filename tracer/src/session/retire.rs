@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tracer_common::StackKey;
+
 use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::verdict::Findings;
@@ -40,7 +42,7 @@ impl Retired {
 
 impl Snapshots {
     /// Takes in the last amounts of images that have ended, of which nothing more comes: their stacks have left
-    /// the kernel's tables.
+    /// the kernel's tables. Returns which sample each of them belongs to from now on.
     pub(super) fn retire(
         &mut self,
         processes: &Processes,
@@ -48,7 +50,7 @@ impl Snapshots {
         amounts: &[StackAmounts],
         peak: u32,
         seen: &mut Arrived,
-    ) {
+    ) -> Vec<(StackKey, u32)> {
         self.retired.keep_peak(&mut self.profile, peak);
         let mut findings = std::mem::take(&mut self.retired.findings);
         for amount in amounts {
@@ -59,23 +61,23 @@ impl Snapshots {
         }
         self.cut_replaced(processes, amounts);
         self.count_ends(amounts, &mut findings.ends);
+        let mut moved = Vec::new();
         for amount in amounts {
-            if let Some(sample) = self.sample_of(amount.index) {
-                self.merge(sample);
-            }
+            let sample = self.sample_of(amount.index);
+            let sample = sample.and_then(|sample| self.merge(sample));
+            moved.extend(sample.map(|sample| (amount.counters.key, sample)));
             self.forget(amount.index);
         }
         self.retired.findings = findings;
         self.retired.images += images.len() as u64;
         seen.retain(|key, _| !images.contains(&key.image));
         self.forget_images(images);
+        moved
     }
 
-    /// Adds a stack's sample to the one of its like.
-    fn merge(&mut self, number: usize) {
-        let Some(sample) = self.profile.samples.get_mut(number) else {
-            return;
-        };
+    /// Adds a stack's sample to the one of its like. Returns which that is.
+    fn merge(&mut self, number: usize) -> Option<u32> {
+        let sample = self.profile.samples.get_mut(number)?;
         let (locations, values) = (std::mem::take(&mut sample.locations), sample.values);
         match self.retired.samples.get(&locations) {
             Some(&like) => {
@@ -84,10 +86,12 @@ impl Snapshots {
                     like.values += values;
                 }
                 self.retired.free.push(number as u32);
+                Some(like)
             }
             None => {
                 sample.locations.clone_from(&locations);
                 self.retired.samples.insert(locations, number as u32);
+                Some(number as u32)
             }
         }
     }

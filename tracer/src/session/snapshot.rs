@@ -1,6 +1,7 @@
 //! From the kernel's amounts and stacks to a profile with names.
 
 mod ends;
+mod estimated;
 mod mappings;
 mod replaced;
 

@@ -58,21 +58,33 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
     if is_unknown || lost as f64 / allocated.max(1) as f64 > INCONCLUSIVE_SHARE {
         Verdict::Inconclusive { reasons }
     } else if let Some(windows) = findings.windows {
-        reasons.insert(0, sampled(windows));
-        Verdict::Sampled { reasons }
+        let (reason, is_scaled) = sampled(windows, findings.scaled.as_ref());
+        reasons.insert(0, reason);
+        if is_scaled {
+            Verdict::Sampled { reasons }
+        } else {
+            Verdict::Inconclusive { reasons }
+        }
     } else {
         Verdict::Degraded { reasons }
     }
 }
 
-/// What only windows can tell.
-fn sampled(windows: WindowsStatus) -> String {
-    format!(
-        "only {} windows of {:.1} ms together were seen: amounts are those in them, and what is held to be live may \
-         have been freed between two",
+/// What only windows can tell, and whether that is of the whole recording.
+fn sampled(windows: WindowsStatus, scaled: Option<&Result<String, String>>) -> (String, bool) {
+    let amounts = match scaled {
+        Some(Ok(by)) => format!(
+            "what was allocated is estimated from them {by}, and what is held to be live may have been freed between two"
+        ),
+        Some(Err(why)) => format!("amounts are those in them, not scaled, since there are {why}"),
+        None => "amounts are those in them, not scaled".to_owned(),
+    };
+    let words = format!(
+        "only {} windows of {:.1} ms together were seen: {amounts}",
         windows.windows,
         windows.exposure.as_secs_f64() * 1e3
-    )
+    );
+    (words, matches!(scaled, Some(Ok(_))))
 }
 
 /// What there is to say of losses. All that are only cut are told at once, last.
@@ -165,12 +177,21 @@ mod tests {
                 exposure: std::time::Duration::from_millis(14),
                 ..WindowsStatus::default()
             }),
+            scaled: Some(Ok("by calls of calloc".to_owned())),
             ..Findings::default()
         };
         let with = |counters: &[(Counter, u64)]| verdict(counters, &findings);
         let whole = with(&[(Counter::AllocObjects, 1_000)]);
         assert_eq!(whole.name(), "sampled");
         assert!(whole.reasons()[0].contains("7 windows of 14.0 ms"));
+        assert!(whole.reasons()[0].contains("by calls of calloc"));
+        let few = Findings {
+            scaled: Some(Err("too few windows".to_owned())),
+            ..findings.clone()
+        };
+        let few = verdict(&[(Counter::AllocObjects, 1_000)], &few);
+        assert_eq!(few.name(), "inconclusive");
+        assert!(few.reasons()[0].contains("not scaled, since there are too few windows"));
         let lossy = with(&[(Counter::AllocObjects, 1_000), (Counter::CallNotKept, 5)]);
         assert_eq!((lossy.name(), lossy.reasons().len()), ("sampled", 2));
         let worse = with(&[(Counter::AllocObjects, 1_000), (Counter::CallNotKept, 50)]);

@@ -126,6 +126,12 @@ impl Session {
             *value += self.cut_here.get(counter).copied().unwrap_or(0);
         }
         let unseen = self.unseen();
+        let windows = self.windows.as_ref();
+        let estimated = windows.map(|windows| windows.estimate(elapsed));
+        let scaled = estimated.as_ref().map(|estimated| match estimated {
+            Ok(estimated) => Ok(estimated.by.clone()),
+            Err(impossible) => Err(impossible.to_string()),
+        });
         self.snapshots.update(Parts {
             processes: &self.processes,
             main: self.who.pid,
@@ -162,6 +168,7 @@ impl Session {
                 unlooked_bytes: self.pages.unlooked_bytes(),
                 unsure_threads: self.kernel.unsure_threads(),
                 windows: self.windows.as_ref().map(Windows::status),
+                scaled,
                 ..unseen
             },
         });
@@ -169,7 +176,10 @@ impl Session {
             // The kernel side knows what comes, not what goes.
             self.snapshots.profile_mut().peak = None;
         }
-        let notes = self.notes(self.snapshots.profile());
+        let estimated = estimated.and_then(Result::ok);
+        self.snapshots.estimate(amounts, estimated.as_ref());
+        let mut notes = self.notes(self.snapshots.profile());
+        notes.extend(estimated.and_then(|estimated| estimated.doubt));
         let metadata = &mut self.snapshots.profile_mut().metadata;
         metadata.notes = notes;
         metadata.source = format!(

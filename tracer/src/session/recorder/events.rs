@@ -215,8 +215,11 @@ impl Session {
         let mut amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
         self.retire_pages(&mut amounts);
         let peak = self.kernel.peak()?.epoch;
-        self.snapshots
-            .retire(&self.processes, &images, &amounts, peak, &mut self.stacks);
+        let seen = &mut self.stacks;
+        let moved = (self.snapshots).retire(&self.processes, &images, &amounts, peak, seen);
+        if let Some(windows) = &mut self.windows {
+            windows.retire(&amounts, &moved);
+        }
         self.processes.remove(&images);
         Ok(())
     }

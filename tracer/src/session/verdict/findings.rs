@@ -81,6 +81,8 @@ pub(in crate::session) struct Findings {
     pub(in crate::session) mappings_dropped: u64,
     /// Only windows were seen.
     pub(in crate::session) windows: Option<WindowsStatus>,
+    /// By what amounts of the whole recording were estimated from these, or why they could not be.
+    pub(in crate::session) scaled: Option<Result<String, String>>,
     /// Bytes that earlier images of the process held when exec replaced them.
     pub(in crate::session) bytes_released_by_exec: u64,
 }

@@ -6,15 +6,24 @@ use tracer_common::StackKey;
 
 use crate::bpf::StackAmounts;
 
+/// A stack, as long as the recording goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::session) enum Stack {
+    /// As the kernel knows it.
+    Known(StackKey),
+    /// All of ended images that became this sample of the profile.
+    Ended(u32),
+}
+
 /// What was allocated under a stack in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackDelta {
-    /// Number of the stack, as in [`StackAmounts`].
-    pub index: u32,
+pub(super) struct StackDelta {
+    /// The stack.
+    pub(super) stack: Stack,
     /// Objects.
-    pub objects: u64,
+    pub(super) objects: u64,
     /// Bytes.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// The reading before.
@@ -40,7 +49,7 @@ impl Deltas {
                 _ => (0, 0),
             };
             let delta = StackDelta {
-                index: amount.index,
+                stack: Stack::Known(counters.key),
                 objects: counters.alloc_objects.saturating_sub(objects),
                 bytes: counters.alloc_bytes.saturating_sub(bytes),
             };
@@ -82,8 +91,15 @@ mod tests {
         let mut deltas = Deltas::default();
         deltas.since(&[reading(1, 100, 5), reading(2, 200, 7)]);
         let came = deltas.since(&[reading(1, 100, 9), reading(2, 200, 7), reading(3, 300, 1)]);
-        let expected = [(1, 4, 40), (3, 1, 10)];
-        let found: Vec<_> = came.iter().map(|d| (d.index, d.objects, d.bytes)).collect();
+        let expected = [(100, 4, 40), (300, 1, 10)];
+        let hash = |stack| match stack {
+            Stack::Known(key) => key.stack,
+            Stack::Ended(_) => 0,
+        };
+        let found: Vec<_> = came
+            .iter()
+            .map(|delta| (hash(delta.stack), delta.objects, delta.bytes))
+            .collect();
         assert_eq!(found, expected);
     }
 

@@ -4,29 +4,32 @@
 
 mod chance;
 mod deltas;
+mod estimator;
 mod fit;
 mod governor;
 mod marks;
-mod sums;
 mod worker;
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use tracer_common::Callee;
+use tracer_common::{Callee, StackKey};
 
 use self::chance::Chance;
 use self::deltas::Deltas;
-pub use self::deltas::StackDelta;
+pub(super) use self::deltas::Stack;
+use self::deltas::StackDelta;
+pub(super) use self::estimator::Estimated;
+use self::estimator::{Closed, Estimator, rename};
 pub(super) use self::fit::Fit;
 pub use self::governor::Share;
 use self::governor::{Effort, Governor, Plan, Taken};
 use self::marks::Marks;
-use self::sums::Sums;
 use self::worker::{Done, Worker};
 use super::SessionError;
 use super::cost::EventCosts;
-use crate::bpf::{Calls, Kernel, Probed, Site, Window, WindowKind};
+use crate::bpf::{Calls, Kernel, Probed, Site, StackAmounts, Window, WindowKind};
+use crate::estimate::Impossible;
 use crate::process::cpu_time;
 
 /// How exactly the length of a window must be known to count for an estimate, as a part of it.
@@ -40,33 +43,6 @@ const TRAPS: EventCosts = EventCosts {
 const TOGETHER: Duration = Duration::from_millis(200);
 /// How many windows count marks, once it is known what is a good mark.
 const PROGRESS: f64 = 0.5;
-
-/// A window that is over: what estimates are made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Closed<'a> {
-    /// What was seen in it.
-    pub kind: WindowKind,
-    /// When it began, since the recording did.
-    pub begun: Duration,
-    /// How long calls were seen.
-    pub exposure: Duration,
-    /// What of that the probes have kept the target from running: the time that they took, over the CPUs that it
-    /// uses. A target that is busy all the time has done as much as it else does in the rest.
-    pub slowed: Duration,
-    /// The calls that began in it, by function: those of the mark among them.
-    pub calls: &'a Calls,
-    /// What was allocated in it; nothing in one that counts marks.
-    pub stacks: &'a [StackDelta],
-}
-
-/// Takes in windows as they are over.
-pub trait Estimator: Send {
-    /// Takes one in.
-    fn take(&mut self, window: &Closed<'_>);
-
-    /// Takes in what was allocated in a time in which the target was traced exactly.
-    fn take_exact(&mut self, elapsed: Duration, stacks: &[StackDelta]);
-}
 
 /// How windows stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -156,7 +132,9 @@ pub(super) struct Windows {
     calls: Calls,
     deltas: Deltas,
     marks: Marks,
-    estimator: Box<dyn Estimator>,
+    /// What ended images have allocated since, by their samples.
+    ended: Vec<StackDelta>,
+    estimator: Estimator,
     status: WindowsStatus,
     started: Instant,
     /// Since when there are windows, after exact tracing, and how many there had been before.
@@ -164,6 +142,8 @@ pub(super) struct Windows {
     windows_before: u64,
     /// When time was last given to the governor, and the target's CPU time then.
     passed: (Instant, Duration),
+    /// The target's CPU time in all.
+    used: Duration,
 }
 
 impl Windows {
@@ -190,12 +170,14 @@ impl Windows {
             calls: Calls::default(),
             deltas: Deltas::default(),
             marks: Marks::default(),
-            estimator: Box::new(Sums::default()),
+            ended: Vec::new(),
+            estimator: Estimator::default(),
             status: WindowsStatus::default(),
             started,
             begun: started,
             windows_before: 0,
             passed: (started, cpu),
+            used: Duration::ZERO,
         })
     }
 
@@ -230,7 +212,8 @@ impl Windows {
         elapsed: Duration,
         taken: Duration,
     ) -> Result<(), SessionError> {
-        let stacks = self.deltas.since(&kernel.stacks()?);
+        let mut stacks = self.deltas.since(&kernel.stacks()?);
+        stacks.append(&mut self.ended);
         self.estimator.take_exact(elapsed, &stacks);
         self.status.exact += elapsed;
         self.pass();
@@ -327,6 +310,28 @@ impl Windows {
         })
     }
 
+    /// Images have ended: of these stacks nothing more comes, and they have become samples of the profile.
+    pub(super) fn retire(&mut self, amounts: &[StackAmounts], moved: &[(StackKey, u32)]) {
+        self.ended.append(&mut self.deltas.since(amounts));
+        rename(&mut self.ended, &moved.iter().copied().collect());
+        self.estimator.retire(moved);
+    }
+
+    /// What was allocated in a recording that has been going on for so long.
+    ///
+    /// # Errors
+    ///
+    /// There were too few windows.
+    pub(super) fn estimate(&self, elapsed: Duration) -> Result<Estimated, Impossible> {
+        // Since the first thread has ended nothing was seen that would tell of what came then.
+        let until = self.given_up.map(|at| at - self.started);
+        let span = until.unwrap_or(elapsed).min(elapsed);
+        let cpus = self.used.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
+        let mut estimated = self.estimator.estimate(span, cpus)?;
+        estimated.sampled.share_taken = self.governor.share_taken();
+        Ok(estimated)
+    }
+
     /// How they stand.
     pub(super) fn status(&self) -> WindowsStatus {
         WindowsStatus {
@@ -339,7 +344,7 @@ impl Windows {
 
     /// Has a window held.
     fn begin(&mut self, modules: &[Probed<'_>]) -> Result<(), SessionError> {
-        let mark = self.marks.chosen();
+        let mark = self.estimator.mark();
         let mark = mark.filter(|_| self.chance.happens(PROGRESS));
         let (kind, length) = match mark {
             Some(mark) => (WindowKind::Progress(mark), self.plan.progress),
@@ -388,7 +393,11 @@ impl Windows {
         self.calls = now;
         self.status.calls_outside += calls.outside;
         let stacks = match kind {
-            WindowKind::Full => self.deltas.since(&kernel.stacks()?),
+            WindowKind::Full => {
+                let mut stacks = self.deltas.since(&kernel.stacks()?);
+                stacks.append(&mut self.ended);
+                stacks
+            }
             WindowKind::Progress(_) => Vec::new(),
         };
         let effort = match kind {
@@ -410,18 +419,23 @@ impl Windows {
                 self.status.progress_slowed += slowed;
             }
         }
-        if is_sure {
-            self.estimator.take(&Closed {
-                kind,
-                begun: held.begun.saturating_duration_since(self.started),
-                exposure,
-                slowed,
-                calls: &calls,
-                stacks: &stacks,
-            });
-        } else {
-            self.status.unsure += 1;
-        }
+        self.status.unsure += u64::from(!is_sure);
+        let in_window = Calls {
+            outside: 0,
+            ..calls
+        };
+        self.estimator.take(&Closed {
+            kind,
+            exposure,
+            is_sure,
+            took: (
+                took(&in_window, effort, traps.unwrap_or(TRAPS)),
+                self.governor.cpus(),
+            ),
+            mark: self.marks.chosen(),
+            calls: &calls,
+            stacks: &stacks,
+        });
         self.governor.take(&Taken {
             effort,
             length: exposure,
@@ -443,8 +457,9 @@ impl Windows {
         let (before, used_before) = self.passed;
         // What has ended uses nothing.
         let used = cpu_time(self.process).unwrap_or(used_before);
-        self.governor
-            .pass(now - before, used.saturating_sub(used_before));
+        let used_since = used.saturating_sub(used_before);
+        self.governor.pass(now - before, used_since);
+        self.used += used_since;
         self.passed = (now, used);
     }
 }

@@ -1,0 +1,489 @@
+//! From windows to the amounts of the whole recording: chooses the mark, and keeps the sums.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tracer_common::{Callee, StackKey};
+
+use super::deltas::{Stack, StackDelta};
+use crate::bpf::{Calls, WindowKind};
+use crate::estimate::{self, Amount, Choice, Estimates, Impossible};
+use crate::profile::{Errors, Sampled, SampledBy};
+
+/// Full windows after which there is none, where none was found.
+const PATIENCE: usize = 64;
+/// Stacks of all windows that are kept meanwhile, counted once for each: a few MB.
+const KEPT_STACKS: usize = 100_000;
+/// The probes' share of the time in full windows from which on they may slow the target down.
+const NOTICED: f64 = 0.05;
+/// CPUs that a target uses at least that has nothing to spare.
+const BUSY: f64 = 0.7;
+/// What a trap takes is known to so much of it.
+const TRAP_ERROR: f64 = 0.1;
+
+/// A window that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed<'a> {
+    /// What was seen in it.
+    pub(super) kind: WindowKind,
+    /// How long calls were seen.
+    pub(super) exposure: Duration,
+    /// Whether that is known well enough to tell of what was not seen.
+    pub(super) is_sure: bool,
+    /// What the probes took of the target's CPU time meanwhile, and how many CPUs it uses, at least one.
+    pub(super) took: (Duration, f64),
+    /// The function whose calls amounts go by, where one is known by now.
+    pub(super) mark: Option<Callee>,
+    /// The calls that began in it, by function: those of the mark among them.
+    pub(super) calls: &'a Calls,
+    /// What was allocated in it; nothing in one that counts marks. Each stack once.
+    pub(super) stacks: &'a [StackDelta],
+}
+
+/// The mark, by whose calls amounts are scaled.
+#[derive(Clone, Debug)]
+enum Mark {
+    /// Not chosen yet: the full windows so far, whole.
+    Pending(Vec<Kept>),
+    /// Chosen for good; `None` where no function is called rarely enough.
+    Chosen(Option<Callee>),
+}
+
+/// A full window that waits for the choice of the mark.
+#[derive(Clone, Debug)]
+struct Kept {
+    length: Duration,
+    calls: Calls,
+    stacks: Vec<StackDelta>,
+}
+
+/// Takes in windows as they are over. Memory goes with the number of stacks.
+#[derive(Clone, Debug)]
+pub(super) struct Estimator {
+    windows: estimate::Windows<Stack>,
+    mark: Mark,
+    /// Of full windows: their length, and what the probes took of the target's CPU time, seconds.
+    full: (f64, f64),
+    /// Of progress windows: their length, and what of that the probes took.
+    progress: (f64, f64),
+}
+
+/// What the whole recording allocated, as far as it can be told.
+#[derive(Clone, Debug)]
+pub(in crate::session) struct Estimated {
+    /// The facts behind it; what windows took is not among them.
+    pub(in crate::session) sampled: Sampled,
+    /// Objects and bytes of each stack, and the errors of its own.
+    pub(in crate::session) stacks: HashMap<Stack, ([i64; 2], Errors)>,
+    /// What amounts were held against, for people.
+    pub(in crate::session) by: String,
+    /// By how much all of them may be too low.
+    pub(in crate::session) doubt: Option<String>,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self {
+            windows: estimate::Windows::default(),
+            mark: Mark::Pending(Vec::new()),
+            full: (0.0, 0.0),
+            progress: (0.0, 0.0),
+        }
+    }
+}
+
+impl Estimator {
+    /// The mark, once it is chosen.
+    pub(super) const fn mark(&self) -> Option<Callee> {
+        match self.mark {
+            Mark::Chosen(mark) => mark,
+            Mark::Pending(_) => None,
+        }
+    }
+
+    /// Takes one in.
+    pub(super) fn take(&mut self, window: &Closed<'_>) {
+        let length = window.exposure;
+        if !window.is_sure {
+            // What was allocated was allocated, and stands for nothing else.
+            if window.kind == WindowKind::Full {
+                self.windows.exact(length, amounts(window.stacks));
+            }
+            return;
+        }
+        let (took, cpus) = window.took;
+        match window.kind {
+            WindowKind::Full => {
+                self.full.0 += length.as_secs_f64();
+                self.full.1 += took.as_secs_f64();
+                self.take_full(length, window);
+            }
+            WindowKind::Progress(mark) => {
+                // What the probes took was missing to a target that is busy on all the CPUs it has.
+                let missing = took.div_f64(cpus.max(1.0)).min(length.mul_f64(0.9));
+                self.progress.0 += length.as_secs_f64();
+                self.progress.1 += missing.as_secs_f64();
+                self.windows.progress(&estimate::Window {
+                    elapsed: length,
+                    exposure: length - missing,
+                    marks: window.calls.of(mark),
+                });
+            }
+        }
+    }
+
+    /// Takes in what was allocated in a time in which the target was traced exactly.
+    pub(super) fn take_exact(&mut self, elapsed: Duration, stacks: &[StackDelta]) {
+        self.windows.exact(elapsed, amounts(stacks));
+    }
+
+    fn take_full(&mut self, length: Duration, window: &Closed<'_>) {
+        match &mut self.mark {
+            Mark::Chosen(mark) => {
+                let marks = mark.map_or(0, |mark| window.calls.of(mark));
+                self.add(length, marks, window.stacks);
+            }
+            Mark::Pending(kept) => {
+                kept.push(Kept {
+                    length,
+                    calls: *window.calls,
+                    stacks: window.stacks.to_vec(),
+                });
+                let stacks: usize = kept.iter().map(|kept| kept.stacks.len()).sum();
+                let is_full = kept.len() >= PATIENCE || stacks > KEPT_STACKS;
+                if is_full || window.mark.is_some() {
+                    self.choose(window.mark);
+                }
+            }
+        }
+    }
+
+    /// Chooses the mark, and takes in what has waited for it.
+    fn choose(&mut self, mark: Option<Callee>) {
+        let before = std::mem::replace(&mut self.mark, Mark::Chosen(mark));
+        if let Mark::Pending(kept) = before {
+            for window in kept {
+                let marks = mark.map_or(0, |mark| window.calls.of(mark));
+                self.add(window.length, marks, &window.stacks);
+            }
+        }
+    }
+
+    fn add(&mut self, length: Duration, marks: u64, stacks: &[StackDelta]) {
+        let window = estimate::Window {
+            elapsed: length,
+            // As it was: what the probes took of it is what marks are for.
+            exposure: length,
+            marks,
+        };
+        self.windows.full(&window, amounts(stacks));
+    }
+
+    /// Stacks of images that have ended have become samples: those that are alike are one from now on.
+    pub(super) fn retire(&mut self, moved: &[(StackKey, u32)]) {
+        let sample_of: HashMap<_, _> = moved.iter().copied().collect();
+        for &(key, sample) in moved {
+            self.windows.join(Stack::Ended(sample), Stack::Known(key));
+        }
+        if let Mark::Pending(kept) = &mut self.mark {
+            for window in kept {
+                rename(&mut window.stacks, &sample_of);
+            }
+        }
+    }
+
+    /// What was allocated in `span`, the whole recording, of which the target used so many CPUs on average.
+    ///
+    /// # Errors
+    ///
+    /// There were too few windows.
+    pub(super) fn estimate(&self, span: Duration, cpus: f64) -> Result<Estimated, Impossible> {
+        let mut all = Cow::Borrowed(self);
+        if matches!(self.mark, Mark::Pending(_)) {
+            all.to_mut().choose(None);
+        }
+        let (estimates, choice) = all.windows.estimate_by_evidence(span)?;
+        let taken = all.full.1 / all.full.0.max(1e-9);
+        let may_be_low = choice == Choice::Unproven && taken > NOTICED && cpus > BUSY;
+        Ok(Estimated {
+            sampled: all.facts(&estimates, choice, may_be_low),
+            stacks: stacks(&estimates),
+            by: match (choice, self.mark()) {
+                (Choice::Marks(_), Some(mark)) => format!("by calls of {}", mark.name()),
+                _ => "by time".to_owned(),
+            },
+            doubt: may_be_low.then(|| doubt(taken, cpus)),
+        })
+    }
+
+    fn facts(&self, estimates: &Estimates<Stack>, choice: Choice, may_be_low: bool) -> Sampled {
+        let shared = estimates.shared();
+        let by_traps = match choice {
+            Choice::Marks(_) => self.trap_error(),
+            _ => 0.0,
+        };
+        let nanos = |seconds: f64| (seconds * 1e9) as u64;
+        Sampled {
+            by: match choice {
+                Choice::Marks(_) => SampledBy::Marks,
+                Choice::Even(_) => SampledBy::Time,
+                Choice::Unproven => SampledBy::TimeAlone,
+            },
+            windows: estimates.full_windows,
+            nanos: nanos(self.full.0),
+            progress_windows: estimates.progress_windows,
+            progress_nanos: nanos(self.progress.0),
+            share_seen: estimates.share_seen,
+            share_taken: 0.0,
+            shared_objects: shared.objects.hypot(by_traps),
+            shared_space: shared.bytes.hypot(by_traps),
+            // A file has no number for endless.
+            degrees: estimates.degrees.min(1e6),
+            may_be_low,
+        }
+    }
+
+    /// How wrong the rate of marks may be, since it is not known exactly what the probes took meanwhile.
+    fn trap_error(&self) -> f64 {
+        let (length, missing) = self.progress;
+        TRAP_ERROR * missing / (length - missing).max(1e-9)
+    }
+}
+
+/// Each stack's amounts, rounded, and the errors of its own, rounded up.
+fn stacks(estimates: &Estimates<Stack>) -> HashMap<Stack, ([i64; 2], Errors)> {
+    let shared = estimates.shared();
+    let stacks = estimates.stacks.iter();
+    stacks
+        .map(|(stack, estimate)| {
+            let [objects, space] = shared.own(estimate).map(f64::ceil);
+            let amounts = [&estimate.objects, &estimate.bytes];
+            let amounts = amounts.map(|amount| amount.value.round() as i64);
+            (*stack, (amounts, Errors { objects, space }))
+        })
+        .collect()
+}
+
+/// What there is to say where the probes may have slowed the target down, and nothing tells whether they did.
+fn doubt(taken: f64, cpus: f64) -> String {
+    let busy = format!(
+        "the target uses {cpus:.1} CPUs, and no function is called rarely enough to tell how far windows slow it \
+         down: what was allocated is scaled by time, and may be too low"
+    );
+    let missing = taken / cpus.max(1.0);
+    if missing < 0.95 {
+        format!("{busy}, by {:.1} times at most", 1.0 / (1.0 - missing))
+    } else {
+        format!("{busy}, by many times")
+    }
+}
+
+/// Gives stacks their names after they have ended; those that have the same become one.
+pub(super) fn rename(stacks: &mut Vec<StackDelta>, sample_of: &HashMap<StackKey, u32>) {
+    let mut sums: HashMap<u32, (u64, u64)> = HashMap::new();
+    stacks.retain(|delta| {
+        let sample = match delta.stack {
+            Stack::Known(key) => sample_of.get(&key).copied(),
+            Stack::Ended(sample) => Some(sample),
+        };
+        let Some(sample) = sample else { return true };
+        let sum = sums.entry(sample).or_default();
+        *sum = (sum.0 + delta.objects, sum.1 + delta.bytes);
+        false
+    });
+    let sums = sums.into_iter();
+    stacks.extend(sums.map(|(sample, (objects, bytes))| StackDelta {
+        stack: Stack::Ended(sample),
+        objects,
+        bytes,
+    }));
+}
+
+fn amounts(stacks: &[StackDelta]) -> impl Iterator<Item = (Stack, Amount)> + '_ {
+    stacks.iter().map(|delta| {
+        let amount = Amount {
+            objects: delta.objects,
+            bytes: delta.bytes,
+        };
+        (delta.stack, amount)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::AllocatorFn;
+
+    use super::*;
+
+    const MARK: Callee = Callee::Allocator(AllocatorFn::Calloc);
+
+    const LENGTH: Duration = Duration::from_millis(5);
+    const SPAN: Duration = Duration::from_secs(10);
+
+    fn key(stack: u64) -> StackKey {
+        StackKey {
+            stack,
+            ..StackKey::default()
+        }
+    }
+
+    fn delta(stack: u64, objects: u64) -> StackDelta {
+        StackDelta {
+            stack: Stack::Known(key(stack)),
+            objects,
+            bytes: objects * 10,
+        }
+    }
+
+    fn calls(each: &[(AllocatorFn, u64)]) -> Calls {
+        let mut calls = Calls::default();
+        for (callee, known) in Callee::all().zip(&mut calls.by_function) {
+            let of = |(f, _): &&(AllocatorFn, u64)| Callee::Allocator(*f) == callee;
+            *known = each.iter().find(of).map_or(0, |c| c.1);
+        }
+        calls
+    }
+
+    fn full(estimator: &mut Estimator, calloc: u64, stacks: &[StackDelta]) {
+        full_with(estimator, None, calloc, stacks);
+    }
+
+    fn full_with(
+        estimator: &mut Estimator,
+        mark: Option<Callee>,
+        calloc: u64,
+        stacks: &[StackDelta],
+    ) {
+        let calls = calls(&[
+            (AllocatorFn::Malloc, 1_000),
+            (AllocatorFn::Free, 1_000),
+            (AllocatorFn::Calloc, calloc),
+        ]);
+        estimator.take(&Closed {
+            mark,
+            kind: WindowKind::Full,
+            exposure: LENGTH,
+            is_sure: true,
+            took: (LENGTH.mul_f64(0.8), 1.0),
+            calls: &calls,
+            stacks,
+        });
+    }
+
+    fn progress(estimator: &mut Estimator, marks: u64) {
+        estimator.take(&Closed {
+            mark: Some(MARK),
+            kind: WindowKind::Progress(MARK),
+            exposure: LENGTH,
+            is_sure: true,
+            took: (Duration::ZERO, 1.0),
+            calls: &calls(&[(AllocatorFn::Calloc, marks)]),
+            stacks: &[],
+        });
+    }
+
+    fn of(estimated: &Estimated, stack: Stack) -> [i64; 2] {
+        estimated.stacks.get(&stack).map_or([0; 2], |stack| stack.0)
+    }
+
+    #[test]
+    fn the_mark_is_chosen_once_and_knows_the_windows_before() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for nth in 0..8 {
+            assert_eq!(estimator.mark(), None, "after {nth}");
+            full(&mut estimator, 20, &[delta(1, 1_000)]);
+        }
+        for _ in 0..20 {
+            full_with(&mut estimator, Some(MARK), 900, &[delta(1, 45_000)]);
+            assert_eq!(estimator.mark(), Some(MARK));
+            progress(&mut estimator, 1_000);
+        }
+        let estimated = estimator.estimate(SPAN, 1.0)?;
+        assert_eq!(estimated.sampled.by, SampledBy::Marks);
+        assert!(estimated.by.contains("calloc"), "{}", estimated.by);
+        // 50 objects a mark and 200 marks a millisecond, and what was seen.
+        let unseen = (SPAN - 28 * LENGTH).as_secs_f64() * 1e3 * 200.0 * 50.0;
+        let [objects, bytes] = of(&estimated, Stack::Known(key(1)));
+        let seen = (8 * 1_000 + 20 * 45_000) as f64;
+        assert!((objects as f64 / (unseen + seen) - 1.0).abs() < 0.001);
+        assert_eq!(bytes, objects * 10);
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_mark_time_is_the_clock_and_a_busy_target_is_told() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for _ in 0..=PATIENCE {
+            full(&mut estimator, 0, &[delta(1, 1_000)]);
+        }
+        assert!(matches!(estimator.mark, Mark::Chosen(None)));
+        let busy = estimator.estimate(SPAN, 1.0)?;
+        assert_eq!(busy.sampled.by, SampledBy::TimeAlone);
+        assert!(busy.sampled.may_be_low);
+        let doubt = busy.doubt.unwrap_or_default();
+        assert!(doubt.contains("by 5.0 times at most"), "{doubt}");
+        let idle = estimator.estimate(SPAN, 0.1)?;
+        assert!(!idle.sampled.may_be_low && idle.doubt.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn windows_that_wait_for_a_mark_count_and_are_few() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for _ in 0..5 {
+            full(&mut estimator, 20, &[delta(1, 1_000)]);
+        }
+        assert_eq!(estimator.estimate(SPAN, 1.0)?.sampled.windows, 5);
+        let many: Vec<_> = (0..KEPT_STACKS as u64).map(|nth| delta(nth, 1)).collect();
+        full(&mut estimator, 20, &many);
+        assert!(matches!(estimator.mark, Mark::Chosen(_)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_window_of_unknown_length_counts_for_what_it_saw() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for _ in 0..5 {
+            full(&mut estimator, 20, &[delta(1, 1_000)]);
+        }
+        estimator.take(&Closed {
+            mark: None,
+            kind: WindowKind::Full,
+            exposure: LENGTH,
+            is_sure: false,
+            took: (Duration::ZERO, 1.0),
+            calls: &Calls::default(),
+            stacks: &[delta(2, 7)],
+        });
+        let estimated = estimator.estimate(SPAN, 1.0)?;
+        assert_eq!(of(&estimated, Stack::Known(key(2)))[0], 7);
+        assert_eq!(estimated.sampled.windows, 5);
+        Ok(())
+    }
+
+    #[test]
+    fn stacks_that_have_ended_are_found_by_their_sample() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for nth in 0..20 {
+            if nth == 4 || nth == 12 {
+                estimator.retire(&[(key(1), 3), (key(2), 3)]);
+            }
+            let stack = 1 + u64::from(nth >= 4);
+            full(&mut estimator, 20, &[delta(stack, 100), delta(5, 100)]);
+        }
+        estimator.retire(&[(key(1), 3), (key(2), 3)]);
+        let estimated = estimator.estimate(SPAN, 1.0)?;
+        let ended = of(&estimated, Stack::Ended(3));
+        assert_eq!(ended, of(&estimated, Stack::Known(key(5))));
+        assert_eq!(estimated.stacks.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn too_few_windows_tell_nothing() {
+        let mut estimator = Estimator::default();
+        full(&mut estimator, 20, &[delta(1, 1_000)]);
+        assert!(estimator.estimate(SPAN, 1.0).is_err());
+    }
+}
