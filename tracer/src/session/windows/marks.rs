@@ -15,8 +15,11 @@ const IO_SHARE: f64 = 0.35;
 /// What a call of the mark for each of the allocators' leaves unknown of the rate: what traps take is not known better
 /// than this.
 const DOUBT: f64 = 0.3;
-/// Windows that must be known before one is chosen, weighed as below.
+/// Windows that must be known before one is chosen, weighed by what was allocated in them: a function that goes by the
+/// clock is to be known no sooner than one that goes with the work.
 const WINDOWS: f64 = 6.0;
+/// The same, weighed by the calls of the mark. With fewer, nothing is estimated.
+const MARKED_WINDOWS: f64 = 4.0;
 /// Calls of allocators in them.
 const CALLS: f64 = 1_000.0;
 /// Calls of the mark in them.
@@ -28,8 +31,6 @@ const UNSURE: f64 = 0.25;
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
     all: Calls,
-    /// Windows in which anything was called.
-    windows: u64,
     allocations: Sums,
     /// In the order of their cookies.
     each: [Sums; Callee::COUNT],
@@ -62,7 +63,7 @@ impl Sums {
     /// too little is known.
     fn error(&self, allocations: &Self) -> Option<f64> {
         let (ratio, windows) = (allocations.sum / self.sum, self.windows());
-        if self.sum < LEAST || windows < WINDOWS || allocations.sum <= 0.0 {
+        if self.sum < LEAST || windows < MARKED_WINDOWS || allocations.sum <= 0.0 {
             return None;
         }
         let squares =
@@ -77,7 +78,6 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             all: Calls::default(),
-            windows: 0,
             allocations: Sums::default(),
             each: [Sums::default(); Callee::COUNT],
             chosen: None,
@@ -90,7 +90,6 @@ impl Marks {
     pub(super) fn take(&mut self, calls: &Calls) {
         let allocations = calls.allocations();
         self.all.add(calls);
-        self.windows += u64::from(calls.of_allocators() > 0);
         self.allocations.add(allocations, allocations);
         for (sums, callee) in self.each.iter_mut().zip(Callee::all()) {
             sums.add(calls.of(callee), allocations);
@@ -123,7 +122,7 @@ impl Marks {
     }
 
     fn is_young(&self) -> bool {
-        (self.windows as f64) < WINDOWS || (self.all.of_allocators() as f64) < CALLS
+        self.allocations.windows() < WINDOWS || (self.all.of_allocators() as f64) < CALLS
     }
 
     /// Its calls, as a share of the allocators'.
@@ -243,10 +242,12 @@ mod tests {
     #[test]
     fn none_by_which_nothing_is_known() {
         // By the clock, while the target is now busy and now not.
-        let marks = mark(&[1, 2_000, 3, 2, 4_000, 1, 2, 3], |work| {
+        let work = [1, 2_000, 3, 2, 4_000, 1, 2, 3].repeat(5);
+        let marks = mark(&work, |work| {
             vec![(MALLOC, work * 10), (FREE, work * 10), (READ, 5)]
         });
         assert_eq!(marks.chosen(), None);
+        assert!(!marks.is_young());
     }
 
     #[test]
