@@ -22,6 +22,7 @@ use super::probes::{Probed, path_of};
 use super::session::{Place, link};
 use super::to_the_end::to_the_end;
 use super::view::View;
+use crate::process::cpu_time;
 
 /// It is looked so many times in a window whether it has taken what it may,
 const LOOKS: u32 = 16;
@@ -109,6 +110,8 @@ pub struct Held {
     /// How long it was open, at least and at most: this process may have been interrupted when it opened it. It
     /// closes by itself.
     pub exposure: [Duration; 2],
+    /// CPU time of the target meanwhile; `None` where it has ended.
+    pub used: Option<Duration>,
     /// CPU time that it took to place the probes.
     pub placing: Duration,
 }
@@ -187,7 +190,11 @@ impl Windows {
             }
         }
         let placing = own_time().saturating_sub(begun);
+        let before = cpu_time(self.process);
         let exposure = self.expose(window);
+        let after = cpu_time(self.process);
+        let used = before.zip(after);
+        let used = used.map(|(before, after)| after.saturating_sub(before));
         if links.len() == 1 {
             // At once, by who is running already.
             links.clear();
@@ -195,6 +202,7 @@ impl Windows {
         let held = exposure.map(|(begun, exposure)| Held {
             begun,
             exposure,
+            used,
             placing,
         });
         (held, links)

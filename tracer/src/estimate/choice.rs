@@ -40,7 +40,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     pub fn slowdown(&self) -> Option<Slowdown> {
         let [full, progress] = [&self.full, &self.progress].map(rate);
         let ((full, full_variance), (progress, progress_variance)) = (full?, progress?);
-        let least = |kind: &Kind| kind.exposure.effective() - 1.0;
+        let least = |kind: &Kind| kind.length.effective() - 1.0;
         Some(Slowdown {
             factor: progress / full,
             error: (full_variance + progress_variance).sqrt(),
@@ -48,7 +48,8 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         })
     }
 
-    /// Estimates what was allocated in `span` by the clock that the windows speak for.
+    /// Estimates what was allocated in `span` by the clock that the windows speak for. `outside` is what there was outside
+    /// of all windows and exact phases of what progress windows' exposure is measured in; `None` where that is time.
     ///
     /// # Errors
     ///
@@ -56,6 +57,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     pub fn estimate_by_evidence(
         &self,
         span: Duration,
+        outside: Option<Duration>,
     ) -> Result<(Estimates<K>, Choice), Impossible> {
         if let Some(slowdown) = self.slowdown() {
             if slowdown.is_none() {
@@ -63,7 +65,8 @@ impl<K: Copy + Eq + Hash> Windows<K> {
                 let estimates = self.estimate_in_doubt(slowdown.error, slowdown.degrees, span)?;
                 return Ok((estimates, Choice::Even(slowdown)));
             }
-            if let Ok(estimates) = self.estimate_by(Clock::Marks, span) {
+            if let Ok(unseen) = self.unseen(Clock::Marks, span, outside) {
+                let estimates = self.estimates(Clock::Marks, unseen);
                 return Ok((estimates, Choice::Marks(slowdown)));
             }
         }
@@ -81,12 +84,11 @@ impl Slowdown {
 
 /// Marks a second of time in windows of a kind, and its variance as a part of its square.
 fn rate(kind: &Kind) -> Option<(f64, f64)> {
-    let elapsed = kind.elapsed.as_secs_f64();
-    if kind.exposure.effective() < MIN_WINDOWS || kind.marks.sum <= 0.0 || elapsed <= 0.0 {
+    if kind.length.effective() < MIN_WINDOWS || kind.marks.sum <= 0.0 {
         return None;
     }
-    let by_exposure = Ratio::of(&kind.marks_by_exposure(), &kind.exposure);
+    let rate = Ratio::of(&kind.marks_by_length(), &kind.length);
     // Windows may be alike by chance, but marks are never fewer than they are.
     let least = 1.0 / kind.marks.sum;
-    Some((kind.marks.sum / elapsed, by_exposure.variance.max(least)))
+    Some((rate.value, rate.variance.max(least)))
 }

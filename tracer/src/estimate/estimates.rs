@@ -96,7 +96,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     ///
     /// As for [`Windows::estimate`].
     pub fn estimate_by(&self, clock: Clock, span: Duration) -> Result<Estimates<K>, Impossible> {
-        Ok(self.estimates(clock, self.unseen(clock, span)?))
+        Ok(self.estimates(clock, self.unseen(clock, span, None)?))
     }
 
     /// The same by time, which may be wrong by this part for all stacks alike, as far as so many degrees can tell.
@@ -106,14 +106,14 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         degrees: f64,
         span: Duration,
     ) -> Result<Estimates<K>, Impossible> {
-        let mut unseen = self.unseen(Clock::Wall, span)?;
+        let mut unseen = self.unseen(Clock::Wall, span, None)?;
         if unseen.amount > 0.0 {
             (unseen.variance, unseen.degrees) = (doubt * doubt, degrees);
         }
         Ok(self.estimates(Clock::Wall, unseen))
     }
 
-    fn estimates(&self, clock: Clock, unseen: Unseen) -> Estimates<K> {
+    pub(super) fn estimates(&self, clock: Clock, unseen: Unseen) -> Estimates<K> {
         let base = self.full.base(clock);
         let of = |stack: &Stack| {
             let objects = stack.objects.known.max(1.0);
@@ -147,7 +147,12 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 
     /// How much the target did where no stacks were seen.
-    fn unseen(&self, clock: Clock, span: Duration) -> Result<Unseen, Impossible> {
+    pub(super) fn unseen(
+        &self,
+        clock: Clock,
+        span: Duration,
+        outside: Option<Duration>,
+    ) -> Result<Unseen, Impossible> {
         let seen = self.exact.saturating_add(self.full.elapsed);
         let hidden = span.saturating_sub(seen);
         if hidden.is_zero() {
@@ -162,12 +167,15 @@ impl<K: Copy + Eq + Hash> Windows<K> {
                 amount: hidden.as_secs_f64(),
                 ..Unseen::nothing(clock)
             }),
-            Clock::Marks => self.unseen_marks(hidden),
+            Clock::Marks => {
+                let time = hidden.saturating_sub(self.progress.elapsed);
+                self.unseen_marks(outside.unwrap_or(time))
+            }
         }
     }
 
-    /// The marks in this time, in which all progress windows are.
-    fn unseen_marks(&self, hidden: Duration) -> Result<Unseen, Impossible> {
+    /// The marks in progress windows, and in so much beside all windows of what their exposure is measured in.
+    fn unseen_marks(&self, outside: Duration) -> Result<Unseen, Impossible> {
         let exposure = &self.progress.exposure;
         let effective = exposure.effective();
         if effective < MIN_WINDOWS {
@@ -178,7 +186,6 @@ impl<K: Copy + Eq + Hash> Windows<K> {
             return Err(Impossible::NoMarks);
         }
         let rate = Ratio::of(&self.progress.marks_by_exposure(), exposure);
-        let outside = hidden.saturating_sub(self.progress.elapsed);
         let others = rate.value * outside.as_secs_f64();
         let amount = others + counted;
         Ok(Unseen {
@@ -193,7 +200,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
 
 /// What the target did where no stacks were seen.
 #[derive(Clone, Copy, Debug)]
-struct Unseen {
+pub(super) struct Unseen {
     clock: Clock,
     /// In marks, or in seconds.
     amount: f64,

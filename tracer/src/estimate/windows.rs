@@ -13,7 +13,8 @@ use super::ratio::{Base, Sums};
 pub struct Window {
     /// How long it was.
     pub elapsed: Duration,
-    /// The part of it that was the target's own: less the time that the probes took.
+    /// The part of it that was the target's own: less the time that the probes took. Of progress windows CPU time, where
+    /// that is known to be what the target had outside.
     pub exposure: Duration,
     /// Calls of the mark in it.
     pub marks: u64,
@@ -179,11 +180,14 @@ impl Quantity {
 pub(super) struct Kind {
     pub(super) windows: u64,
     pub(super) elapsed: Duration,
+    /// The same in seconds.
+    pub(super) length: Base,
     /// In seconds.
     pub(super) exposure: Base,
     pub(super) marks: Base,
-    /// Products of the two.
+    /// Products of marks and exposure, and of marks and length.
     products: f64,
+    by_length: f64,
 }
 
 impl Kind {
@@ -192,6 +196,9 @@ impl Kind {
         let marks = window.marks as f64;
         self.windows += 1;
         self.elapsed = self.elapsed.saturating_add(window.elapsed);
+        let length = window.elapsed.as_secs_f64();
+        self.length.add(length);
+        self.by_length += length * marks;
         self.exposure.add(exposure);
         self.marks.add(marks);
         self.products += exposure * marks;
@@ -201,6 +208,15 @@ impl Kind {
         match clock {
             Clock::Marks => &self.marks,
             Clock::Wall => &self.exposure,
+        }
+    }
+
+    /// The marks, to be held against the length.
+    pub(super) const fn marks_by_length(&self) -> Sums {
+        Sums {
+            sum: self.marks.sum,
+            squares: self.marks.squares,
+            products: self.by_length,
         }
     }
 

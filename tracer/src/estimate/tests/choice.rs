@@ -36,7 +36,7 @@ fn windows(full: u64, progress: u64, each: u64) -> Windows<u32> {
 #[test]
 fn where_windows_slow_down_marks_are_the_clock() {
     let (estimates, choice) = windows(20, 100, 30)
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     let Choice::Marks(slowdown) = choice else {
         panic!("{choice:?}");
@@ -49,7 +49,7 @@ fn where_windows_slow_down_marks_are_the_clock() {
 #[test]
 fn where_they_do_not_it_is_the_wall_as_far_as_that_is_known() {
     let (estimates, choice) = windows(100, 100, 30)
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     let Choice::Even(slowdown) = choice else {
         panic!("{choice:?}");
@@ -64,7 +64,7 @@ fn where_they_do_not_it_is_the_wall_as_far_as_that_is_known() {
 fn a_difference_that_chance_may_hide_is_not_none() {
     // Of so few marks it can't be told: 40 in each kind.
     let (estimates, choice) = windows(4, 4, 10)
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     assert!(matches!(choice, Choice::Marks(_)), "{choice:?}");
     assert_eq!(estimates.clock, Clock::Marks);
@@ -89,7 +89,7 @@ fn without_marks_the_wall_proves_nothing() {
         }
         windows
     }] {
-        match windows.estimate_by_evidence(SPAN) {
+        match windows.estimate_by_evidence(SPAN, None) {
             Ok((estimates, choice)) => {
                 assert_eq!(choice, Choice::Unproven);
                 assert_eq!(estimates.clock, Clock::Wall);
@@ -103,7 +103,7 @@ fn without_marks_the_wall_proves_nothing() {
 #[test]
 fn shared_and_own_errors_make_that_of_the_total() {
     let (estimates, _) = windows(20, 100, 30)
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     let shared = estimates.shared();
     let own: f64 = estimates
@@ -125,13 +125,13 @@ fn shared_and_own_errors_make_that_of_the_total() {
 fn joined_stacks_add_up() {
     let mut windows = windows(20, 100, 30);
     let (before, _) = windows
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     windows.join(9, 1);
     windows.join(9, 9);
     windows.join(9, 5);
     let (after, _) = windows
-        .estimate_by_evidence(SPAN)
+        .estimate_by_evidence(SPAN, None)
         .expect("there are enough windows");
     let value = |estimates: &super::super::Estimates<u32>, key| {
         let found = estimates.stacks.iter().find(|(stack, _)| *stack == key);
@@ -140,4 +140,18 @@ fn joined_stacks_add_up() {
     assert_eq!(value(&after, 9), value(&before, 1));
     assert_eq!(value(&after, 1), None);
     assert_eq!(after.stacks.len(), 2);
+}
+
+#[test]
+fn marks_beside_windows_go_by_what_their_rate_is_measured_in() {
+    let windows = windows(20, 100, 30);
+    let value = |outside| {
+        let estimated = windows.estimate_by_evidence(SPAN, outside);
+        let (estimates, _) = estimated.expect("there are enough windows");
+        estimates.total.bytes.value
+    };
+    // 100 s less 6 s in windows.
+    assert_eq!(value(Some(Duration::from_secs(94))), value(None));
+    let half = value(Some(Duration::from_secs(47)));
+    assert!((half / value(None) - 0.5).abs() < 0.03, "{half}");
 }

@@ -19,8 +19,10 @@ const KEPT_STACKS: usize = 100_000;
 const NOTICED: f64 = 0.05;
 /// CPUs that a target uses at least that has nothing to spare.
 const BUSY: f64 = 0.7;
-/// What a trap takes is known to so much of it.
-const TRAP_ERROR: f64 = 0.1;
+/// The most that probes are held to take of a progress window.
+const MOST_TAKEN: f64 = 0.9;
+/// What traps take is known to so much of it: the rest of what they cost is that they leave caches cold.
+const TRAP_ERROR: f64 = 0.5;
 
 /// A window that is over.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +33,9 @@ pub(super) struct Closed<'a> {
     pub(super) exposure: Duration,
     /// Whether that is known well enough to tell of what was not seen.
     pub(super) is_sure: bool,
-    /// What the probes took of the target's CPU time meanwhile, and how many CPUs it uses, at least one.
-    pub(super) took: (Duration, f64),
+    /// CPU time of the target meanwhile, and what the probes took of that.
+    pub(super) used: Duration,
+    pub(super) took: Duration,
     /// The function whose calls amounts go by, where one is known by now.
     pub(super) mark: Option<Callee>,
     /// The calls that began in it, by function: those of the mark among them.
@@ -63,10 +66,34 @@ struct Kept {
 pub(super) struct Estimator {
     windows: estimate::Windows<Stack>,
     mark: Mark,
-    /// Of full windows: their length, and what the probes took of the target's CPU time, seconds.
-    full: (f64, f64),
-    /// Of progress windows: their length, and what of that the probes took.
-    progress: (f64, f64),
+    full: Sums,
+    progress: Sums,
+    /// CPU time of the target while it was traced exactly, seconds.
+    exact: f64,
+}
+
+/// Sums over windows of a kind, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    length: f64,
+    /// CPU time of the target, without the programs.
+    used: f64,
+    /// What traps took of that, as far as is known before.
+    traps: f64,
+    /// What programs took, by their own clock.
+    ran: f64,
+    /// Calls of the mark.
+    marks: f64,
+}
+
+impl Sums {
+    fn add(&mut self, window: &Closed<'_>) {
+        self.length += window.exposure.as_secs_f64();
+        let ran = Duration::from_nanos(window.calls.ran_ns);
+        self.ran += ran.as_secs_f64();
+        self.used += window.used.saturating_sub(ran).as_secs_f64();
+        self.traps += window.took.saturating_sub(ran).as_secs_f64();
+    }
 }
 
 /// What the whole recording allocated, as far as it can be told.
@@ -87,8 +114,9 @@ impl Default for Estimator {
         Self {
             windows: estimate::Windows::default(),
             mark: Mark::Pending(Vec::new()),
-            full: (0.0, 0.0),
-            progress: (0.0, 0.0),
+            full: Sums::default(),
+            progress: Sums::default(),
+            exact: 0.0,
         }
     }
 }
@@ -112,30 +140,28 @@ impl Estimator {
             }
             return;
         }
-        let (took, cpus) = window.took;
         match window.kind {
             WindowKind::Full => {
-                self.full.0 += length.as_secs_f64();
-                self.full.1 += took.as_secs_f64();
+                self.full.add(window);
                 self.take_full(length, window);
             }
             WindowKind::Progress(mark) => {
-                // What the probes took was missing to a target that is busy on all the CPUs it has.
-                let missing = took.div_f64(cpus.max(1.0)).min(length.mul_f64(0.9));
-                self.progress.0 += length.as_secs_f64();
-                self.progress.1 += missing.as_secs_f64();
+                let marks = window.calls.of(mark);
+                self.progress.add(window);
+                self.progress.marks += marks as f64;
                 self.windows.progress(&estimate::Window {
                     elapsed: length,
-                    exposure: length - missing,
-                    marks: window.calls.of(mark),
+                    exposure: own(window),
+                    marks,
                 });
             }
         }
     }
 
-    /// Takes in what was allocated in a time in which the target was traced exactly.
-    pub(super) fn take_exact(&mut self, elapsed: Duration, stacks: &[StackDelta]) {
+    /// Takes in what was allocated in a time in which the target was traced exactly, and used so much CPU time.
+    pub(super) fn take_exact(&mut self, elapsed: Duration, used: Duration, stacks: &[StackDelta]) {
         self.windows.exact(elapsed, amounts(stacks));
+        self.exact += used.as_secs_f64();
     }
 
     fn take_full(&mut self, length: Duration, window: &Closed<'_>) {
@@ -177,6 +203,7 @@ impl Estimator {
             exposure: length,
             marks,
         };
+        self.full.marks += marks as f64;
         self.windows.full(&window, amounts(stacks));
     }
 
@@ -193,18 +220,20 @@ impl Estimator {
         }
     }
 
-    /// What was allocated in `span`, the whole recording, of which the target used so many CPUs on average.
+    /// What was allocated in `span`, the whole recording, in which the target used so much CPU time.
     ///
     /// # Errors
     ///
     /// There were too few windows.
-    pub(super) fn estimate(&self, span: Duration, cpus: f64) -> Result<Estimated, Impossible> {
+    pub(super) fn estimate(&self, span: Duration, used: Duration) -> Result<Estimated, Impossible> {
         let mut all = Cow::Borrowed(self);
         if matches!(self.mark, Mark::Pending(_)) {
             all.to_mut().choose(None);
         }
-        let (estimates, choice) = all.windows.estimate_by_evidence(span)?;
-        let taken = all.full.1 / all.full.0.max(1e-9);
+        let outside = Duration::try_from_secs_f64(all.outside(used)).unwrap_or_default();
+        let (estimates, choice) = all.windows.estimate_by_evidence(span, Some(outside))?;
+        let taken = (all.full.traps + all.full.ran) / all.full.length.max(1e-9);
+        let cpus = used.as_secs_f64() / span.as_secs_f64().max(1e-9);
         let may_be_low = choice == Choice::Unproven && taken > NOTICED && cpus > BUSY;
         Ok(Estimated {
             sampled: all.facts(&estimates, choice, may_be_low),
@@ -231,9 +260,9 @@ impl Estimator {
                 Choice::Unproven => SampledBy::TimeAlone,
             },
             windows: estimates.full_windows,
-            nanos: nanos(self.full.0),
+            nanos: nanos(self.full.length),
             progress_windows: estimates.progress_windows,
-            progress_nanos: nanos(self.progress.0),
+            progress_nanos: nanos(self.progress.length),
             share_seen: estimates.share_seen,
             share_taken: 0.0,
             shared_objects: shared.objects.hypot(by_traps),
@@ -244,11 +273,53 @@ impl Estimator {
         }
     }
 
+    /// How much dearer traps are in this target than was known before, since they leave it with cold caches: as the mark
+    /// has it. What a mark's work takes is the same in both kinds of windows, and all else is probes.
+    fn dearer(&self) -> f64 {
+        let [full, progress] = [self.full, self.progress].map(|sums| {
+            let marks = sums.marks.max(1.0);
+            (sums.used / marks, sums.traps / marks)
+        });
+        let (used, traps) = (full.0 - progress.0, full.1 - progress.1);
+        if self.full.marks > 0.0 && self.progress.marks > 0.0 && used > 0.0 && traps > 0.0 {
+            (used / traps).clamp(0.5, 4.0)
+        } else {
+            1.0
+        }
+    }
+
+    /// CPU time outside of all windows and exact tracing, in seconds: as much as if the probes of progress windows had taken what was
+    /// known before.
+    fn outside(&self, used: Duration) -> f64 {
+        let Sums {
+            used: in_windows,
+            traps,
+            ran,
+            ..
+        } = self.progress;
+        let seen = in_windows + ran + self.full.used + self.full.ran + self.exact;
+        let outside = (used.as_secs_f64() - seen).max(0.0);
+        let own = |dearer: f64| in_windows - (traps * dearer).min(in_windows * MOST_TAKEN);
+        if in_windows > 0.0 {
+            outside * own(1.0) / own(self.dearer())
+        } else {
+            outside
+        }
+    }
+
     /// How wrong the rate of marks may be, since it is not known exactly what the probes took meanwhile.
     fn trap_error(&self) -> f64 {
-        let (length, missing) = self.progress;
-        TRAP_ERROR * missing / (length - missing).max(1e-9)
+        let Sums { used, traps, .. } = self.progress;
+        let dearer = self.dearer();
+        let missing = (traps * dearer).min(used * MOST_TAKEN);
+        let error = TRAP_ERROR + (dearer - 1.0).abs() / 4.0;
+        error * missing / (used - missing).max(1e-9)
     }
+}
+
+/// What of a window's CPU time was the target's own.
+fn own(window: &Closed<'_>) -> Duration {
+    window.used - window.took.min(window.used.mul_f64(MOST_TAKEN))
 }
 
 /// Each stack's amounts, rounded, and the errors of its own, rounded up.
@@ -365,7 +436,8 @@ mod tests {
             kind: WindowKind::Full,
             exposure: LENGTH,
             is_sure: true,
-            took: (LENGTH.mul_f64(0.8), 1.0),
+            used: LENGTH,
+            took: LENGTH.mul_f64(0.8),
             calls: &calls,
             stacks,
         });
@@ -377,7 +449,8 @@ mod tests {
             kind: WindowKind::Progress(MARK),
             exposure: LENGTH,
             is_sure: true,
-            took: (Duration::ZERO, 1.0),
+            used: LENGTH,
+            took: Duration::ZERO,
             calls: &calls(&[(AllocatorFn::Calloc, marks)]),
             stacks: &[],
         });
@@ -399,7 +472,7 @@ mod tests {
             assert_eq!(estimator.mark(), Some(MARK));
             progress(&mut estimator, 1_000);
         }
-        let estimated = estimator.estimate(SPAN, 1.0)?;
+        let estimated = estimator.estimate(SPAN, SPAN)?;
         assert_eq!(estimated.sampled.by, SampledBy::Marks);
         assert!(estimated.by.contains("calloc"), "{}", estimated.by);
         // 50 objects a mark and 200 marks a millisecond, and what was seen.
@@ -418,12 +491,12 @@ mod tests {
             full(&mut estimator, 0, &[delta(1, 1_000)]);
         }
         assert!(matches!(estimator.mark, Mark::Chosen(None)));
-        let busy = estimator.estimate(SPAN, 1.0)?;
+        let busy = estimator.estimate(SPAN, SPAN)?;
         assert_eq!(busy.sampled.by, SampledBy::TimeAlone);
         assert!(busy.sampled.may_be_low);
         let doubt = busy.doubt.unwrap_or_default();
         assert!(doubt.contains("by 5.0 times at most"), "{doubt}");
-        let idle = estimator.estimate(SPAN, 0.1)?;
+        let idle = estimator.estimate(SPAN, SPAN / 10)?;
         assert!(!idle.sampled.may_be_low && idle.doubt.is_none());
         Ok(())
     }
@@ -434,7 +507,7 @@ mod tests {
         for _ in 0..5 {
             full(&mut estimator, 20, &[delta(1, 1_000)]);
         }
-        assert_eq!(estimator.estimate(SPAN, 1.0)?.sampled.windows, 5);
+        assert_eq!(estimator.estimate(SPAN, SPAN)?.sampled.windows, 5);
         let many: Vec<_> = (0..KEPT_STACKS as u64).map(|nth| delta(nth, 1)).collect();
         full(&mut estimator, 20, &many);
         assert!(matches!(estimator.mark, Mark::Chosen(_)));
@@ -452,11 +525,12 @@ mod tests {
             kind: WindowKind::Full,
             exposure: LENGTH,
             is_sure: false,
-            took: (Duration::ZERO, 1.0),
+            used: LENGTH,
+            took: Duration::ZERO,
             calls: &Calls::default(),
             stacks: &[delta(2, 7)],
         });
-        let estimated = estimator.estimate(SPAN, 1.0)?;
+        let estimated = estimator.estimate(SPAN, SPAN)?;
         assert_eq!(of(&estimated, Stack::Known(key(2)))[0], 7);
         assert_eq!(estimated.sampled.windows, 5);
         Ok(())
@@ -473,7 +547,7 @@ mod tests {
             full(&mut estimator, 20, &[delta(stack, 100), delta(5, 100)]);
         }
         estimator.retire(&[(key(1), 3), (key(2), 3)]);
-        let estimated = estimator.estimate(SPAN, 1.0)?;
+        let estimated = estimator.estimate(SPAN, SPAN)?;
         let ended = of(&estimated, Stack::Ended(3));
         assert_eq!(ended, of(&estimated, Stack::Known(key(5))));
         assert_eq!(estimated.stacks.len(), 2);
@@ -484,6 +558,6 @@ mod tests {
     fn too_few_windows_tell_nothing() {
         let mut estimator = Estimator::default();
         full(&mut estimator, 20, &[delta(1, 1_000)]);
-        assert!(estimator.estimate(SPAN, 1.0).is_err());
+        assert!(estimator.estimate(SPAN, SPAN).is_err());
     }
 }

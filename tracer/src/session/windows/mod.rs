@@ -214,9 +214,11 @@ impl Windows {
     ) -> Result<(), SessionError> {
         let mut stacks = self.deltas.since(&kernel.stacks()?);
         stacks.append(&mut self.ended);
-        self.estimator.take_exact(elapsed, &stacks);
-        self.status.exact += elapsed;
+        let before = self.used;
         self.pass();
+        let used = self.used.saturating_sub(before);
+        self.estimator.take_exact(elapsed, used, &stacks);
+        self.status.exact += elapsed;
         self.governor.take_exact(taken);
         Ok(())
     }
@@ -326,8 +328,7 @@ impl Windows {
         // Since the first thread has ended nothing was seen that would tell of what came then.
         let until = self.given_up.map(|at| at - self.started);
         let span = until.unwrap_or(elapsed).min(elapsed);
-        let cpus = self.used.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
-        let mut estimated = self.estimator.estimate(span, cpus)?;
+        let mut estimated = self.estimator.estimate(span, self.used)?;
         estimated.sampled.share_taken = self.governor.share_taken();
         Ok(estimated)
     }
@@ -428,10 +429,8 @@ impl Windows {
             kind,
             exposure,
             is_sure,
-            took: (
-                took(&in_window, effort, traps.unwrap_or(TRAPS)),
-                self.governor.cpus(),
-            ),
+            used: held.used.unwrap_or_default(),
+            took: took(&in_window, effort, traps.unwrap_or(TRAPS)),
             mark: self.marks.chosen(),
             calls: &calls,
             stacks: &stacks,
@@ -459,7 +458,9 @@ impl Windows {
         let used = cpu_time(self.process).unwrap_or(used_before);
         let used_since = used.saturating_sub(used_before);
         self.governor.pass(now - before, used_since);
-        self.used += used_since;
+        if self.given_up.is_none() {
+            self.used += used_since;
+        }
         self.passed = (now, used);
     }
 }
