@@ -19,6 +19,11 @@ const KEPT_STACKS: usize = 100_000;
 const NOTICED: f64 = 0.05;
 /// CPUs that a target uses at least that has nothing to spare.
 const BUSY: f64 = 0.7;
+/// What traps may take beside what they leave to the target: where it is more, the rest can't be told from it well.
+const DEAR: f64 = 0.2;
+/// What there is to say then.
+const DEAR_MARK: &str = "the function by whose calls amounts are scaled is called so often that the probe on it alone \
+     slows the target down: what was allocated may be too low by a half";
 /// The most that probes are held to take of a progress window.
 const MOST_TAKEN: f64 = 0.9;
 /// What traps take is known to so much of it: the rest of what they cost is that they leave caches cold.
@@ -234,7 +239,12 @@ impl Estimator {
         let (estimates, choice) = all.windows.estimate_by_evidence(span, Some(outside))?;
         let taken = (all.full.traps + all.full.ran) / all.full.length.max(1e-9);
         let cpus = used.as_secs_f64() / span.as_secs_f64().max(1e-9);
-        let may_be_low = choice == Choice::Unproven && taken > NOTICED && cpus > BUSY;
+        let doubt = match choice {
+            Choice::Unproven if taken > NOTICED && cpus > BUSY => Some(doubt(taken, cpus)),
+            Choice::Marks(_) if all.missing() > DEAR => Some(DEAR_MARK.to_owned()),
+            _ => None,
+        };
+        let may_be_low = doubt.is_some();
         Ok(Estimated {
             sampled: all.facts(&estimates, choice, may_be_low),
             stacks: stacks(&estimates),
@@ -242,7 +252,7 @@ impl Estimator {
                 (Choice::Marks(_), Some(mark)) => format!("by calls of {}", mark.name()),
                 _ => "by time".to_owned(),
             },
-            doubt: may_be_low.then(|| doubt(taken, cpus)),
+            doubt,
         })
     }
 
@@ -307,13 +317,16 @@ impl Estimator {
         }
     }
 
+    /// What traps took of progress windows, as a part of what was left to the target.
+    fn missing(&self) -> f64 {
+        let Sums { used, traps, .. } = self.progress;
+        let missing = (traps * self.dearer()).min(used * MOST_TAKEN);
+        missing / (used - missing).max(1e-9)
+    }
+
     /// How wrong the rate of marks may be, since it is not known exactly what the probes took meanwhile.
     fn trap_error(&self) -> f64 {
-        let Sums { used, traps, .. } = self.progress;
-        let dearer = self.dearer();
-        let missing = (traps * dearer).min(used * MOST_TAKEN);
-        let error = TRAP_ERROR + (dearer - 1.0).abs() / 4.0;
-        error * missing / (used - missing).max(1e-9)
+        (TRAP_ERROR + (self.dearer() - 1.0).abs() / 4.0) * self.missing()
     }
 }
 
@@ -551,6 +564,32 @@ mod tests {
         let ended = of(&estimated, Stack::Ended(3));
         assert_eq!(ended, of(&estimated, Stack::Known(key(5))));
         assert_eq!(estimated.stacks.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_mark_that_is_called_too_often_is_told() -> Result<(), Impossible> {
+        let mut estimator = Estimator::default();
+        for _ in 0..20 {
+            full_with(&mut estimator, Some(MARK), 20, &[delta(1, 1_000)]);
+            estimator.take(&Closed {
+                mark: Some(MARK),
+                kind: WindowKind::Progress(MARK),
+                exposure: LENGTH,
+                is_sure: true,
+                used: LENGTH,
+                took: LENGTH / 2,
+                calls: &calls(&[(AllocatorFn::Calloc, 100)]),
+                stacks: &[],
+            });
+        }
+        let estimated = estimator.estimate(SPAN, SPAN)?;
+        assert!(estimated.sampled.may_be_low);
+        assert!(
+            estimated
+                .doubt
+                .is_some_and(|doubt| doubt.contains("so often"))
+        );
         Ok(())
     }
 
