@@ -22,7 +22,6 @@ use super::probes::{Probed, path_of};
 use super::session::{Place, link};
 use super::to_the_end::to_the_end;
 use super::view::View;
-use crate::process::cpu_time;
 
 /// It is looked so many times in a window whether it has taken what it may,
 const LOOKS: u32 = 16;
@@ -116,10 +115,14 @@ pub struct Held {
     pub placing: Duration,
 }
 
+/// Tells how much CPU time a process has used; `None` where it has ended.
+pub type CpuTime = fn(NonZeroU32) -> Option<Duration>;
+
 /// Holds windows on a process, in whatever thread.
 pub struct Windows {
     program: OwnedFd,
     process: NonZeroU32,
+    cpu_time: CpuTime,
     gate: View<u64>,
     /// Keeps the view's memory known as the map's.
     _gate: MapData,
@@ -143,6 +146,7 @@ impl Windows {
     pub(super) fn new(
         program: BorrowedFd<'_>,
         process: NonZeroU32,
+        cpu_time: CpuTime,
         gate: MapData,
         words: PerCpuArray<MapData, u64>,
     ) -> Result<Self, BpfError> {
@@ -150,6 +154,7 @@ impl Windows {
         Ok(Self {
             program: program.map_err(|error| map_error("a program", "shared", &error))?,
             process,
+            cpu_time,
             gate: View::new("GATE", gate.fd().as_fd(), GATE_WORDS as usize)?,
             _gate: gate,
             words,
@@ -190,9 +195,9 @@ impl Windows {
             }
         }
         let placing = own_time().saturating_sub(begun);
-        let before = cpu_time(self.process);
+        let before = (self.cpu_time)(self.process);
         let exposure = self.expose(window);
-        let after = cpu_time(self.process);
+        let after = (self.cpu_time)(self.process);
         let used = before.zip(after);
         let used = used.map(|(before, after)| after.saturating_sub(before));
         if links.len() == 1 {

@@ -161,7 +161,7 @@ impl Windows {
         let governor = Governor::new(share);
         Ok(Self {
             process,
-            worker: Worker::start(kernel.windows(process)?)?,
+            worker: Worker::start(kernel.windows(process, cpu_time)?)?,
             plan: governor.plan(),
             governor,
             chance: Chance::from_anywhere(),
