@@ -97,8 +97,10 @@ impl Session {
         let now = traced.space.now();
         let mut places = self.found.allocators.iter().flat_map(|allocator| {
             let key = MappedFile::key_of(&allocator.file).ok();
-            let probes = allocator.plan.allocating.iter().take(1);
-            let offsets = probes.map(|probe| probe.point.0);
+            let plan = &allocator.plan;
+            // Each is put in and taken out by itself.
+            let probes = plan.allocating.iter().chain(&plan.freeing);
+            let offsets = probes.chain(&plan.throwing).map(|probe| probe.point.0);
             let mapped = now.iter().filter(move |(_, _, mapped)| {
                 key.is_some() && mapped.file.as_ref().and_then(|file| file.key) == key
             });
