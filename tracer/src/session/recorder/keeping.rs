@@ -6,6 +6,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::events::monotonic_ns;
 use super::{Reach, Session, SessionError};
@@ -14,6 +17,26 @@ use crate::process::{MappedFile, shown_as, threads_of, translator};
 
 /// The breakpoint instruction.
 const INT3: u8 = 0xcc;
+
+/// How often it is looked whether they are there, while they are not held.
+const WATCH: Duration = Duration::from_micros(200);
+
+/// Breakpoints in a process's memory.
+struct Places {
+    memory: File,
+    addresses: Vec<u64>,
+}
+
+impl Places {
+    /// Whether one is not there.
+    fn are_gone(&self) -> bool {
+        self.addresses.iter().any(|&place| {
+            let mut byte = [0];
+            // What can't be read is not there any more.
+            self.memory.read_exact_at(&mut byte, place).is_ok() && byte[0] != INT3
+        })
+    }
+}
 
 impl Session {
     /// Does what a change asks for at once.
@@ -33,7 +56,7 @@ impl Session {
             Change::FirstThreadExit => {
                 // Somebody may have changed probes since, and the kernel have taken ours out.
                 self.check_probes();
-                self.keep_probes();
+                self.keep_probes_watched();
             }
             Change::Exec {
                 by_other_thread: true,
@@ -46,6 +69,29 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// As [`Self::keep_probes`], where the breakpoints are there: others may take them out until they are held.
+    fn keep_probes_watched(&mut self) {
+        if self.kept_ns.is_some() {
+            return;
+        }
+        let watched = self.probed_places();
+        let is_over = AtomicBool::new(false);
+        let are_gone = thread::scope(|threads| {
+            let watcher = threads.spawn(|| {
+                let mut are_gone = false;
+                while !is_over.load(Ordering::Relaxed) {
+                    are_gone |= watched.as_ref().is_some_and(Places::are_gone);
+                    thread::sleep(WATCH);
+                }
+                are_gone
+            });
+            self.keep_probes();
+            is_over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap_or(true)
+        });
+        self.probes_missing += u64::from(are_gone);
     }
 
     /// Has the breakpoints belong to the target's threads.
@@ -87,15 +133,15 @@ impl Session {
     }
 
     fn are_probes_missing(&self) -> bool {
-        let Some((_, traced)) = self.processes.latest(self.who.pid) else {
-            return false;
-        };
-        let Ok(memory) = File::open(format!("/proc/{}/mem", shown_as(traced.pid))) else {
-            // It has ended.
-            return false;
-        };
+        self.probed_places().is_some_and(|places| places.are_gone())
+    }
+
+    /// Where the breakpoints are; `None` where the target has ended.
+    fn probed_places(&self) -> Option<Places> {
+        let (_, traced) = self.processes.latest(self.who.pid)?;
+        let memory = File::open(format!("/proc/{}/mem", shown_as(traced.pid))).ok()?;
         let now = traced.space.now();
-        let mut places = self.found.allocators.iter().flat_map(|allocator| {
+        let places = self.found.allocators.iter().flat_map(|allocator| {
             let key = MappedFile::key_of(&allocator.file).ok();
             let plan = &allocator.plan;
             // Each is put in and taken out by itself.
@@ -114,10 +160,9 @@ impl Session {
                     .map(move |offset| start + (offset - first))
             })
         });
-        places.any(|place| {
-            let mut byte = [0];
-            // What can't be read is not there any more.
-            memory.read_exact_at(&mut byte, place).is_ok() && byte[0] != INT3
+        Some(Places {
+            addresses: places.collect(),
+            memory,
         })
     }
 
