@@ -18,8 +18,8 @@ use tracer::profile::{CounterClass, Profile, SampledBy, ValueKind, Verdict};
 /// Enough for several windows a second.
 const SHARE: [&str; 3] = ["--max-overhead", "50%", "--never-exact"];
 
-/// Allocator calls of a workload: a second of them or more, as fast as they are between windows.
-const CALLS: &str = "30000000";
+/// Allocator calls of a workload: seconds of them, as fast as they are between windows.
+const CALLS: &str = "100000000";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -50,7 +50,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// nevertheless, within the errors that are stated.
 fn estimates() -> Result<()> {
     // A mark that is rare enough for the probe on it to cost next to nothing.
-    let workload = Workload::start("windowed", &["5", "2", "400"])?;
+    // So long that there are enough windows where other tests keep the machine busy.
+    const SECONDS: u32 = 20;
+    let workload = Workload::start("windowed", &[&SECONDS.to_string(), "2", "400"])?;
     let tracing = Tracing::attach_with(workload.pid(), &["--max-overhead", "20%"])?;
     let (ledger, profile) = tracing.record(workload)?;
     check_sampled(&profile)?;
@@ -77,7 +79,8 @@ fn estimates() -> Result<()> {
     // Neither what was seen nor that by the length of windows would be near.
     let truth = ledger.total.values()?.alloc_objects as f64;
     let seen = profile::counter(&profile, "alloc_objects")? as f64;
-    let length = profile::counter(&profile, "windows_microseconds")? as f64 / 5e6;
+    let length =
+        profile::counter(&profile, "windows_microseconds")? as f64 / 1e6 / f64::from(SECONDS);
     ensure!(
         seen < truth / 10.0 && seen / length < truth / 2.0,
         "{seen} of {truth} were seen in {length} of the time"
