@@ -43,8 +43,8 @@ enum Phase {
     /// Since when, and what it has taken.
     Exact(Instant, Duration),
     Windows,
-    /// Exactly, whatever it takes: there can be no windows any more.
-    Stuck,
+    /// Exactly, whatever it takes: there can be no windows, and why.
+    Stuck(String),
 }
 
 /// Some moment: when, the target's CPU time, and the events until then.
@@ -75,11 +75,12 @@ impl Effort {
 
     /// Why it takes what it takes, where that is not as it was meant to be.
     pub(super) fn note(&self) -> Option<String> {
-        matches!(self.phase, Phase::Stuck).then(|| {
-            "tracing took more than it should, but the target's first thread has ended, by which windows know their \
-             process: it was traced exactly to the end"
-                .to_owned()
-        })
+        let Phase::Stuck(why) = &self.phase else {
+            return None;
+        };
+        Some(format!(
+            "tracing took more than --max-overhead allows: the target was traced exactly to the end, because {why}"
+        ))
     }
 }
 
@@ -148,10 +149,14 @@ impl Session {
         if effort.fit.goes_on(time, took) {
             return Ok(());
         }
-        if !has_first_thread(effort.process.get()) {
+        if self.kept_ns.is_some() || !has_first_thread(effort.process.get()) {
             // It may have ended as a whole.
             if !self.has_ended && !threads_of(&[self.who.pid]).is_empty() {
-                effort.phase = Phase::Stuck;
+                effort.phase = Phase::Stuck(
+                    "its first thread has ended or another one has called exec, and windows know a process by its \
+                     first thread"
+                        .to_owned(),
+                );
             }
             return Ok(());
         }
@@ -166,16 +171,22 @@ impl Session {
         let Phase::Exact(since, taken) = effort.phase else {
             return Ok(());
         };
-        self.kernel.probes().make_room_for_windows()?;
+        let (at, cpu) = (effort.looked.at, effort.looked.cpu);
         let windows = match &mut self.windows {
             Some(windows) => windows,
-            none => none.insert(Windows::new(
-                &mut self.kernel,
-                effort.process,
-                effort.limit.share,
-                (effort.looked.at, effort.looked.cpu),
-            )?),
+            none => {
+                let share = effort.limit.share;
+                // Before the probes are gone: without windows they stay.
+                match Windows::new(&mut self.kernel, effort.process, share, (at, cpu)) {
+                    Ok(windows) => none.insert(windows),
+                    Err(error) => {
+                        effort.phase = Phase::Stuck(format!("windows can't be held: {error}"));
+                        return Ok(());
+                    }
+                }
+            }
         };
+        self.kernel.probes().make_room_for_windows()?;
         windows.begin_after(&mut self.kernel, since.elapsed(), taken)?;
         effort.phase = Phase::Windows;
         Ok(())
@@ -216,11 +227,13 @@ impl Session {
 
     /// Ends the windows, or the exact tracing after some.
     pub(super) fn finish_windows(&mut self) -> Result<(), SessionError> {
-        let (Some(windows), Some(effort)) = (&mut self.windows, &self.effort) else {
+        let (Some(windows), Some(effort)) = (&mut self.windows, &mut self.effort) else {
             return Ok(());
         };
         if let Phase::Exact(since, taken) = effort.phase {
             windows.take_exact(&self.kernel, since.elapsed(), taken)?;
+            // Where probes make way, it ends twice.
+            effort.phase = Phase::Exact(Instant::now(), Duration::ZERO);
         }
         windows.finish(self.has_ended, &mut self.kernel, self.costs.of_traps())
     }

@@ -447,12 +447,6 @@ fn of_windows(findings: &Findings) -> Vec<Finding> {
             "Its calls in the windows in which no others were counted.",
         ),
         Finding::new(
-            "progress_windows_slowed_microseconds",
-            microseconds(windows.progress_slowed),
-            Traffic,
-            "What of these windows their probes have kept the target from running, if it was busy.",
-        ),
-        Finding::new(
             "windows_unsure",
             windows.unsure,
             Note,

@@ -191,11 +191,6 @@ impl Governor {
         self.full.running.unwrap_or(f64::INFINITY) / self.cpus
     }
 
-    /// CPUs that the target uses, at least one.
-    pub(super) const fn cpus(&self) -> f64 {
-        self.cpus
-    }
-
     /// What was taken so far, as a share.
     pub(super) fn share_taken(&self) -> f64 {
         if self.time > 0.0 {

@@ -69,8 +69,6 @@ pub struct WindowsStatus {
     pub marks: u64,
     /// Its calls in the others.
     pub progress_marks: u64,
-    /// What of these others the probes have kept the target from running.
-    pub progress_slowed: Duration,
     /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
     pub share: f64,
 }
@@ -337,7 +335,7 @@ impl Windows {
     pub(super) fn status(&self) -> WindowsStatus {
         WindowsStatus {
             share: self.governor.share_taken(),
-            mark: self.marks.chosen(),
+            mark: self.estimator.mark(),
             marks: self.marks.known(),
             ..self.status
         }
@@ -383,7 +381,8 @@ impl Windows {
             Err(error) => return Err(SessionError::Window(error)),
         };
         let [least, most] = held.exposure;
-        let (exposure, is_sure) = ((least + most) / 2, most - least < most / UNSURE);
+        let (exposure, used) = ((least + most) / 2, held.used.unwrap_or_default());
+        let is_sure = most - least < most / UNSURE && held.used.is_some();
         let left = kernel.forget_calls()?;
         if self.given_up.is_some() {
             return Ok(());
@@ -406,7 +405,6 @@ impl Windows {
             WindowKind::Progress(_) => Effort::Progress,
         };
         let events = took(&calls, effort, traps.unwrap_or(TRAPS));
-        let slowed = events.div_f64(self.governor.cpus()).min(exposure);
         match kind {
             WindowKind::Full => {
                 self.marks.take(&calls);
@@ -417,7 +415,6 @@ impl Windows {
                 self.status.progress_windows += 1;
                 self.status.progress_exposure += exposure;
                 self.status.progress_marks += calls.of(mark);
-                self.status.progress_slowed += slowed;
             }
         }
         self.status.unsure += u64::from(!is_sure);
@@ -429,7 +426,7 @@ impl Windows {
             kind,
             exposure,
             is_sure,
-            used: held.used.unwrap_or_default(),
+            used,
             took: took(&in_window, effort, traps.unwrap_or(TRAPS)),
             mark: self.marks.chosen(),
             calls: &calls,
