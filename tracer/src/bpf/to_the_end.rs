@@ -3,6 +3,9 @@
 //! The kernel writes the breakpoints of a link one by one. Where SIGKILL comes in between, it gives up, and can't take
 //! those out again that are there: a task that is being killed may not touch another's memory (Linux 6.18, "failed
 //! to unregister, leaking uprobe"). They stay in the target for good.
+//!
+//! A process that is killed leaves its locks taken, the allocator's among them. Work that shares memory with it would
+//! wait for them for ever, with the probes in place. So the work ends with the process, though not within a system call.
 
 use std::any::Any;
 use std::ffi::{c_int, c_void};
@@ -11,18 +14,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// Bytes of the stack that the work is done on.
 const STACK: usize = 1 << 20;
 
+/// Tells the work that the process it is done for has ended. Nobody else sends it: it is the work's alone.
+const ORPHANED: c_int = libc::SIGUSR2;
+
 struct Job<W, T> {
+    /// The process that the work is done for.
+    process: c_int,
     work: Option<W>,
     result: Option<Result<T, Box<dyn Any + Send>>>,
 }
 
 /// Does work in a process of its own that shares memory and descriptors with this one, as vfork's child does: the
 /// thread that calls waits, and its thread-local data serve the work. Who kills this process does not kill that
-/// one, which goes on, and closes the descriptors when it ends.
+/// one, which comes to the end of the system call that it is in, and ends: that closes the descriptors.
 ///
 /// The work must start no threads. Where there can be no such process, it is done here.
 pub(super) fn to_the_end<T>(work: impl FnOnce() -> T) -> T {
     let mut job = Job {
+        // SAFETY: no arguments.
+        process: unsafe { libc::getpid() },
         work: Some(work),
         result: None,
     };
@@ -45,6 +55,7 @@ fn in_a_process<T, W: FnOnce() -> T>(job: &mut Job<W, T>) {
         // Not with those that are sent to the whole group.
         // SAFETY: numbers only.
         unsafe { libc::setpgid(0, 0) };
+        end_with(job.process);
         if let Some(work) = job.work.take() {
             job.result = Some(catch_unwind(AssertUnwindSafe(work)));
         }
@@ -75,14 +86,42 @@ fn in_a_process<T, W: FnOnce() -> T>(job: &mut Job<W, T>) {
     }
 }
 
+/// Ends this process, the work's, as soon as another has ended: at once, or behind a system call.
+fn end_with(process: c_int) {
+    extern "C" fn end(_signal: c_int) {
+        // SAFETY: ends the process, and takes no lock.
+        unsafe { libc::_exit(0) };
+    }
+    // SAFETY: sets of signals and actions are integers, and the calls get valid pointers. The actions are this
+    // process's alone: memory is shared, they are not.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = end as extern "C" fn(c_int) as usize;
+        libc::sigaction(ORPHANED, &raw const action, std::ptr::null_mut());
+        let mut orphaned: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut orphaned);
+        libc::sigaddset(&raw mut orphaned, ORPHANED);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const orphaned, std::ptr::null_mut());
+        libc::prctl(libc::PR_SET_PDEATHSIG, ORPHANED);
+        if libc::getppid() != process {
+            libc::_exit(0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+    use std::{io, thread};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
 
     #[test]
-    fn the_result_and_the_descriptors_are_this_process_s() -> std::io::Result<()> {
+    fn the_result_and_the_descriptors_are_this_process_s() -> io::Result<()> {
         let here = std::process::id();
         let mut seen = 0;
         let file = to_the_end(|| {
@@ -100,5 +139,40 @@ mod tests {
         let caught = catch_unwind(|| to_the_end(|| resume_unwind(Box::new(7_u32))));
         let caught = caught.map_err(|panic| panic.downcast_ref::<u32>().copied());
         assert_eq!(caught, Err::<(), _>(Some(7)));
+    }
+
+    /// Whatever the work waits for: a lock of the process that was killed, for example.
+    #[test]
+    fn the_work_ends_with_the_process() -> io::Result<()> {
+        let (mut ended, ends) = io::pipe()?;
+        let (mut begun, begins) = io::pipe()?;
+        // SAFETY: the child only uses what is its own after fork, which glibc makes fit for use.
+        let process = unsafe { libc::fork() };
+        if process == 0 {
+            let begins = begins.as_raw_fd();
+            to_the_end(|| {
+                // SAFETY: a valid pointer.
+                unsafe { libc::write(begins, (&raw const begins).cast(), 1) };
+                loop {
+                    thread::park();
+                }
+            });
+        }
+        assert!(process > 0);
+        drop((ends, begins));
+        begun.read_exact(&mut [0])?;
+        // SAFETY: this test's own child, which it has not waited for.
+        unsafe {
+            libc::kill(process, libc::SIGKILL);
+            libc::waitpid(process, std::ptr::null_mut(), 0);
+        }
+        let wait = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        let mut closed = [PollFd::new(&ended, PollFlags::IN)];
+        assert_ne!(poll(&mut closed, Some(&wait))?, 0, "it lives on");
+        assert_eq!(ended.read(&mut [0])?, 0);
+        Ok(())
     }
 }
