@@ -15,6 +15,7 @@ use core::marker::PhantomData;
 use core::ptr::write_volatile;
 
 use crate::hash::mix;
+use crate::limits::LOW_WORDS;
 use crate::{RbpRule, Registers, Rule, RuleKind, StackHash};
 
 /// Slots of a shape that can be in use, a power of two: one a frame, two where frames are found through
@@ -95,6 +96,9 @@ pub mod slot {
     pub const RELATIVE: u16 = WORD | ZERO;
     /// The bits that say where.
     pub const PLACE: u16 = ZERO - 1;
+    /// In the register's slot, which has no place: all words are among the first
+    /// [`LOW_WORDS`](crate::limits::LOW_WORDS). A hint, as the others.
+    pub const LOW: u16 = 1;
 }
 
 /// Where a shape is remembered: by the version of the mappings, the first return address, and the stack
@@ -246,7 +250,9 @@ impl Trail {
     pub fn finish(&self, shape: SharedShape<'_>) -> u64 {
         let register = self.register as u16;
         shape.set(self.len, slot::END);
-        shape.set(0, register);
+        // No branch, as above: the sign of a difference.
+        let is_low = self.places.wrapping_sub(LOW_WORDS as u64) >> 63;
+        shape.set(0, register | is_low as u16 * slot::LOW);
         if self.len >= SHAPE_SLOTS as u64 || self.places >= OUT_OF_REACH {
             return 0;
         }
@@ -373,6 +379,6 @@ impl Recognition {
     #[inline(always)]
     #[must_use]
     pub const fn finish(&self, register: u16, bp: u64) -> u64 {
-        self.check.finish(register, self.sp, bp)
+        self.check.finish(register & !slot::PLACE, self.sp, bp)
     }
 }

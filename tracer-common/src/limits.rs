@@ -6,6 +6,10 @@ pub const MAX_FRAMES: usize = 256;
 /// Words of a stack that are read at once; a power of two.
 pub const WINDOW_WORDS: usize = 256;
 
+/// Words from the stack pointer on that are read of a stack which needs no more, see
+/// [`slot::LOW`](crate::slot::LOW); a power of two.
+pub const LOW_WORDS: usize = 128;
+
 /// Words of a stack that are copied at most, a power of two: 64 KiB.
 pub const COPY_WORDS: usize = 8_192;
 

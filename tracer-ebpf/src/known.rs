@@ -116,8 +116,12 @@ extern "C" fn take_slots(_index: u64, context: *mut c_void) -> u64 {
     // SAFETY: as above.
     let scratch = unsafe { &mut *context.scratch };
     let missing = scratch.known.missing;
-    if missing != 0 && !refill(scratch, missing) {
-        return 1;
+    if missing != 0 {
+        // SAFETY: a valid map value, which other CPUs may be writing.
+        let register = unsafe { read_volatile(&raw const (*context.shape)[0]) };
+        if !refill(scratch, missing, register & slot::LOW != 0) {
+            return 1;
+        }
     }
     scratch.known.missing = 0;
     let mut recognition = scratch.known.recognition;

@@ -8,7 +8,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use tracer_common::limits::{MAX_FRAMES, PAGE_BYTES, WINDOW_WORDS};
+use tracer_common::limits::{LOW_WORDS, MAX_FRAMES, PAGE_BYTES, WINDOW_WORDS};
 use tracer_common::{
     Counter, Owner, PUBLICATIONS, Registers, SharedShape, SpaceEntry, SpaceHead, StackEnd,
     StackHash, Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
@@ -27,6 +27,9 @@ use crate::walk::Walked;
 /// A window begins this much below the word that is asked for: a saved `rbp` lies below its return
 /// address.
 const BELOW: u64 = 64;
+
+/// Bytes that are read at once of a stack whose words are all low.
+const LOW_BYTES: u64 = BELOW + (LOW_WORDS * 8) as u64;
 /// Halvings that find one of 2^32 rows.
 const SEARCH_STEPS: u32 = 32;
 
@@ -341,7 +344,7 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
 pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
     let mut at = address.wrapping_sub(scratch.unwind.base);
     if at > scratch.unwind.limit {
-        if !refill(scratch, address) {
+        if !refill(scratch, address, false) {
             return None;
         }
         at = address.wrapping_sub(scratch.unwind.base);
@@ -353,16 +356,18 @@ pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
     Some(scratch.window[(at / 8) as usize & (WINDOW_WORDS - 1)])
 }
 
-/// Fills the window so that it holds the word at an address.
+/// Fills the window so that it holds the word at an address; `is_low` where no word is needed that is not.
 #[inline(always)]
-pub(crate) fn refill(scratch: &mut Scratch, address: u64) -> bool {
-    scratch::lend(scratch, |number| refill_slot(number, address)) != 0
+pub(crate) fn refill(scratch: &mut Scratch, address: u64, is_low: bool) -> bool {
+    scratch::lend(scratch, |number| {
+        refill_slot(number, address, u64::from(is_low))
+    }) != 0
 }
 
 /// As [`refill`], of the slot with a number. A global function, see `live_insert`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn refill_slot(number: u64, address: u64) -> u64 {
+extern "C" fn refill_slot(number: u64, address: u64, is_low: u64) -> u64 {
     let Some(slot) = scratch::taken(number) else {
         return 0;
     };
@@ -374,10 +379,11 @@ extern "C" fn refill_slot(number: u64, address: u64) -> u64 {
         // No word of a stack lies across pages.
         return 0;
     }
+    let bytes = if is_low == 0 { WINDOW_BYTES } else { LOW_BYTES };
     // A read that fails costs a fault; the stack may end with this page.
-    if scratch.read(base, WINDOW_BYTES) {
+    if scratch.read(base, bytes) {
         scratch.unwind.base = base;
-        scratch.unwind.limit = WINDOW_BYTES - 8;
+        scratch.unwind.limit = bytes - 8;
         return 1;
     }
     // Not a comparison, of which the verifier would lose track: part of the rest is as good.

@@ -2,6 +2,7 @@
 //! recognised, a walk must find.
 
 use proptest::prelude::*;
+use tracer_common::limits::LOW_WORDS;
 use tracer_common::{
     KNOWN_STACKS, KnownStack, Owner, RbpRule, Recognition, Registers, Rule, RuleKind, SHAPE_SLOTS,
     SLOTS_AT_ONCE, Shape, Step, Trail, rule_ids, slot, step,
@@ -262,7 +263,7 @@ fn what_counts() {
     let (frames, check) = walk(&code, &stack, &mut shape).unwrap_or_default();
     assert_eq!(frames, [0, APART, 2 * APART]);
     let wanted = [
-        slot::RELATIVE & !slot::PLACE,
+        slot::RELATIVE & !slot::PLACE | slot::LOW,
         slot::WORD | 1,
         slot::WORD | 4,
         slot::END,
@@ -284,6 +285,41 @@ fn what_counts() {
     let mut other = stack;
     other.first.ip += 1;
     assert_ne!(recognise(&other, &shape), Some(check));
+}
+
+#[test]
+fn a_stack_says_whether_all_its_words_are_low() {
+    for (last, low) in [(LOW_WORDS - 1, slot::LOW), (LOW_WORDS, 0)] {
+        let rule = Rule {
+            cfa_offset: (last as i32 + 1) * 8,
+            ..Rule::new(RuleKind::CfaSp)
+        };
+        let code = [
+            Code {
+                id: rule_ids::FIRST_FREE,
+                rule,
+            },
+            Code {
+                id: rule_ids::STOP,
+                rule: Rule::STOP,
+            },
+        ];
+        let mut words = vec![7; last + 1];
+        words[last] = APART;
+        let stack = Stack {
+            first: Registers {
+                ip: 0,
+                sp: SP,
+                bp: 0,
+            },
+            words,
+        };
+        let mut shape = [0; SHAPE_SLOTS + SLOTS_AT_ONCE];
+        let (frames, check) = walk(&code, &stack, &mut shape).unwrap_or_default();
+        assert_eq!(frames, [0, APART]);
+        assert_eq!(shape[0], low, "word {last}");
+        assert_eq!(recognise(&stack, &shape), Some(check));
+    }
 }
 
 #[test]
