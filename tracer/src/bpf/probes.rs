@@ -175,8 +175,6 @@ impl Probes {
     fn load_uprobes(&mut self) -> Result<(), BpfError> {
         let programs = self.kind.programs();
         self.load_uprobe(programs.free_entry)?;
-        self.load_uprobe(programs.sized_free_entry)?;
-        self.load_uprobe(programs.throwing_entry)?;
         if self.kind != ProbeKind::Session {
             self.load_uprobe(programs.alloc_entry)?;
             self.load_uprobe(programs.alloc_return)?;
@@ -376,7 +374,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Places one of aya's programs.
+    /// Places one of aya's programs, and loads it if it is not there yet: few allocators have functions that throw, or
+    /// that are told the size of what they free, and each attach would wait for the verifier.
     fn place<'p>(
         &mut self,
         program: &'static str,
@@ -389,6 +388,7 @@ impl Probes {
             return Ok(());
         }
         let scope = UProbeScope::OneProcess(process);
+        self.load_uprobe(program)?;
         let uprobe = self.uprobe(program)?;
         let link = to_the_end(|| uprobe.attach(points, path_of(module.file), scope))
             .map_err(|error| attach_error(program, module.path, &error))?;
@@ -412,15 +412,23 @@ impl Probes {
         let plan = module.plan;
         let (sized, plain) = by_size(&plan.freeing);
         // Entries of allocating functions last: what they give out must be seen freed.
-        let parts: [(&str, Vec<&Probe>); 5] = [
+        let parts: [(&'static str, Vec<&Probe>); 5] = [
             (alloc_return, plan.allocating.iter().collect()),
             (free_entry, plain),
             (sized_free_entry, sized),
             (throwing_entry, plan.throwing.iter().collect()),
             (alloc_entry, plan.allocating.iter().collect()),
         ];
+        for (program, probes) in &parts {
+            if !probes.is_empty() {
+                self.load_uprobe(program)?;
+            }
+        }
         let mut places = Vec::new();
         for (program, probes) in &parts {
+            if probes.is_empty() {
+                continue;
+            }
             let fd = program_fd(&self.ebpf, program)?;
             places.extend(probes.iter().map(|probe| Place {
                 offset: probe.point.0,
@@ -517,10 +525,13 @@ impl Probes {
             .ok_or(BpfError::Missing(name))
     }
 
+    /// Loads a program, unless it is loaded.
     fn load_uprobe(&mut self, name: &'static str) -> Result<(), BpfError> {
-        self.uprobe(name)?
-            .load()
-            .map_err(|error| load_error(name, &error))
+        let uprobe = self.uprobe(name)?;
+        if uprobe.fd().is_ok() {
+            return Ok(());
+        }
+        uprobe.load().map_err(|error| load_error(name, &error))
     }
 }
 
