@@ -1,0 +1,112 @@
+//! The clap definition; shell completions and man pages come from it as well.
+
+mod recording;
+mod times;
+mod views;
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs};
+pub(super) use times::duration;
+pub(super) use views::{
+    DiffArgs, DiffFormat, NamesArgs, ReportArgs, ReportFormat, SeriesArgs, ViewFormat,
+};
+
+use super::check::CheckArgs;
+
+/// Shows who holds the memory of a running, unmodified Linux process.
+///
+/// Probes on the process's allocator count live and allocated bytes per call stack inside the
+/// kernel; the result is a heap profile that every pprof viewer opens.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes: 0 done, nothing found, 1 found what was looked for (a leak, a broken limit), 2 could not
+do it, 3 inconclusive (too much was missed to say anything).
+`tracer run` exits as its program does.")]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Trace a process that runs already
+    Attach(AttachArgs),
+    /// Start a program and trace it from its first allocation, or its first page
+    Run(RunArgs),
+    /// Show a profile as a table, a call tree, or one function with its callers and callees
+    Report(ReportArgs),
+    /// Show what changed from one profile to another
+    Diff(DiffArgs),
+    /// Show how a target's memory went over a folder of profiles
+    Series(SeriesArgs),
+    /// Judge a process, a command or saved profiles: leaks and broken limits end with exit code 1
+    Check(Box<CheckArgs>),
+    /// Show which instructions would be probed, and why, without attaching
+    Plan(PlanArgs),
+    /// Say what this kernel, these privileges and a process allow
+    Doctor(DoctorArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Allocates and frees when asked, to be measured (see `session::cost`)
+    #[command(name = crate::session::SUBJECT_COMMAND, hide = true)]
+    CalibrationSubject,
+    /// Write the man pages
+    Man {
+        /// Folder to write them to; the page of `tracer` itself goes to standard output without
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("subject").required(true).args(["pid", "file"])))]
+pub(super) struct PlanArgs {
+    /// Plan for the allocators of this process
+    #[arg(short, long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Plan for this ELF file: a C library, an allocator, or a static program
+    #[arg(long, value_name = "ELF")]
+    pub(super) file: Option<PathBuf>,
+    /// Form of the plan
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Look at this process as well
+    #[arg(short, long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        let cli = Cli::try_parse_from(["tracer", "run", "-o", "x", "prog", "-o", "y", "--", "z"]);
+        let Ok(Cli {
+            command: Command::Run(args),
+        }) = cli
+        else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(args.command, ["prog", "-o", "y", "--", "z"]);
+    }
+}

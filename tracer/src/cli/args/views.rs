@@ -1,0 +1,256 @@
+//! The options of what shows profiles: `report`, `diff` and `series`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::export::Format;
+use crate::names::NameStyle;
+use crate::profile::{Filter, ValueKind};
+
+/// How views for people show names.
+#[derive(Clone, Copy, Debug, Args)]
+pub(in crate::cli) struct NamesArgs {
+    /// Names in text and flame graphs; the other forms have the full ones
+    #[arg(long, value_enum, default_value_t)]
+    names: NamesArg,
+}
+
+/// One of the ways to show names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum NamesArg {
+    /// As people say them: crate, type and method, without generic arguments and parameters
+    #[default]
+    Short,
+    /// As they are in the profile
+    Full,
+}
+
+impl From<NamesArgs> for NameStyle {
+    fn from(args: NamesArgs) -> Self {
+        match args.names {
+            NamesArg::Short => Self::Short,
+            NamesArg::Full => Self::Full,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ReportArgs {
+    /// Profile: pprof (tracer's or another heap profiler's) or tracer's JSON
+    pub(in crate::cli) file: PathBuf,
+    /// The value to show
+    #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
+    pub(in crate::cli) value: ValueArg,
+    #[command(flatten)]
+    pub(in crate::cli) filter: FilterArgs,
+    #[command(flatten)]
+    pub(in crate::cli) names: NamesArgs,
+    /// Show the call tree
+    #[arg(long, conflicts_with = "peek")]
+    pub(in crate::cli) tree: bool,
+    /// Show the functions that match a regular expression, with their callers and callees
+    #[arg(long, value_name = "REGEX")]
+    pub(in crate::cli) peek: Option<regex::Regex>,
+    /// Sort the table by what the functions and all they call hold
+    #[arg(long, conflicts_with_all = ["tree", "peek"])]
+    pub(in crate::cli) cum: bool,
+    /// Rows of the table; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(in crate::cli) limit: usize,
+    /// Show the allocator's own frames, too
+    #[arg(long)]
+    pub(in crate::cli) show_allocator: bool,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(in crate::cli) format: ViewFormat,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiffArgs {
+    /// Profile A, the one before: pprof (tracer's or another heap profiler's) or tracer's JSON
+    pub(in crate::cli) before: PathBuf,
+    /// Profile B, the one after
+    pub(in crate::cli) after: PathBuf,
+    /// The value to show; a pprof file has all
+    #[arg(
+        short,
+        long = "sample-index",
+        visible_alias = "value",
+        value_enum,
+        default_value_t
+    )]
+    pub(in crate::cli) value: ValueArg,
+    #[command(flatten)]
+    pub(in crate::cli) filter: FilterArgs,
+    #[command(flatten)]
+    pub(in crate::cli) names: NamesArgs,
+    /// Rows of each table; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(in crate::cli) top: usize,
+    /// Form of the difference
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(in crate::cli) format: DiffFormat,
+    /// File to write [default: standard output]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "-",
+        hide_default_value = true
+    )]
+    pub(in crate::cli) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SeriesArgs {
+    /// Folder with profiles of one target
+    #[arg(value_name = "DIR")]
+    pub(in crate::cli) directory: PathBuf,
+    /// The value by which stacks grow
+    #[arg(
+        short,
+        long = "sample-index",
+        visible_alias = "value",
+        value_enum,
+        default_value_t
+    )]
+    pub(in crate::cli) value: ValueArg,
+    #[command(flatten)]
+    pub(in crate::cli) filter: FilterArgs,
+    #[command(flatten)]
+    pub(in crate::cli) names: NamesArgs,
+    /// Growing stacks shown; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(in crate::cli) top: usize,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(in crate::cli) format: ReportFormat,
+}
+
+/// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, short or
+/// full, its source file, or the path of the program or library it is in.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FilterArgs {
+    /// Only stacks with a frame whose function, file or module matches
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<regex::Regex>,
+    /// No stacks with such a frame
+    #[arg(long, value_name = "REGEX")]
+    ignore: Option<regex::Regex>,
+    /// Leave out such frames; what they hold goes to their callers
+    #[arg(long, value_name = "REGEX")]
+    hide: Option<regex::Regex>,
+    /// Leave out the callers of the outermost such frame
+    #[arg(long, value_name = "REGEX")]
+    show_from: Option<regex::Regex>,
+}
+
+impl From<&FilterArgs> for Filter {
+    fn from(args: &FilterArgs) -> Self {
+        Self {
+            focus: args.focus.clone(),
+            ignore: args.ignore.clone(),
+            hide: args.hide.clone(),
+            show_from: args.show_from.clone(),
+        }
+    }
+}
+
+/// The form of what is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+}
+
+/// The form of a view of a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ViewFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+    /// A flame graph for browsers
+    Svg,
+}
+
+/// The form of a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum DiffFormat {
+    /// For people
+    #[default]
+    Text,
+    /// The same for machines
+    Json,
+    /// A profile of the differences for pprof and its viewers, gzipped
+    Pprof,
+    /// A line per stack with its value in A and in B, for flame graph tools
+    Folded,
+    /// A differential flame graph for browsers: as wide as B, red where it grew, blue where it shrank
+    Svg,
+}
+
+/// The form of a profile's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum FormatArg {
+    /// For pprof and its viewers, gzipped
+    #[default]
+    Pprof,
+    /// A line per stack, for flame graph tools
+    Folded,
+    /// Everything, for machines
+    Json,
+    /// A summary for people
+    Text,
+    /// A flame graph for browsers
+    Svg,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Pprof => Self::Pprof,
+            FormatArg::Folded => Self::Folded,
+            FormatArg::Json => Self::Json,
+            FormatArg::Text => Self::Text,
+            FormatArg::Svg => Self::Svg,
+        }
+    }
+}
+
+/// One of the values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(in crate::cli) enum ValueArg {
+    /// Objects allocated
+    AllocObjects,
+    /// Bytes allocated
+    AllocSpace,
+    /// Objects live at the end
+    InuseObjects,
+    /// Bytes live at the end
+    #[default]
+    InuseSpace,
+    /// Objects live when most bytes were
+    PeakObjects,
+    /// Bytes live when most were
+    PeakSpace,
+}
+
+impl From<ValueArg> for ValueKind {
+    fn from(value: ValueArg) -> Self {
+        match value {
+            ValueArg::AllocObjects => Self::AllocObjects,
+            ValueArg::AllocSpace => Self::AllocSpace,
+            ValueArg::InuseObjects => Self::InuseObjects,
+            ValueArg::InuseSpace => Self::InuseSpace,
+            ValueArg::PeakObjects => Self::PeakObjects,
+            ValueArg::PeakSpace => Self::PeakSpace,
+        }
+    }
+}
