@@ -46,6 +46,18 @@ const TABLE: &[Line] = &[
         arrange: no_such_pid,
     },
     Line {
+        name: "no_such_name",
+        arrange: no_such_name,
+    },
+    Line {
+        name: "name_of_several",
+        arrange: name_of_several,
+    },
+    Line {
+        name: "report_of_a_folder",
+        arrange: report_of_a_folder,
+    },
+    Line {
         name: "pid_zero",
         arrange: |place| attach_to(place, 0, &["pid", "0"]),
     },
@@ -260,6 +272,40 @@ fn no_such_pid(place: &mut Place) -> Result<Command> {
     let mut gone = Child::spawn(&mut Command::new("true"))?;
     gone.wait()?;
     attach_to(place, gone.pid(), &[&gone.pid().to_string()])
+}
+
+fn no_such_name(place: &mut Place) -> Result<Command> {
+    place.expect(&["`nobody-is-called-so`", "ps -e"]);
+    let mut command = tracer(["attach", "nobody-is-called-so"])?;
+    command.arg("-o").arg(place.output());
+    Ok(command)
+}
+
+fn name_of_several(place: &mut Place) -> Result<Command> {
+    let program = place.folder.path().join("twice-there");
+    let sleep = fs::read("/bin/sleep").context("there is no /bin/sleep")?;
+    process::write_program(&program, &sleep)?;
+    for seconds in ["1001", "1002"] {
+        let child = Child::spawn(Command::new(&program).arg(seconds))?;
+        // Until it runs that program, it has the test's name.
+        let name = format!("/proc/{}/comm", child.pid());
+        tests::wait::until("the program runs", || {
+            Ok((fs::read_to_string(&name)? == "twice-there\n").then_some(()))
+        })?;
+        place.expect(&[&child.pid().to_string(), seconds]);
+        place.others.push(child);
+    }
+    place.expect(&["more than one", "tracer attach"]);
+    let mut command = tracer(["attach", "twice-there"])?;
+    command.arg("-o").arg(place.output());
+    Ok(command)
+}
+
+fn report_of_a_folder(place: &mut Place) -> Result<Command> {
+    place.expect(&["is a folder", "tracer series"]);
+    let mut command = tracer(["report"])?;
+    command.arg(place.folder.path());
+    Ok(command)
 }
 
 fn kernel_thread(place: &mut Place) -> Result<Command> {

@@ -43,14 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// What `tracer diff --format json` shows.
 fn tracer_functions(files: &Files, value: ValueKind, arguments: &[&str]) -> Result<Table> {
-    let by = [
-        "--format",
-        "json",
-        "--top",
-        "0",
-        "--sample-index",
-        value.name(),
-    ];
+    let by = ["--format", "json", "--limit", "0", "--value", value.name()];
     let ended = files.diff(&[&by, arguments].concat())?;
     ended.expect_code(0)?;
     let report: serde_json::Value = serde_json::from_slice(&ended.stdout)?;
@@ -261,7 +254,7 @@ fn text_and_json() -> Result<()> {
         reasons: vec!["12 stacks were lost.".to_owned()],
     };
     let files = Files::write(&[before, after])?;
-    let ended = files.diff(&["--top", "3"])?;
+    let ended = files.diff(&["--limit", "3"])?;
     ended.expect_code(0)?;
     let text = String::from_utf8_lossy(&ended.stdout);
     for expected in [
@@ -281,7 +274,8 @@ fn text_and_json() -> Result<()> {
         );
     }
     // The largest change first, whichever way it goes.
-    let ended = files.diff(&["--format", "json", "--top", "0"])?;
+    // Names that users of pprof know.
+    let ended = files.diff(&["--format=json", "--top=0", "--sample-index=inuse_space"])?;
     let report: serde_json::Value = serde_json::from_slice(&ended.stdout)?;
     for rows in ["function_rows", "stack_rows"] {
         let rows = report[rows].as_array().context("no rows")?;
@@ -385,7 +379,7 @@ fn bad_input() -> Result<()> {
     let mut command = tracer(["diff"])?;
     command.arg(at("live.pb")).arg(at("live.pb"));
     let ended = process::run(command.arg("--value=alloc_space"), b"")?;
-    refused(&ended, &["no alloc_space", "--sample-index"])?;
+    refused(&ended, &["no alloc_space", "--value"])?;
     let ended = process::run(&mut tracer(["diff", "-", "-"])?, b"")?;
     refused(&ended, &["only one", "standard input"])?;
     let ended = files.diff(&["--focus=("])?;

@@ -8,6 +8,7 @@ mod compare;
 mod escapes;
 mod family;
 mod files;
+mod first_steps;
 mod gallery;
 mod gdb;
 mod growth;
@@ -56,6 +57,7 @@ fn main() {
         limits::trials(),
         peak::trials(),
         files::trials(),
+        first_steps::trials(),
         stacks::trials(),
         unwind::trials(),
         musl::trials(),

@@ -23,4 +23,4 @@ pub(crate) use place::is_dependency;
 pub use policy::{Policy, PolicyError};
 pub use saved::{NotASeries, SavedSeries};
 pub use suppressions::{Suppression, SuppressionError, SuppressionFrame, Suppressions};
-pub use units::{Bytes, Tolerance};
+pub use units::{Bytes, Tolerance, time};

@@ -1,6 +1,7 @@
 //! Amounts as people write them in a policy.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -76,6 +77,19 @@ fn bytes(text: &str) -> Result<Bytes, String> {
     Ok(Bytes(bytes as i64))
 }
 
+/// A time from zero on: `30s`, `1h30m`, or a number of seconds such as `3` or `0.5`.
+///
+/// # Errors
+/// What is wrong with it, and how to say it.
+pub fn time(text: &str) -> Result<Duration, String> {
+    if let Some(seconds) = positive(text) {
+        return Duration::try_from_secs_f64(seconds)
+            .map_err(|_| format!("`{text}` seconds are more than can be counted"));
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("`{text}` is not a time ({error}): say it as 30s, 5m or 1h30m"))
+}
+
 /// Digits with or without a decimal point.
 fn positive(text: &str) -> Option<f64> {
     let text = text.trim();
@@ -109,7 +123,7 @@ impl FromStr for Tolerance {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Bytes, Tolerance, bytes};
+    use super::{Bytes, Duration, Tolerance, bytes, time};
 
     #[test]
     fn amounts_have_units() {
@@ -143,6 +157,30 @@ mod tests {
         for text in ["64kB", "64KB", "1MB", "5m"] {
             let error = bytes(text).map_err(|error| error.contains("thousands or 1024s"));
             assert_eq!(error, Err(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_where_no_unit_is_given() {
+        for (text, millis) in [
+            ("3", 3_000),
+            ("0.5", 500),
+            ("0", 0),
+            ("2m", 120_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "-3",
+            "soon",
+            "5 parsecs",
+            "1e3",
+            "1,5",
+            "99999999999999999999999",
+        ] {
+            assert!(time(text).is_err(), "{text}");
         }
     }
 

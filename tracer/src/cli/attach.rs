@@ -18,7 +18,7 @@ use crate::session::{Ended, Session, Target, check_privilege, wait_until_grown};
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
-    let who = check_traceable(args.pid)?;
+    let who = check_traceable(args.pid()?)?;
     let mut place = Place::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {

@@ -1,6 +1,5 @@
 //! `tracer diff`
 
-use std::io::IsTerminal as _;
 use std::panic;
 use std::path::Path;
 use std::thread;
@@ -9,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::args::{DiffArgs, DiffFormat, ReportFormat};
 use super::exit::Exit;
-use super::output::{Output, terminal_width};
+use super::output::Output;
 use super::read::{check_has, read};
 use super::report::{filtered, write_report};
 use super::say::say;
@@ -28,7 +27,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
     let by = args.value.into();
     check_kinds(args, &before, &after, by)?;
     let (before, after) = (before.profile, after.profile);
-    let output = Output::prepare(&args.output, file_format(args.format), by)?;
+    let output = Output::prepare(&args.output.path, file_format(args.format), by)?;
     let written = match args.format {
         DiffFormat::Text => show(args, &before, &after, ReportFormat::Text, output)?,
         DiffFormat::Json => show(args, &before, &after, ReportFormat::Json, output)?,
@@ -52,9 +51,7 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
             }?
         }
     };
-    if args.output != standard_input {
-        say(format_args!("wrote {}", written.0));
-    }
+    written.say();
     let verdict = before.verdict.worse_of(after.verdict);
     Ok(Exit::for_verdict(&verdict))
 }
@@ -79,13 +76,12 @@ fn show(
     output: Output,
 ) -> anyhow::Result<super::output::Written> {
     let name = |path: &Path| path.shown().to_string();
-    let to_terminal = args.output == Path::new("-") && std::io::stdout().is_terminal();
     let options = CompareOptions {
         by: args.value.into(),
-        limit: (args.top > 0).then_some(args.top),
+        limit: (args.limit > 0).then_some(args.limit),
         filter: Filter::from(&args.filter),
         names: args.names.into(),
-        max_width: terminal_width().filter(|_| to_terminal),
+        max_width: args.output.width(),
     };
     let side = |file, profile| Side { file, profile };
     let report = compare(
@@ -124,7 +120,7 @@ fn check_kinds(
     );
     ensure!(
         before.kinds.contains(&by),
-        "the profiles have no {}, only {}: name one of them with --sample-index",
+        "the profiles have no {}, only {}: name one of them with --value",
         by.name(),
         names(&before.kinds)
     );

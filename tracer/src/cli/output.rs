@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::partial::{Existing, Partial, Write, write_elsewhere};
+use super::say::say;
 use crate::export::{self, Format};
 use crate::names::NameStyle;
 use crate::printable::Shown as _;
@@ -32,10 +33,48 @@ enum Destination {
     File {
         path: PathBuf,
         partial: Partial,
+        existing: Existing,
     },
 }
 
+/// Names that are tried where nobody has named a file.
+const MOST_NAMES: u32 = 10_000;
+
+/// A name nothing has yet: `NAME.EXTENSION`, or `NAME.2.EXTENSION` and so on. The extension may be empty.
+///
+/// # Errors
+///
+/// There are thousands of them.
+pub(super) fn free_name(name: &str, extension: &str) -> anyhow::Result<PathBuf> {
+    let end = match extension {
+        "" => String::new(),
+        extension => format!(".{extension}"),
+    };
+    let numbered = (2..MOST_NAMES).map(|number| format!("{name}.{number}{end}"));
+    std::iter::once(format!("{name}{end}"))
+        .chain(numbered)
+        .map(PathBuf::from)
+        // A link that leads nowhere is something, too.
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .with_context(|| {
+            format!("{name}{end} and thousands like it are there: name a file with -o")
+        })
+}
+
 impl Output {
+    /// As [`Self::prepare`], for a name that nobody has asked for: what is there is never replaced.
+    pub(super) fn prepare_new(
+        path: &Path,
+        format: Format,
+        value: ValueKind,
+    ) -> anyhow::Result<Self> {
+        let mut output = Self::prepare(path, format, value)?;
+        if let Destination::File { existing, .. } = &mut output.destination {
+            *existing = Existing::Keep;
+        }
+        Ok(output)
+    }
+
     /// Checks the place and reserves it, before anything is done to the target.
     pub(super) fn prepare(path: &Path, format: Format, value: ValueKind) -> anyhow::Result<Self> {
         Ok(Self {
@@ -64,25 +103,51 @@ impl Output {
                 let mut out = io::stdout().lock();
                 write(&mut out)?;
                 out.flush()?;
-                Ok(Written("standard output".to_owned()))
+                Ok(Written {
+                    place: "standard output".to_owned(),
+                    is_standard: true,
+                })
             }
             Destination::Stream(path) => {
                 write_into(write, &path)
                     .with_context(|| format!("writing {} failed", path.shown()))?;
-                Ok(Written(path.shown().to_string()))
+                Ok(Written::to(&path))
             }
-            Destination::File { path, partial } => {
-                let written = partial.write(write, &path, Existing::Replace);
+            Destination::File {
+                path,
+                partial,
+                existing,
+            } => {
+                let written = partial.write(write, &path, existing);
                 written.map_err(|error| rescue(write, &path, error))?;
-                Ok(Written(path.shown().to_string()))
+                Ok(Written::to(&path))
             }
         }
     }
 }
 
-/// Where a profile went, for the message.
+/// Where something went, for the message.
 #[derive(Debug)]
-pub(super) struct Written(pub(super) String);
+pub(super) struct Written {
+    pub(super) place: String,
+    is_standard: bool,
+}
+
+impl Written {
+    fn to(path: &Path) -> Self {
+        Self {
+            place: path.shown().to_string(),
+            is_standard: false,
+        }
+    }
+
+    /// Says it; who reads standard output knows.
+    pub(super) fn say(&self) {
+        if !self.is_standard {
+            say(format_args!("wrote {}", self.place));
+        }
+    }
+}
 
 /// Writes into a device or a pipe.
 fn write_into(write: &Write<'_>, path: &Path) -> io::Result<()> {
@@ -130,6 +195,7 @@ fn destination(path: &Path, format: Format) -> anyhow::Result<Destination> {
     Ok(Destination::File {
         path: path.to_owned(),
         partial: Partial::beside(folder)?,
+        existing: Existing::Replace,
     })
 }
 
@@ -185,6 +251,28 @@ mod tests {
         drop(Output::prepare(&path, Format::Json, ValueKind::default()).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_that_nobody_asked_for_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("heap");
+        let name = name.to_str().unwrap();
+        let next = || free_name(name, "json").unwrap();
+        let first = next();
+        assert!(first.ends_with("heap.json"));
+        let raced = Output::prepare_new(&first, Format::Json, ValueKind::default()).unwrap();
+        fs::write(&first, "somebody else's").unwrap();
+        let message = format!("{:#}", raced.write(&Profile::default()).unwrap_err());
+        assert_eq!(fs::read_to_string(&first).unwrap(), "somebody else's");
+        // Neither is what was recorded thrown away.
+        let kept = message.split(" is in ").nth(1).unwrap();
+        let kept = kept.split(':').next().unwrap();
+        fs::remove_file(kept).unwrap();
+        assert!(next().ends_with("heap.2.json"));
+        symlink("nowhere", next()).unwrap();
+        assert!(next().ends_with("heap.3.json"));
+        assert!(free_name(name, "").unwrap().ends_with("heap"));
     }
 
     #[test]

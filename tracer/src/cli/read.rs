@@ -14,6 +14,11 @@ use crate::profile::{Profile, ValueKind};
 pub(super) fn read(path: &Path) -> anyhow::Result<Contents> {
     // One byte more than is taken, so that a longer file is recognised as such.
     let most = MAX_INFLATED as u64 + 1;
+    ensure!(
+        !path.is_dir(),
+        "{0} is a folder: `tracer series {0}` shows the profiles in a folder; or name one of them",
+        path.shown()
+    );
     let open = || {
         let mut bytes = Vec::new();
         if path == Path::new("-") {

@@ -2,11 +2,11 @@
 //! goes.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::args::{LogArg, RecordingArgs};
 use super::folder::Folder;
-use super::output::Output;
+use super::output::{Output, free_name};
 use super::say::{say, say_line};
 use super::status::{StatusLine, summary};
 use crate::bpf::{LogOptions, ProbeKind};
@@ -56,18 +56,23 @@ impl Place {
         let format = Format::from(args.format);
         let value = args.value.into();
         if args.every.is_some() {
-            let path = args.output.clone();
-            let path = path.unwrap_or_else(|| PathBuf::from(default_name(who)));
+            let path = match &args.output {
+                Some(path) => path.clone(),
+                None => free_name(&default_name(who), "")?,
+            };
             let folder = Folder::prepare(&path, format, value)?;
             return Ok(Self::Series(folder.with_names(args.names.into())));
         }
-        let path = args.output.clone().unwrap_or_else(|| match format {
-            Format::Text | Format::Folded => PathBuf::from("-"),
-            Format::Pprof | Format::Json | Format::Svg => {
-                PathBuf::from(format!("{}.{}", default_name(who), format.extension()))
+        let output = match (&args.output, format) {
+            (Some(path), _) => Output::prepare(path, format, value)?,
+            (None, Format::Text | Format::Folded) => {
+                Output::prepare(Path::new("-"), format, value)?
             }
-        });
-        let output = Output::prepare(&path, format, value)?;
+            (None, Format::Pprof | Format::Json | Format::Svg) => {
+                let path = free_name(&default_name(who), format.extension())?;
+                Output::prepare_new(&path, format, value)?
+            }
+        };
         Ok(Self::Profile(output.with_names(args.names.into())))
     }
 }
@@ -149,7 +154,7 @@ pub(super) fn deliver(
 ) -> anyhow::Result<()> {
     let Recorded { recording, series } = recorded;
     let written = match place {
-        Place::Profile(output) => output.write(&recording.profile)?.0,
+        Place::Profile(output) => output.write(&recording.profile)?.place,
         Place::Series(folder) => {
             let none = Series::default();
             folder.finish(&recording.profile, series.as_ref().unwrap_or(&none))?

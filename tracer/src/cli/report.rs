@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::args::{ReportArgs, ReportFormat, ViewFormat};
 use super::exit::Exit;
-use super::output::terminal_width;
+use super::output::Output;
 use super::read::{check_has, read};
-use crate::export;
+use crate::export::Format;
 use crate::printable::JsonEscapes;
 use crate::profile::{Filter, FrameRules, Profile, prune};
 use crate::report::{PeekOptions, Sort, TopOptions, TreeOptions, peek, top, tree};
@@ -21,12 +21,18 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let by = args.value.into();
     check_has(&args.file, &profile, by)?;
     let filter = Filter::from(&args.filter);
-    let (names, max_width) = (args.names.into(), terminal_width());
+    let (names, max_width) = (args.names.into(), args.output.width());
     let format = match args.format {
         ViewFormat::Text => ReportFormat::Text,
         ViewFormat::Json => ReportFormat::Json,
-        ViewFormat::Svg => return flame_graph(args, &profile),
+        ViewFormat::Folded => return whole_stacks(args, &profile, Format::Folded),
+        ViewFormat::Svg => return whole_stacks(args, &profile, Format::Svg),
     };
+    let file_format = match format {
+        ReportFormat::Text => Format::Text,
+        ReportFormat::Json => Format::Json,
+    };
+    let output = Output::prepare(&args.output.path, file_format, by)?;
     if let Some(pattern) = &args.peek {
         let report = peek(
             &profile,
@@ -42,7 +48,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
         if report.entries.is_empty() {
             bail!("no function matches `{pattern}`");
         }
-        show(&report, format)?;
+        write_to(output, &report, format)?;
     } else if args.tree {
         let options = TreeOptions {
             by,
@@ -52,7 +58,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             max_width,
             ..TreeOptions::default()
         };
-        show(&tree(&profile, &options), format)?;
+        write_to(output, &tree(&profile, &options), format)?;
     } else {
         let options = TopOptions {
             by,
@@ -63,21 +69,21 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             names,
             max_width,
         };
-        show(&top(&profile, &options), format)?;
+        write_to(output, &top(&profile, &options), format)?;
     }
     Ok(Exit::for_verdict(&profile.verdict))
 }
 
-/// Prints a flame graph, which is a view of its own.
-fn flame_graph(args: &ReportArgs, profile: &Profile) -> anyhow::Result<Exit> {
+/// Writes folded stacks or a flame graph, which are views of their own.
+fn whole_stacks(args: &ReportArgs, profile: &Profile, format: Format) -> anyhow::Result<Exit> {
     ensure!(
         !args.tree && !args.cum && args.peek.is_none(),
-        "a flame graph shows every function and who calls it: leave --tree, --cum and --peek out"
+        "--format {} shows every function and who calls it: leave --tree, --cum and --peek out",
+        format.name()
     );
     let part = filtered(profile, &Filter::from(&args.filter));
-    let mut out = io::stdout().lock();
-    export::flame::write(&part, args.value.into(), args.names.into(), &mut out)?;
-    out.flush()?;
+    let output = Output::prepare(&args.output.path, format, args.value.into())?;
+    output.with_names(args.names.into()).write(&part)?.say();
     Ok(Exit::for_verdict(&profile.verdict))
 }
 
@@ -88,6 +94,18 @@ pub(super) fn filtered<'a>(profile: &'a Profile, filter: &Filter) -> Cow<'a, Pro
     }
     let seen = prune(profile, FrameRules::allocators());
     Cow::Owned(filter.apply(&seen).0.into_owned())
+}
+
+/// Writes a report where it is to go, in the form asked for.
+pub(super) fn write_to<T: Serialize + std::fmt::Display>(
+    output: Output,
+    report: &T,
+    format: ReportFormat,
+) -> anyhow::Result<()> {
+    output
+        .write_with(&|out| write_report(report, format, out))?
+        .say();
+    Ok(())
 }
 
 /// Prints a report in the form asked for.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::args::SeriesArgs;
+use super::args::{ReportFormat, SeriesArgs};
 use super::exit::Exit;
-use super::output::terminal_width;
+use super::output::Output;
 use super::read::{check_has, read};
-use super::report::show;
-use crate::export::{Contents, ReadError};
+use super::report::write_to;
+use crate::export::{Contents, Format, ReadError};
 use crate::printable::Shown as _;
 use crate::profile::{Filter, Profile};
 use crate::report::{SeriesBuilder, SeriesOptions};
@@ -34,7 +34,12 @@ pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
         bail!("{directory} holds {found} profile(s): a series takes two or more");
     }
     let inconclusive = builder.is_inconclusive();
-    show(&builder.finish(), args.format)?;
+    let format = match args.format {
+        ReportFormat::Text => Format::Text,
+        ReportFormat::Json => Format::Json,
+    };
+    let output = Output::prepare(&args.output.path, format, args.value.into())?;
+    write_to(output, &builder.finish(), args.format)?;
     Ok(if inconclusive {
         Exit::Inconclusive
     } else {
@@ -80,10 +85,10 @@ pub(super) fn in_order_of_time<B>(
 fn new_builder(args: &SeriesArgs) -> SeriesBuilder {
     SeriesBuilder::new(SeriesOptions {
         by: args.value.into(),
-        limit: (args.top > 0).then_some(args.top),
+        limit: (args.limit > 0).then_some(args.limit),
         filter: Filter::from(&args.filter),
         names: args.names.into(),
-        max_width: terminal_width(),
+        max_width: args.output.width(),
     })
 }
 

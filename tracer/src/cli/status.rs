@@ -1,8 +1,9 @@
 //! What is said on standard error while a recording runs and when it ends.
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount};
 
 use crate::printable::printable;
 use crate::profile::Values;
@@ -10,7 +11,7 @@ use crate::session::{Recording, Source, Status};
 
 /// The live line; nothing where standard error is no terminal.
 pub(super) struct StatusLine {
-    bar: Option<ProgressBar>,
+    is_shown: bool,
     last: Option<Status>,
 }
 
@@ -19,36 +20,86 @@ impl StatusLine {
     pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
     pub(super) fn new(shown: bool) -> Self {
-        use std::io::IsTerminal as _;
-        let bar = (shown && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, last: None }
+        Self {
+            is_shown: shown && io::stderr().is_terminal(),
+            last: None,
+        }
     }
 
     pub(super) const fn is_shown(&self) -> bool {
-        self.bar.is_some()
+        self.is_shown
     }
 
     pub(super) fn update(&mut self, status: &Status) {
-        let Some(bar) = &self.bar else { return };
-        bar.set_message(line(status, self.last.as_ref()));
-        bar.tick();
+        if !self.is_shown {
+            return;
+        }
+        // Asked each time: the window may have another size now.
+        let text = fit(line(status, self.last.as_ref()), columns());
+        draw(&text);
         self.last = Some(*status);
     }
 
     pub(super) fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if self.is_shown {
+            draw("");
         }
     }
 }
 
-fn line(status: &Status, last: Option<&Status>) -> String {
+impl Drop for StatusLine {
+    /// What is said next begins on an empty line, an error above all.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Replaces the line. The cursor stays at its beginning: where a narrower window breaks the line in two, it is
+/// still above all of it, and nothing stale remains.
+fn draw(text: &str) {
+    let mut out = io::stderr().lock();
+    let _ = write!(out, "\r\x1b[J{text}\r").and_then(|()| out.flush());
+}
+
+/// Columns of the terminal; 80 where it does not say.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    size.ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0)
+        .unwrap_or(80)
+}
+
+/// A part of the line.
+struct Part {
+    /// What goes first where there is too little room has the largest number; 0 stays.
+    rank: u8,
+    text: String,
+}
+
+fn part(rank: u8, text: impl Into<String>) -> Part {
+    let text = text.into();
+    Part { rank, text }
+}
+
+/// The parts that fit into so many columns, one of which stays free for the cursor.
+fn fit(mut parts: Vec<Part>, columns: usize) -> String {
+    loop {
+        let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+        let text = texts.join("  ");
+        let room = columns.saturating_sub(1);
+        let last = parts.iter().map(|part| part.rank).max().unwrap_or(0);
+        if text.chars().count() <= room {
+            return text;
+        }
+        if last == 0 {
+            return text.chars().take(room).collect();
+        }
+        parts.retain(|part| part.rank < last);
+    }
+}
+
+fn line(status: &Status, last: Option<&Status>) -> Vec<Part> {
     let (objects, seconds) = last.map_or(
         (status.alloc_objects, status.elapsed.as_secs_f64()),
         |last| {
@@ -63,51 +114,80 @@ fn line(status: &Status, last: Option<&Status>) -> String {
     } else {
         0
     };
-    let amounts = match (status.source, status.windows) {
-        (Source::Probes, Some(windows)) => format!(
-            "{} windows of {:.1} ms together ({:.2}% of the time)  {} allocations in them",
-            HumanCount(windows.windows),
-            windows.exposure.as_secs_f64() * 1e3,
-            part(windows.exposure, status.elapsed),
-            HumanCount(status.alloc_objects),
-        ),
-        (Source::Probes, None) => format!(
-            "{} allocations/s  live {} in {} objects  peak {}",
-            HumanCount(rate),
-            HumanBytes(status.live_bytes),
-            HumanCount(status.live_objects),
-            HumanBytes(status.peak_bytes.max(status.live_bytes)),
-        ),
-        (Source::Growth, _) => format!(
-            "{} pages/s  {} more resident",
-            HumanCount(rate),
-            HumanBytes(status.live_bytes),
-        ),
-    };
-    format!(
-        "{:>4}s  {amounts}  {} stacks  {}{}",
-        status.elapsed.as_secs(),
-        HumanCount(status.stacks as u64),
-        match (status.losses, status.cut) {
-            (0, 0) => "nothing lost".to_owned(),
-            (0, cut) => format!("{} with cut stacks", HumanCount(cut)),
-            (lost, 0) => format!("{} lost", HumanCount(lost)),
-            (lost, cut) => format!(
+    let mut parts = vec![part(0, format!("{:>4}s", status.elapsed.as_secs()))];
+    parts.extend(amounts(status, rate));
+    parts.push(part(
+        4,
+        format!("{} stacks", HumanCount(status.stacks as u64)),
+    ));
+    parts.push(match (status.losses, status.cut) {
+        (0, 0) => part(3, "nothing lost"),
+        (0, cut) => part(0, format!("{} with cut stacks", HumanCount(cut))),
+        (lost, 0) => part(0, format!("{} lost", HumanCount(lost))),
+        (lost, cut) => part(
+            0,
+            format!(
                 "{} lost, {} with cut stacks",
                 HumanCount(lost),
                 HumanCount(cut)
             ),
-        },
-        match (status.windows, status.cost) {
-            (Some(windows), _) => format!("  takes {:.2}%", windows.share * 100.0),
-            (None, Some(share)) => format!("  costs {:.1}% of a CPU", share * 100.0),
-            (None, None) => String::new(),
-        },
-    )
+        ),
+    });
+    match (status.windows, status.cost) {
+        (Some(windows), _) => parts.push(part(0, format!("takes {:.2}%", windows.share * 100.0))),
+        (None, Some(share)) => parts.push(part(0, format!("costs {:.1}% of a CPU", share * 100.0))),
+        (None, None) => {}
+    }
+    parts
+}
+
+fn amounts(status: &Status, rate: u64) -> Vec<Part> {
+    match (status.source, status.windows) {
+        (Source::Probes, Some(windows)) => vec![
+            part(
+                1,
+                format!(
+                    "{} windows of {:.1} ms together",
+                    HumanCount(windows.windows),
+                    windows.exposure.as_secs_f64() * 1e3,
+                ),
+            ),
+            part(
+                5,
+                format!(
+                    "({:.2}% of the time)",
+                    percent(windows.exposure, status.elapsed)
+                ),
+            ),
+            part(
+                2,
+                format!("{} allocations in them", HumanCount(status.alloc_objects)),
+            ),
+        ],
+        (Source::Probes, None) => vec![
+            part(1, format!("{} allocations/s", HumanCount(rate))),
+            part(0, format!("live {}", HumanBytes(status.live_bytes))),
+            part(5, format!("in {} objects", HumanCount(status.live_objects))),
+            part(
+                2,
+                format!(
+                    "peak {}",
+                    HumanBytes(status.peak_bytes.max(status.live_bytes))
+                ),
+            ),
+        ],
+        (Source::Growth, _) => vec![
+            part(1, format!("{} pages/s", HumanCount(rate))),
+            part(
+                0,
+                format!("{} more resident", HumanBytes(status.live_bytes)),
+            ),
+        ],
+    }
 }
 
 /// A part of some time, in percent.
-fn part(time: Duration, of: Duration) -> f64 {
+fn percent(time: Duration, of: Duration) -> f64 {
     time.as_secs_f64() / of.as_secs_f64().max(1e-9) * 100.0
 }
 
@@ -144,7 +224,7 @@ pub(super) fn summary(recording: &Recording) -> String {
             "estimated from {} windows, {:.1} ms together ({:.2}% of the time); all amounts share an error of ±{:.1}%\n",
             HumanCount(sampled.windows),
             time.as_secs_f64() * 1e3,
-            part(time, recording.elapsed),
+            percent(time, recording.elapsed),
             sampled.shared_space * 100.0,
         )
     });
@@ -189,12 +269,49 @@ mod tests {
         }
     }
 
+    fn wide(status: &Status, last: Option<&Status>) -> String {
+        fit(line(status, last), 200)
+    }
+
     #[test]
     fn the_line_shows_the_rate_since_the_last_one() {
-        let shown = line(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
+        let shown = wide(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
         assert_eq!(
             shown,
-            "   4s  2,000 allocations/s  live 3.00 MiB in 12,345 objects  peak 5.00 MiB  7 stacks  nothing lost  costs 1.2% of a CPU"
+            "   4s  2,000 allocations/s  live 3.00 MiB  in 12,345 objects  peak 5.00 MiB  7 stacks  nothing lost  costs 1.2% of a CPU"
+        );
+    }
+
+    #[test]
+    fn the_cost_stays_in_80_columns_and_less() {
+        let busy = Status {
+            live_bytes: 123 << 30,
+            peak_bytes: 456 << 30,
+            stacks: 123_456,
+            cost: Some(0.987),
+            ..status(12_345, 987_654_321, 0)
+        };
+        for (columns, shown) in [
+            (
+                80,
+                " 100s  2,000 allocations/s  live 3.00 MiB  peak 5.00 MiB  costs 1.2% of a CPU",
+            ),
+            (60, " 100s  live 3.00 MiB  costs 1.2% of a CPU"),
+            (20, " 100s  live 3.00 Mi"),
+        ] {
+            let text = fit(line(&status(100, 200_000, 0), None), columns);
+            assert_eq!(text, shown, "{columns}");
+            assert!(fit(line(&busy, None), columns).chars().count() < columns);
+        }
+        assert!(fit(line(&busy, None), 80).ends_with("costs 98.7% of a CPU"));
+        let lossy = Status {
+            cut: 5,
+            ..status(100, 200_000, 3)
+        };
+        let text = fit(line(&lossy, None), 80);
+        assert!(
+            text.ends_with("3 lost, 5 with cut stacks  costs 1.2% of a CPU"),
+            "{text}"
         );
     }
 
@@ -205,7 +322,7 @@ mod tests {
             ..status(4, 8_000, 0)
         };
         assert_eq!(
-            line(&status, None),
+            wide(&status, None),
             "   4s  2,000 pages/s  3.00 MiB more resident  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
@@ -222,20 +339,22 @@ mod tests {
             ..status(4, 8_000, 0)
         };
         assert_eq!(
-            line(&status, None),
-            "   4s  12 windows of 25.3 ms together (0.63% of the time)  8,000 allocations in them  7 stacks  nothing lost  takes 1.87%"
+            wide(&status, None),
+            "   4s  12 windows of 25.3 ms together  (0.63% of the time)  8,000 allocations in them  7 stacks  nothing lost  takes 1.87%"
         );
+        let narrow = fit(line(&status, None), 80);
+        assert!(narrow.ends_with("takes 1.87%"), "{narrow}");
     }
 
     #[test]
     fn losses_are_shown() {
-        assert!(line(&status(4, 9_000, 3), None).contains("3 lost  costs"));
+        assert!(wide(&status(4, 9_000, 3), None).contains("3 lost  costs"));
         let cut = |lost| {
             let status = Status {
                 cut: 5,
                 ..status(4, 9_000, lost)
             };
-            line(&status, None)
+            wide(&status, None)
         };
         assert!(cut(3).contains("3 lost, 5 with cut stacks"));
         assert!(cut(0).contains("  5 with cut stacks"));

@@ -32,6 +32,21 @@ pub enum ProcessError {
         "no process has pid {0}: it may have ended; `pidof NAME` or `ps` show the pids there are"
     )]
     NoSuchProcess(u32),
+    /// No process has that name.
+    #[error("no process is called `{0}`: `ps -e` shows the names and pids there are")]
+    NoneNamed(String),
+    /// More than one process has that name.
+    #[error(
+        "more than one process is called `{name}`:\n{list}\nname one by its pid, as in `tracer attach {first}`"
+    )]
+    SeveralNamed {
+        /// The name.
+        name: String,
+        /// A line for each, with its pid.
+        list: String,
+        /// The least pid.
+        first: u32,
+    },
     /// The pid belongs to a thread that does not lead its process.
     #[error("{tid} is a thread of process {pid}: attach to {pid}")]
     NotAProcess {

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use tracer_common::Unwinding;
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
@@ -12,14 +13,19 @@ use super::times::{duration, share};
 use super::views::{FormatArg, NamesArgs, ValueArg};
 use crate::bpf::{LogLevel, ProbeKind};
 use crate::check::Bytes;
+use crate::process::{ProcessError, find_process};
 use crate::session::{Share, Source};
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["process", "pid"])))]
 pub(in crate::cli) struct AttachArgs {
-    /// Process to attach to
+    /// Process to attach to: its pid, or its name where only one process has it
+    #[arg(value_name = "PID|NAME")]
+    pub(in crate::cli) process: Option<ProcessArg>,
+    /// Process to attach to, by its pid
     #[arg(short, long, value_name = "PID")]
-    pub(in crate::cli) pid: u32,
-    /// Stop after this time, such as 30s, 5m or 1h30m; without, on Ctrl-C or when the process ends
+    pub(in crate::cli) pid: Option<u32>,
+    /// Stop after this time: 30 or 30s, 5m, 1h30m [default: on Ctrl-C, or when the process ends]
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
     /// Wait until the process holds SIZE more than at its least, and only then begin; nothing is in it before
@@ -28,6 +34,45 @@ pub(in crate::cli) struct AttachArgs {
     pub(in crate::cli) when_growing: Option<Bytes>,
     #[command(flatten)]
     pub(in crate::cli) recording: RecordingArgs,
+}
+
+/// A process as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum ProcessArg {
+    Pid(u32),
+    Name(String),
+}
+
+impl FromStr for ProcessArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(pid) => Ok(Self::Pid(pid)),
+            Err(_) if text.is_empty() => Err("name a process by its pid or its name".to_owned()),
+            Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err(format!("{text} is larger than any pid"))
+            }
+            Err(_) => Ok(Self::Name(text.to_owned())),
+        }
+    }
+}
+
+impl AttachArgs {
+    /// The pid that is meant.
+    ///
+    /// # Errors
+    ///
+    /// No process has the name, or more than one.
+    pub(in crate::cli) fn pid(&self) -> Result<u32, ProcessError> {
+        match (&self.process, self.pid) {
+            (Some(ProcessArg::Name(name)), _) => find_process(name),
+            (Some(ProcessArg::Pid(pid)), _) => Ok(*pid),
+            (None, Some(pid)) => Ok(pid),
+            // clap asks for one of them.
+            (None, None) => Err(ProcessError::PidZero),
+        }
+    }
 }
 
 /// What memory is told from, wherever something is recorded.
@@ -75,8 +120,9 @@ pub(in crate::cli) struct RunArgs {
 /// What attach and run have in common.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecordingArgs {
-    /// File to write, `-` for standard output; with --every, the folder [default: tracer-NAME-PID.pb.gz, or
-    /// standard output for text and folded stacks]
+    /// File to write, `-` for standard output; an existing file is replaced. With --every, the folder
+    /// [default: tracer-NAME-PID.pb.gz, with .2, .3 and so on where it exists; standard output for text and
+    /// folded stacks]
     #[arg(short, long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
     #[command(flatten)]
@@ -93,7 +139,7 @@ pub(in crate::cli) struct RecordingArgs {
     #[arg(long, hide = true, requires = "max_overhead")]
     pub(in crate::cli) never_exact: bool,
     /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
-    /// stopping the target. The output is then a folder, new or empty [default: tracer-NAME-PID]
+    /// stopping the target. The output is then a folder, new or empty
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) every: Option<Duration>,
     /// Form of the profile
@@ -205,5 +251,20 @@ impl From<UnwindArg> for Unwinding {
             UnwindArg::Cfi => Self::Tables,
             UnwindArg::Fp => Self::FramePointers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_a_pid_or_a_name() {
+        let parse = |text: &str| text.parse::<ProcessArg>();
+        assert_eq!(parse("27355"), Ok(ProcessArg::Pid(27_355)));
+        assert_eq!(parse("redis"), Ok(ProcessArg::Name("redis".to_owned())));
+        assert_eq!(parse("7zip"), Ok(ProcessArg::Name("7zip".to_owned())));
+        assert!(parse("").is_err());
+        assert!(parse("99999999999").is_err());
     }
 }

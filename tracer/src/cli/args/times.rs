@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check::time;
 use crate::session::Share;
 
 /// A share above 0% and at most 100%.
@@ -21,11 +22,10 @@ pub(in crate::cli) fn share(text: &str) -> Result<Share, String> {
     Share::new(percent / 100.0).ok_or_else(|| "must be above 0% and at most 100%".to_owned())
 }
 
-/// A time above zero and below a year, with a unit.
+/// A time above zero and below a year, in seconds where it has no unit.
 pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; say it as 30s, 5m or 1h30m"))?;
+    let duration = time(text)?;
     if duration.is_zero() {
         return Err("must be above zero".to_owned());
     }
@@ -43,7 +43,11 @@ mod tests {
     fn a_duration_needs_sense() {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
-        for nonsense in ["", "0s", "-3s", "30", "soon", "1e9s", "99999h", "400days"] {
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for nonsense in [
+            "", "0", "0s", "-3", "-3s", "soon", "1e9s", "99999h", "400days",
+        ] {
             assert!(duration(nonsense).is_err(), "{nonsense}");
         }
     }

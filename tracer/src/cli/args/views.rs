@@ -1,9 +1,10 @@
 //! The options of what shows profiles: `report`, `diff` and `series`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::output::terminal_width;
 use crate::export::Format;
 use crate::names::NameStyle;
 use crate::profile::{Filter, ValueKind};
@@ -56,7 +57,13 @@ pub(in crate::cli) struct ReportArgs {
     #[arg(long, conflicts_with_all = ["tree", "peek"])]
     pub(in crate::cli) cum: bool,
     /// Rows of the table; 0 for all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    #[arg(
+        short = 'n',
+        long,
+        alias = "top",
+        value_name = "N",
+        default_value_t = 20
+    )]
     pub(in crate::cli) limit: usize,
     /// Show the allocator's own frames, too
     #[arg(long)]
@@ -64,6 +71,8 @@ pub(in crate::cli) struct ReportArgs {
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: ViewFormat,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -73,33 +82,26 @@ pub(in crate::cli) struct DiffArgs {
     /// Profile B, the one after
     pub(in crate::cli) after: PathBuf,
     /// The value to show; a pprof file has all
-    #[arg(
-        short,
-        long = "sample-index",
-        visible_alias = "value",
-        value_enum,
-        default_value_t
-    )]
+    #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
     /// Rows of each table; 0 for all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
-    pub(in crate::cli) top: usize,
+    #[arg(
+        short = 'n',
+        long,
+        alias = "top",
+        value_name = "N",
+        default_value_t = 10
+    )]
+    pub(in crate::cli) limit: usize,
     /// Form of the difference
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: DiffFormat,
-    /// File to write [default: standard output]
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "-",
-        hide_default_value = true
-    )]
-    pub(in crate::cli) output: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -108,24 +110,47 @@ pub(in crate::cli) struct SeriesArgs {
     #[arg(value_name = "DIR")]
     pub(in crate::cli) directory: PathBuf,
     /// The value by which stacks grow
-    #[arg(
-        short,
-        long = "sample-index",
-        visible_alias = "value",
-        value_enum,
-        default_value_t
-    )]
+    #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
     /// Growing stacks shown; 0 for all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
-    pub(in crate::cli) top: usize,
+    #[arg(
+        short = 'n',
+        long,
+        alias = "top",
+        value_name = "N",
+        default_value_t = 10
+    )]
+    pub(in crate::cli) limit: usize,
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: ReportFormat,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+/// Where a view of profiles goes.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OutputArgs {
+    /// File to write [default: standard output]
+    #[arg(
+        short,
+        long = "output",
+        value_name = "FILE",
+        default_value = "-",
+        hide_default_value = true
+    )]
+    pub(in crate::cli) path: PathBuf,
+}
+
+impl OutputArgs {
+    /// Columns that a line may have there; `None` where it is no terminal.
+    pub(in crate::cli) fn width(&self) -> Option<usize> {
+        terminal_width().filter(|_| self.path == Path::new("-"))
+    }
 }
 
 /// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, short or
@@ -175,6 +200,8 @@ pub(in crate::cli) enum ViewFormat {
     Text,
     /// For machines
     Json,
+    /// A line per stack, for flame graph tools
+    Folded,
     /// A flame graph for browsers
     Svg,
 }
