@@ -211,13 +211,23 @@ pub(super) fn could_not_is_2() -> Result<()> {
 /// The policy file beside the command counts, what it names is beside it, and flags win.
 pub(super) fn policy_and_flags() -> Result<()> {
     let place = Place::with(Course::Churn, SNAPSHOTS)?;
-    fs::write(place.at("tracer.toml"), "[peak]\nmax-live = \"100B\"\n")?;
+    fs::write(place.at("tracer.toml"), "max-peak = \"100B\"\n")?;
     let text = place.expect(1, &["profiles"])?;
     contains(
         &text,
         &[
             "640 B live at once, more than 100 B",
             "rules of tracer.toml",
+        ],
+    )?;
+    // As earlier versions had it.
+    fs::write(place.at("tracer.toml"), "[peak]\nmax-live = \"100B\"\n")?;
+    contains(
+        &place.expect(1, &["profiles"])?,
+        &[
+            "more than 100 B",
+            "tracer.toml: the table [peak]",
+            "max-peak",
         ],
     )?;
     place.expect(0, &["profiles", "--max-peak=1KiB"])?;
@@ -286,6 +296,23 @@ pub(super) fn baseline() -> Result<()> {
     same.mappings[0].build_id = "cd".repeat(20);
     write(&same, &place.at("same.pb.gz"))?;
     place.expect(0, &["same.pb.gz", "--baseline=base.pb.gz"])?;
+    // A policy that names a baseline serves from the first time on.
+    let first = Place::with(Course::Churn, SNAPSHOTS)?;
+    let policy = "baseline = \"ci.pb.gz\"\ntolerance = \"10%\"\n";
+    fs::write(first.at("tracer.toml"), policy)?;
+    let missing = first.check(&["profiles"])?;
+    missing.expect_code(2)?;
+    contains(&missing.stderr, &["--write-baseline ci.pb.gz"])?;
+    let write_first = ["profiles", "--write-baseline=ci.pb.gz"];
+    contains(
+        &first.expect(0, &write_first)?,
+        &["this check writes the first one"],
+    )?;
+    first.expect(0, &["profiles"])?;
+    // Another file does not make up for it.
+    fs::remove_file(first.at("ci.pb.gz"))?;
+    let elsewhere = first.check(&["profiles", "--write-baseline=other.pb.gz"])?;
+    elsewhere.expect_code(2)?;
     // What is inconclusive is no baseline, neither a new one nor an old one.
     write(&lossy(same), &place.at("lossy.pb.gz"))?;
     let text = place.expect(3, &["lossy.pb.gz", "--write-baseline=lossy-base.pb.gz"])?;
@@ -312,6 +339,14 @@ pub(super) fn suppressions() -> Result<()> {
             "1 by ^service::remember$",
         ],
     )?;
+    // One that another one hides is in use, too.
+    fs::write(
+        place.at("both.supp"),
+        "leak:service::handle\nleak:^service::remember$\n",
+    )?;
+    let text = place.expect(0, &["profiles", "--suppressions=both.supp"])?;
+    contains(&text, &["suppressed: 1 finding"])?;
+    ensure!(!text.contains("unused"), "{text}");
     let valgrind = "{\n  the_cache\n  Memcheck:Leak\n  ...\n  fun:service::remember\n}\n";
     fs::write(place.at("valgrind.supp"), valgrind)?;
     fs::write(place.at("more.supp"), "leak:nobody\n")?;

@@ -3,6 +3,7 @@
 //! Three things are kept apart: what was found, what was looked for and not found, and what could not
 //! be told. The last is never the second.
 
+mod open;
 mod pages;
 mod stacks;
 #[cfg(test)]
@@ -15,9 +16,9 @@ use super::finding::{Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 use super::growth;
 use super::leaks::{self, Class, Confidence, Lack, MemoryLimit, Options};
 use super::policy::{Growth, Peak, Policy};
-use super::report::bytes;
 use crate::profile::series::{Series, StackId};
 use crate::profile::{Fingerprint, Incompatible, Profile, ValueKind, Verdict};
+use open::Open;
 pub use pages::unjudgeable_by_pages;
 use pages::{Whole, is_by_pages};
 use stacks::label;
@@ -173,8 +174,7 @@ impl<'a> Judge<'a> {
         }
         self.suppressible = true;
         let rate = self.policy.growth.and_then(|g| g.operations_per_second);
-        // Stacks that nobody can judge, and what they grew by.
-        let (mut few, mut slower) = ((0_usize, 0_u64), (0_usize, 0_u64));
+        let mut open = Open::default();
         let mut explained = 0.0;
         for assessment in report.assessments {
             let stack = assessment.stack;
@@ -211,15 +211,7 @@ impl<'a> Judge<'a> {
             } else if accused {
                 add(&mut self.findings, finding);
             } else {
-                let undecided = match finding.what {
-                    What::Undecided(Lack::Events { bytes, .. }) => Some((&mut few, bytes)),
-                    What::Undecided(Lack::Load { bytes }) => Some((&mut slower, bytes)),
-                    _ => None,
-                };
-                if let Some(((count, sum), bytes)) = undecided {
-                    *count += 1;
-                    *sum = sum.saturating_add(bytes);
-                }
+                open.add(&finding.what);
                 self.warnings.push(finding);
             }
         }
@@ -228,24 +220,7 @@ impl<'a> Judge<'a> {
         }
         self.reasons
             .extend(whole.and_then(|whole| whole.unexplained(explained)));
-        for ((count, sum), how) in [
-            (
-                few,
-                "too few times to tell whether they leak: record longer or under more load",
-            ),
-            (
-                slower,
-                "ever more slowly while the load fell, so that leaks can't be told from caches that \
-                 fill: record under an even load",
-            ),
-        ] {
-            if count > 0 {
-                self.reasons.push(format!(
-                    "{count} stack(s) grew, by {} in all, {how}, or allow it with allow-undecided",
-                    bytes(sum as f64)
-                ));
-            }
-        }
+        self.reasons.extend(open.reasons());
     }
 
     /// What is missing for a judgement over any stack.
@@ -289,12 +264,9 @@ impl<'a> Judge<'a> {
         // A stack that is known to leak is not to be reported this way either.
         let mut known = HashMap::new();
         for (stack, bytes) in growth::growing(series, from) {
-            if let Some(suppression) = self.position_of(stack) {
+            if let Some(suppression) = self.suppression_of(stack) {
                 known.insert(stack, (suppression, bytes));
             }
-        }
-        for &(suppression, _) in known.values() {
-            self.mark_used(suppression);
         }
         self.suppressible = true;
         let totals = if self.by_pages {
@@ -399,6 +371,12 @@ impl<'a> Judge<'a> {
         let Some(rule) = &self.policy.baseline else {
             return Ok(());
         };
+        if rule.is_first {
+            self.notes.push(
+                "there was no baseline to compare with: this check writes the first one".to_owned(),
+            );
+            return Ok(());
+        }
         self.rules.push(RuleId::Baseline);
         let Some(before) = before else {
             self.reasons.push("there is no baseline".to_owned());
@@ -427,8 +405,8 @@ impl<'a> Judge<'a> {
         let breaches = evaluate::baseline(rule, before, &self.recorded.profile, suppressions)?;
         for breach in breaches {
             let suppression = breach.suppression;
-            if let Some(suppression) = suppression {
-                self.mark_used(suppression);
+            for &sample in breach.samples.iter().filter(|_| suppression.is_some()) {
+                self.suppression_of_sample(sample);
             }
             let finding = Finding {
                 suppression: self.suppression(suppression).map(label),

@@ -133,6 +133,12 @@ impl Suppressions {
         self.list.get(self.position(stack)?)
     }
 
+    /// The places in the list of all suppressions that match a stack, leaf first.
+    pub fn positions(&self, stack: &[SuppressionFrame<'_>]) -> impl Iterator<Item = usize> {
+        let list = self.list.iter().enumerate();
+        list.filter_map(|(at, suppression)| suppression.matches(stack).then_some(at))
+    }
+
     /// The place in the list of the first suppression that matches a stack, leaf first.
     #[must_use]
     pub fn position(&self, stack: &[SuppressionFrame<'_>]) -> Option<usize> {

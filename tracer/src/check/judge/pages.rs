@@ -106,7 +106,7 @@ impl Whole {
             )),
             Self::Undecided => Some(
                 "the target's memory grew as a whole, and it can't be told whether that goes on: record longer, or \
-                 under an even load, or allow it with allow-undecided"
+                 under an even load, or pass over it with --allow-undecided"
                     .to_owned(),
             ),
             _ => None,

@@ -13,24 +13,28 @@ use crate::profile::series::{Counters, StackId};
 use crate::profile::{ValueKind, Values};
 
 impl Judge<'_> {
-    /// The suppression of a stack, which is in use from now on.
+    /// The suppression of a stack. All that match are in use from now on: the second of two that know a stack
+    /// is no stale one.
     pub(super) fn suppression_of(&mut self, stack: StackId) -> Option<usize> {
-        let position = self.position_of(stack)?;
-        self.mark_used(position);
-        Some(position)
-    }
-
-    pub(super) fn position_of(&self, stack: StackId) -> Option<usize> {
-        let suppressions = &self.policy.suppressions.leaks;
-        if suppressions.list().is_empty() {
+        if self.policy.suppressions.leaks.list().is_empty() {
             return None;
         }
-        let sample = self.samples(stack).first()?;
-        let profile = &self.recorded.profile;
-        suppressions.position(&frames(profile, profile.samples.get(*sample)?))
+        let sample = *self.samples(stack).first()?;
+        self.suppression_of_sample(sample)
     }
 
-    pub(super) fn mark_used(&mut self, suppression: usize) {
+    pub(super) fn suppression_of_sample(&mut self, sample: usize) -> Option<usize> {
+        let profile = &self.recorded.profile;
+        let frames = frames(profile, profile.samples.get(sample)?);
+        let mut first = None;
+        for position in self.policy.suppressions.leaks.positions(&frames) {
+            first = first.or(Some(position));
+            self.mark_used(position);
+        }
+        first
+    }
+
+    fn mark_used(&mut self, suppression: usize) {
         if let Some(used) = self.used.get_mut(suppression) {
             *used = true;
         }

@@ -2,8 +2,34 @@
 
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
+/// Digits that count, where no more are needed to tell amounts apart.
+const DIGITS: usize = 3;
+
 /// `12.3 MiB`.
 pub(crate) fn bytes(bytes: f64) -> String {
+    bytes_with(bytes, DIGITS)
+}
+
+/// Amounts beside each other, each with as many digits as it takes for different ones to look different.
+pub(super) fn bytes_apart<const N: usize>(amounts: [f64; N]) -> [String; N] {
+    // A double has 15.
+    let mut shown = amounts.map(bytes);
+    for digits in DIGITS + 1..=15 {
+        let differ = |(a, one): (usize, &f64)| {
+            let others = amounts.iter().enumerate().skip(a + 1);
+            others
+                .into_iter()
+                .all(|(b, other)| one == other || shown.get(a) != shown.get(b))
+        };
+        if amounts.iter().enumerate().all(differ) {
+            break;
+        }
+        shown = amounts.map(|amount| bytes_with(amount, digits));
+    }
+    shown
+}
+
+fn bytes_with(bytes: f64, digits: usize) -> String {
     let mut amount = bytes;
     let mut units = UNITS.iter();
     let mut unit = units.next().copied().unwrap_or_default();
@@ -14,17 +40,19 @@ pub(crate) fn bytes(bytes: f64) -> String {
         amount /= 1024.0;
         unit = larger;
     }
-    format!("{} {unit}", number(amount))
+    format!("{} {unit}", number_with(amount, digits))
 }
 
 /// Three digits that count, and all before the point.
 pub(super) fn number(number: f64) -> String {
+    number_with(number, DIGITS)
+}
+
+fn number_with(number: f64, digits: usize) -> String {
     let size = number.abs();
     let decimals = match size {
-        _ if size >= 100.0 => 0,
-        _ if size >= 10.0 => 1,
-        _ if size >= 1.0 => 2,
-        _ if size > 0.0 => 3 + (-size.log10()).floor().clamp(0.0, 9.0) as usize,
+        _ if size >= 1.0 => digits.saturating_sub(1 + size.log10().floor() as usize),
+        _ if size > 0.0 => digits + (-size.log10()).floor().clamp(0.0, 9.0) as usize,
         _ => 0,
     };
     let text = format!("{number:.decimals$}");
@@ -70,7 +98,7 @@ pub(super) fn percent(part: i64, whole: i64) -> String {
 }
 
 /// `1 leak`, `2 leaks`.
-pub(super) fn count(count: usize, one: &str) -> String {
+pub(crate) fn count(count: usize, one: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
@@ -99,6 +127,19 @@ mod tests {
         assert_eq!(number(999.6), "1000");
         assert_eq!(percent(1, 3), "33.3%");
         assert_eq!(percent(1, 0), "0%");
+    }
+
+    #[test]
+    fn different_amounts_look_different() {
+        const MIB: f64 = 1024.0 * 1024.0;
+        assert_eq!(
+            bytes_apart([1.5712 * MIB, 1.5701 * MIB, 1.5701 * MIB]),
+            ["1.571 MiB", "1.57 MiB", "1.57 MiB"]
+        );
+        let [more, less] = bytes_apart([64.0 * MIB + 1.0, 64.0 * MIB]);
+        assert_ne!(more, less);
+        assert_eq!(less, "64 MiB");
+        assert_eq!(bytes_apart([2.0, 1.0]), ["2 B", "1 B"]);
     }
 
     #[test]

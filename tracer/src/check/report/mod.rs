@@ -15,7 +15,7 @@ mod words;
 
 use std::io::{self, Write};
 
-pub(super) use amounts::bytes;
+pub(super) use amounts::{bytes, count};
 
 use super::finding::Judgement;
 

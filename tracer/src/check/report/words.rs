@@ -1,10 +1,10 @@
 //! What the reports say of a judgement and of each finding, in plain sentences.
 
-use super::amounts::{bytes, count, number, percent, time};
+use super::amounts::{bytes, bytes_apart, count, number, percent, time};
 use crate::check::Frame;
 use crate::check::evaluate::{Breach, Rule};
 use crate::check::finding::{Blame, Finding, Judgement, Outcome, Per, Stack, What};
-use crate::check::leaks::{Confidence, Lack, Leak};
+use crate::check::leaks::{Caveat, Confidence, Lack, Leak};
 use crate::profile::{ValueKind, Values};
 use crate::report::shorten;
 
@@ -30,16 +30,12 @@ pub(super) fn outcome(judgement: &Judgement) -> String {
     let found = parts.join(", ");
     match judgement.outcome {
         Outcome::NothingFound => {
-            let possible = judgement.warnings.iter();
-            match possible.filter(|f| matches!(f.what, What::Leak(_))).count() {
+            let is_possible = |f: &&Finding| matches!(&f.what, What::Leak(leak) if !leak.caveats.contains(&Caveat::NotAsAWhole));
+            match judgement.warnings.iter().filter(is_possible).count() {
                 0 => "nothing found".to_owned(),
-                possible if judgement.warnings.iter().any(of_pages) => format!(
-                    "nothing found for sure, memory may grow at {}",
-                    count(possible, "place")
-                ),
-                possible => format!(
-                    "nothing found for sure, {}",
-                    count(possible, "possible leak")
+                allowed => format!(
+                    "nothing found, {} passed over",
+                    count(allowed, "possible leak")
                 ),
             }
         }
@@ -75,6 +71,9 @@ pub(super) fn headline(finding: &Finding) -> String {
     match &finding.what {
         What::Leak(leak) if leak.is_of_pages() => {
             let grows = match leak.confidence {
+                Confidence::Low if leak.caveats.contains(&Caveat::NotAsAWhole) => {
+                    "pages changed hands"
+                }
                 Confidence::Low => "memory may grow",
                 Confidence::Medium | Confidence::High => "memory grows",
             };
@@ -125,11 +124,8 @@ pub(super) fn headline(finding: &Finding) -> String {
                 Some(stack) if stack.of_pages => "resident memory",
                 _ => "what is live",
             };
-            format!(
-                "{what} grows by {}/{per}, more than {}/{per}",
-                bytes(*grown),
-                bytes(*limit as f64)
-            )
+            let [grown, limit] = bytes_apart([*grown, *limit as f64]);
+            format!("{what} grows by {grown}/{per}, more than {limit}/{per}")
         }
         What::Breach(breach) => breached(breach),
     }
@@ -145,15 +141,19 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
 }
 
 fn breached(breach: &Breach) -> String {
-    let amount = |amount: i64| match breach.value {
+    let amounts = [
+        breach.amount,
+        breach.limit,
+        breach.before.unwrap_or(breach.limit),
+    ];
+    let [found, limit, before] = match breach.value {
         ValueKind::AllocObjects | ValueKind::InuseObjects | ValueKind::PeakObjects => {
-            count_of(amount)
+            amounts.map(count_of)
         }
         ValueKind::AllocSpace | ValueKind::InuseSpace | ValueKind::PeakSpace => {
-            bytes(amount as f64)
+            bytes_apart(amounts.map(|amount| amount as f64))
         }
     };
-    let (found, limit) = (amount(breach.amount), amount(breach.limit));
     let verb = match breach.value {
         ValueKind::AllocObjects | ValueKind::AllocSpace => "allocated",
         ValueKind::InuseObjects
@@ -161,9 +161,10 @@ fn breached(breach: &Breach) -> String {
         | ValueKind::PeakObjects
         | ValueKind::PeakSpace => "live",
     };
-    let before = breach.before.map_or_else(String::new, |before| {
-        format!(" (baseline {})", amount(before))
-    });
+    let before = match breach.before {
+        Some(_) => format!(" (baseline {before})"),
+        None => String::new(),
+    };
     match &breach.rule {
         Rule::Peak => format!("{found} {verb} at once, more than {limit}"),
         Rule::Budget(function) => {

@@ -9,9 +9,9 @@ use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::super::args::{LogArg, NamesArgs, SourceArgs, duration};
-use crate::check::policy::Growth;
+use crate::check::policy::MaxGrowth;
 use crate::check::report::Form;
-use crate::check::{Bytes, Tolerance};
+use crate::check::{Bytes, Tolerance, time};
 
 /// Judges a process, a command or saved profiles.
 ///
@@ -174,43 +174,6 @@ impl FromStr for ReportArg {
             form,
             file: file.into(),
         })
-    }
-}
-
-/// A limit of growth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MaxGrowth {
-    PerSecond(Bytes),
-    PerOperation(Bytes),
-}
-
-impl FromStr for MaxGrowth {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.rsplit_once('/') {
-            Some((bytes, "s")) => Ok(Self::PerSecond(bytes.parse()?)),
-            Some((bytes, "op")) => Ok(Self::PerOperation(bytes.parse()?)),
-            _ => Err("say it as 1KiB/s or 16B/op".to_owned()),
-        }
-    }
-}
-
-impl MaxGrowth {
-    /// Puts the limit into a rule.
-    pub(super) const fn apply(self, growth: &mut Growth) {
-        match self {
-            Self::PerSecond(bytes) => growth.max_per_second = Some(bytes),
-            Self::PerOperation(bytes) => growth.max_per_operation = Some(bytes),
-        }
-    }
-}
-
-/// A time that may be zero.
-fn time(text: &str) -> Result<Duration, String> {
-    match text {
-        "0" | "0s" => Ok(Duration::ZERO),
-        text => duration(text),
     }
 }
 

@@ -24,7 +24,7 @@ use rules::{Rules, rules};
 
 /// Records or reads, judges, reports.
 pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit> {
-    let rules = rules(&args.rules)?;
+    let rules = rules(&args.rules, args.reports.write_baseline.as_deref())?;
     if Source::from(args.recording.source) == Source::Growth {
         check_growth(args, &rules)?;
     }
@@ -39,7 +39,7 @@ pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit>
         },
     };
     signals.end();
-    let exit = finish(&live, &rules, limit(args, &live), reports)?;
+    let exit = finish(&live, &rules, limit(&rules, &live), reports)?;
     if let Some(status) = live.failed {
         say(format_args!("tracer: the command itself failed ({status})"));
         // What it did not come to may leak.
@@ -71,8 +71,8 @@ fn check_growth(args: &CheckArgs, rules: &Rules) -> anyhow::Result<()> {
 }
 
 /// The memory that was said, or that the target may use.
-fn limit(args: &CheckArgs, live: &Live) -> Option<MemoryLimit> {
-    match (args.rules.memory_limit, live.memory) {
+fn limit(rules: &Rules, live: &Live) -> Option<MemoryLimit> {
+    match (rules.policy.memory_limit, live.memory) {
         (Some(limit), memory) => Some(MemoryLimit {
             limit_bytes: limit.0.unsigned_abs(),
             used_bytes: memory.map_or_else(|| live_bytes(&live.recorded), |memory| memory.resident),
@@ -98,6 +98,10 @@ fn finish(
     if let Some(file) = &rules.file {
         let note = format!("rules of {}", file.shown());
         judgement.notes.push(note);
+        let said = rules.policy.notes.iter();
+        judgement
+            .notes
+            .extend(said.map(|note| format!("{}: {note}", file.shown())));
     }
     reports.write(&mut judgement, &recorded.profile)?;
     Ok(match judgement.outcome {

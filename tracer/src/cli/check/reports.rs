@@ -10,7 +10,7 @@ use super::args::{ReportArg, ReportArgs};
 use super::summary::Summary;
 use crate::check::report::{self, Form};
 use crate::check::suppressions::{frames, write as suppression};
-use crate::check::{Finding, Judgement, Outcome, RuleId};
+use crate::check::{Finding, Judgement, Outcome, RuleId, Suppressions};
 use crate::checkout::Checkout;
 use crate::export::Format;
 use crate::names::NameStyle;
@@ -164,18 +164,24 @@ fn suppressions(judgement: &Judgement, profile: &Profile) -> String {
     let by_stack = |finding: &&Finding| matches!(finding.rule(), RuleId::Leak | RuleId::Baseline);
     let stacks = judgement.findings.iter().filter(by_stack);
     let stacks = stacks.filter_map(|finding| finding.stack.as_ref());
-    let mut written = Vec::new();
+    let mut written = Suppressions::default();
     for stack in stacks.filter(|stack| !stack.only_largest) {
         let at = fingerprints
             .iter()
             .position(|one| Some(*one) == stack.fingerprint);
         let sample: Option<&Sample> = at.and_then(|index| profile.samples.get(index));
-        if let Some(one) = sample.and_then(|sample| suppression(&frames(profile, sample)))
-            && !written.contains(&one)
+        let Some(sample) = sample else { continue };
+        let frames = frames(profile, sample);
+        // One that is written already knows this stack as well.
+        if written.position(&frames).is_some() {
+            continue;
+        }
+        if let Some(one) = suppression(&frames)
+            && let Ok(parsed) = Suppressions::parse(&one)
         {
             text.push('\n');
             text.push_str(&one);
-            written.push(one);
+            written.extend(parsed);
         }
     }
     text

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 
 use super::super::read::read;
-use super::args::{MaxGrowth, RuleArgs};
-use crate::check::policy::{Baseline, Growth, Peak};
+use super::args::RuleArgs;
+use crate::check::policy::{Baseline, MaxGrowth};
 use crate::check::{Policy, Suppressions};
 use crate::printable::Shown as _;
 use crate::profile::Profile;
@@ -23,8 +23,8 @@ pub(super) struct Rules {
     pub(super) file: Option<PathBuf>,
 }
 
-/// Reads the rules.
-pub(super) fn rules(args: &RuleArgs) -> anyhow::Result<Rules> {
+/// Reads the rules. `to_write` is the file that gets a new baseline.
+pub(super) fn rules(args: &RuleArgs, to_write: Option<&Path>) -> anyhow::Result<Rules> {
     let default = Path::new(DEFAULT_POLICY);
     let file = match &args.policy {
         Some(file) => Some(file.clone()),
@@ -36,25 +36,62 @@ pub(super) fn rules(args: &RuleArgs) -> anyhow::Result<Rules> {
     };
     apply(args, &mut policy)?;
     for file in std::mem::take(&mut policy.suppressions.files) {
-        let text = fs::read_to_string(&file)
-            .with_context(|| format!("the suppressions {} could not be read", file.shown()))?;
+        let text = fs::read_to_string(&file).with_context(|| {
+            format!(
+                "the suppressions {} could not be read: correct the name in --suppressions or in the policy",
+                file.shown()
+            )
+        })?;
         let more = Suppressions::parse(&text).with_context(|| format!("in {}", file.shown()))?;
         policy.suppressions.leaks.extend(more);
     }
-    let baseline = match &policy.baseline {
-        Some(baseline) => Some(read(&baseline.file).context("the baseline could not be used")?),
+    let baseline = match &mut policy.baseline {
+        Some(baseline) => read_baseline(baseline, to_write)?,
         None => None,
     };
     Ok(Rules {
         policy,
-        baseline: baseline.map(|contents| contents.profile),
+        baseline,
         file,
     })
 }
 
+/// The baseline's profile; `None` where this very check writes the first one.
+fn read_baseline(
+    baseline: &mut Baseline,
+    to_write: Option<&Path>,
+) -> anyhow::Result<Option<Profile>> {
+    let file = &baseline.file;
+    if file.exists() {
+        let contents = read(file).context("the baseline could not be used")?;
+        return Ok(Some(contents.profile));
+    }
+    if to_write.is_some_and(|written| is_same_place(written, file)) {
+        baseline.is_first = true;
+        return Ok(None);
+    }
+    bail!(
+        "there is no baseline {0} yet: write the first with --write-baseline {0}",
+        file.shown()
+    );
+}
+
+/// Whether two paths name one place, where there is no file yet.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let folder = |path: &Path| {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()
+    };
+    one.file_name() == other.file_name() && folder(one).is_some_and(|at| Some(at) == folder(other))
+}
+
 fn read_policy(file: &Path) -> anyhow::Result<Policy> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("the policy {} could not be read", file.shown()))?;
+    let text = fs::read_to_string(file).with_context(|| {
+        format!(
+            "the policy {} could not be read: correct the name, or leave --policy out",
+            file.shown()
+        )
+    })?;
     let mut policy = Policy::parse(&text).with_context(|| format!("in {}", file.shown()))?;
     // What it names is beside it.
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -76,31 +113,35 @@ fn apply(args: &RuleArgs, policy: &mut Policy) -> anyhow::Result<()> {
     policy.warm_up = args.warm_up.or(policy.warm_up);
     growth(args, policy);
     if args.max_peak.is_some() || args.max_peak_objects.is_some() {
-        let peak = policy.peak.get_or_insert(Peak {
-            max_live: None,
-            max_live_objects: None,
-        });
+        let peak = policy.peak.get_or_insert_default();
         peak.max_live = args.max_peak.or(peak.max_live);
         peak.max_live_objects = args.max_peak_objects.or(peak.max_live_objects);
     }
     if let Some(file) = &args.baseline {
         let known = policy.baseline.take();
+        let known = known.unwrap_or_else(|| Baseline {
+            tolerance: policy.tolerance.unwrap_or_default(),
+            min_growth: policy.min_growth.unwrap_or_default(),
+            ..Baseline::of(file.clone())
+        });
         policy.baseline = Some(Baseline {
             file: file.clone(),
-            tolerance: known.as_ref().map(|b| b.tolerance).unwrap_or_default(),
-            min_growth: known.as_ref().map(|b| b.min_growth).unwrap_or_default(),
+            ..known
         });
     }
+    let tolerance = args.tolerance.or(policy.tolerance);
+    let min_growth = args.min_growth.or(policy.min_growth);
     match &mut policy.baseline {
         Some(baseline) => {
-            baseline.tolerance = args.tolerance.unwrap_or(baseline.tolerance);
-            baseline.min_growth = args.min_growth.unwrap_or(baseline.min_growth);
+            baseline.tolerance = tolerance.unwrap_or(baseline.tolerance);
+            baseline.min_growth = min_growth.unwrap_or(baseline.min_growth);
         }
         None => ensure!(
-            args.tolerance.is_none() && args.min_growth.is_none(),
-            "--tolerance and --min-growth are those of a baseline: name one with --baseline"
+            tolerance.is_none() && min_growth.is_none(),
+            "tolerance and min-growth are those of a baseline: name one with --baseline, or in the policy"
         ),
     }
+    policy.memory_limit = args.memory_limit.or(policy.memory_limit);
     let files = args.suppressions.iter().cloned();
     policy.suppressions.files.extend(files);
     let per_operation = policy.growth.is_some_and(|g| g.max_per_operation.is_some());
@@ -116,11 +157,7 @@ fn apply(args: &RuleArgs, policy: &mut Policy) -> anyhow::Result<()> {
 }
 
 fn growth(args: &RuleArgs, policy: &mut Policy) {
-    let mut growth = policy.growth.unwrap_or(Growth {
-        max_per_second: None,
-        max_per_operation: None,
-        operations_per_second: None,
-    });
+    let mut growth = policy.growth.unwrap_or_default();
     for limit in &args.max_growth {
         MaxGrowth::apply(*limit, &mut growth);
     }
