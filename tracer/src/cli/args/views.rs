@@ -12,7 +12,7 @@ use crate::profile::{Filter, ValueKind};
 /// How views for people show names.
 #[derive(Clone, Copy, Debug, Args)]
 pub(in crate::cli) struct NamesArgs {
-    /// Names in text and flame graphs; the other forms have the full ones
+    /// Show names in this style in text and flame graphs; other formats hold full names
     #[arg(long, value_enum, default_value_t)]
     names: NamesArg,
 }
@@ -20,10 +20,10 @@ pub(in crate::cli) struct NamesArgs {
 /// One of the ways to show names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum NamesArg {
-    /// As people say them: crate, type and method, without generic arguments and parameters
+    /// Crate, type and method, without generic arguments and parameters
     #[default]
     Short,
-    /// As they are in the profile
+    /// As in the profile
     Full,
 }
 
@@ -38,9 +38,9 @@ impl From<NamesArgs> for NameStyle {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReportArgs {
-    /// Profile: pprof (tracer's or another heap profiler's) or tracer's JSON
+    /// Read this profile: pprof, from tracer or another heap profiler, or tracer's JSON
     pub(in crate::cli) file: PathBuf,
-    /// The value to show
+    /// Show this value
     #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
@@ -53,10 +53,10 @@ pub(in crate::cli) struct ReportArgs {
     /// Show the functions that match a regular expression, with their callers and callees
     #[arg(long, value_name = "REGEX")]
     pub(in crate::cli) peek: Option<regex::Regex>,
-    /// Sort the table by what the functions and all they call hold
+    /// Sort by the cumulative value: a function and everything it calls
     #[arg(long, conflicts_with_all = ["tree", "peek"])]
     pub(in crate::cli) cum: bool,
-    /// Rows of the table; 0 for all
+    /// Show at most N rows; 0 shows all
     #[arg(
         short = 'n',
         long,
@@ -65,10 +65,10 @@ pub(in crate::cli) struct ReportArgs {
         default_value_t = 20
     )]
     pub(in crate::cli) limit: usize,
-    /// Show the allocator's own frames, too
+    /// Show the frames of the allocator, too
     #[arg(long)]
     pub(in crate::cli) show_allocator: bool,
-    /// Form of the report
+    /// Print the report in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: ViewFormat,
     #[command(flatten)]
@@ -77,18 +77,18 @@ pub(in crate::cli) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DiffArgs {
-    /// Profile A, the one before: pprof (tracer's or another heap profiler's) or tracer's JSON
+    /// Compare from this profile, A: pprof, from tracer or another heap profiler, or tracer's JSON
     pub(in crate::cli) before: PathBuf,
-    /// Profile B, the one after
+    /// Compare to this profile, B
     pub(in crate::cli) after: PathBuf,
-    /// The value to show; a pprof file has all
+    /// Show this value; a pprof file holds all
     #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
-    /// Rows of each table; 0 for all
+    /// Show at most N rows per table; 0 shows all
     #[arg(
         short = 'n',
         long,
@@ -97,7 +97,7 @@ pub(in crate::cli) struct DiffArgs {
         default_value_t = 10
     )]
     pub(in crate::cli) limit: usize,
-    /// Form of the difference
+    /// Print the difference in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: DiffFormat,
     #[command(flatten)]
@@ -106,17 +106,17 @@ pub(in crate::cli) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SeriesArgs {
-    /// Folder with profiles of one target
+    /// Read the profiles of one target in this folder
     #[arg(value_name = "DIR")]
     pub(in crate::cli) directory: PathBuf,
-    /// The value by which stacks grow
+    /// Judge the growth of stacks by this value
     #[arg(short, long, alias = "sample-index", value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
-    /// Growing stacks shown; 0 for all
+    /// Show at most N growing stacks; 0 shows all
     #[arg(
         short = 'n',
         long,
@@ -125,7 +125,7 @@ pub(in crate::cli) struct SeriesArgs {
         default_value_t = 10
     )]
     pub(in crate::cli) limit: usize,
-    /// Form of the report
+    /// Print the report in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: ReportFormat,
     #[command(flatten)]
@@ -135,9 +135,9 @@ pub(in crate::cli) struct SeriesArgs {
 /// Where a view of profiles goes.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OutputArgs {
-    /// File to write [default: standard output]
+    /// Write to this file [default: standard output]
     #[arg(
-        short,
+        short = 'o',
         long = "output",
         value_name = "FILE",
         default_value = "-",
@@ -157,16 +157,16 @@ impl OutputArgs {
 /// full, its source file, or the path of the program or library it is in.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FilterArgs {
-    /// Only stacks with a frame whose function, file or module matches
+    /// Keep only stacks with a frame whose function, file or module matches
     #[arg(long, value_name = "REGEX")]
     focus: Option<regex::Regex>,
-    /// No stacks with such a frame
+    /// Drop stacks with such a frame
     #[arg(long, value_name = "REGEX")]
     ignore: Option<regex::Regex>,
-    /// Leave out such frames; what they hold goes to their callers
+    /// Drop such frames; their callers get what they hold
     #[arg(long, value_name = "REGEX")]
     hide: Option<regex::Regex>,
-    /// Leave out the callers of the outermost such frame
+    /// Drop the callers of the outermost such frame
     #[arg(long, value_name = "REGEX")]
     show_from: Option<regex::Regex>,
 }
