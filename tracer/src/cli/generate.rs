@@ -10,6 +10,7 @@ use clap_mangen::Man;
 
 use super::args::Cli;
 use super::exit::Exit;
+use super::manual::page;
 use super::partial::{Existing, Partial};
 use crate::printable::Shown as _;
 
@@ -25,7 +26,7 @@ pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
 /// output.
 pub(super) fn man(directory: Option<&Path>) -> anyhow::Result<Exit> {
     let Some(directory) = directory else {
-        Man::new(Cli::command()).render(&mut io::stdout().lock())?;
+        io::stdout().lock().write_all(&page(&Cli::command()))?;
         return Ok(Exit::Done);
     };
     fs::create_dir_all(directory)
@@ -41,8 +42,8 @@ fn write_pages(command: &Command, directory: &Path) -> anyhow::Result<()> {
     for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set()) {
         write_pages(subcommand, directory)?;
     }
-    let page = Man::new(command.clone());
-    let path = directory.join(page.get_filename());
+    let text = page(command);
+    let path = directory.join(Man::new(command.clone()).get_filename());
     let partial = Partial::beside(directory)?.for_everybody(directory)?;
-    partial.write(&|out| page.render(out), &path, Existing::Replace)
+    partial.write(&|out| out.write_all(&text), &path, Existing::Replace)
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod folder;
 mod generate;
+mod manual;
 mod output;
 mod partial;
 mod plan;
