@@ -86,7 +86,7 @@ impl<'a> From<&'a mut Shape> for SharedShape<'a> {
 /// A slot's upper two bits say what stands there, the others at which word from the first stack pointer
 /// on.
 pub mod slot {
-    /// Nothing, and the shape ends here. As the register's, that it does not matter.
+    /// Nothing, and the shape ends here. In slot 0: `rbp` was not used.
     pub const END: u16 = 0;
     /// A 0, and the shape ends here.
     pub const ZERO: u16 = 1 << 14;

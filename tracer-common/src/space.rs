@@ -31,7 +31,7 @@ pub const MAX_TABLES: u32 = 4_096;
 /// Executable mappings that there is room for, of all address spaces together.
 pub const SPACE_ENTRIES: u32 = 1 << 16;
 
-/// The head that is none: heaps count from 1. It counts the changes of the others, once when one begins
+/// Slot 0: sequence counter of publications (heaps count from 1). It counts the changes of the others, once when one begins
 /// and once when it is done.
 pub const PUBLICATIONS: u32 = 0;
 

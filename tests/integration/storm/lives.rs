@@ -12,7 +12,7 @@ use tracer::profile::{Profile, Values, Verdict};
 use super::{Length, Random, plugins};
 
 /// How the verdict says that stacks were cut, and that some were where nothing of them is left.
-const CUT: [&str; 2] = ["have stacks that were cut", "objects_replaced_whole"];
+const CUT: [&str; 2] = ["have cut stacks", "objects_replaced_whole"];
 
 /// Storms in a test run.
 const STORMS: u32 = 8;

@@ -21,13 +21,13 @@ pub enum SessionError {
     Privilege(String),
     /// The target's heap moved and no probe fired: it uses another allocator.
     #[error(
-        "attached to its allocator, but in {seconds:.1} s it was never called while the target's memory changed by {changed} kB: {hint}. {}",
+        "attached to the allocator, but it was never called in {seconds:.1} s, while the target's memory changed by {changed} KiB: {hint}. {}",
         GROWTH_INSTEAD
     )]
     NeverFired {
         /// Length of the recording.
         seconds: f64,
-        /// How far the target's anonymous memory moved, in kB.
+        /// How far the target's anonymous memory moved, in KiB.
         changed: u64,
         /// The likely real allocator, and what can be done.
         hint: String,

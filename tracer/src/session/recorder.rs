@@ -85,7 +85,7 @@ pub struct Options {
     /// Walk every stack in user space, from a copy. For tests: what is done for stacks that come before
     /// the news of a mapping.
     pub copy_stacks: bool,
-    /// Walk also the stacks that are recognised, and count those taken for others. For tests.
+    /// Also walk the stacks found in the cache, and count those credited to the wrong one. For tests.
     pub audit_stacks: bool,
     /// What the kernel side tells of rare events.
     pub log: Option<LogOptions>,

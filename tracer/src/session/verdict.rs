@@ -29,7 +29,7 @@ pub(super) fn verdict(counters: &[(Counter, u64)], findings: &Findings) -> Verdi
     let no_window = findings.windows.is_some_and(|windows| windows.windows == 0);
     if !findings.is_growth && (Events::of(counters).is_none() || no_window) {
         let silence = match findings.windows {
-            None => "attached, but the allocator was never called".to_owned(),
+            None => "the allocator was never called during the recording: record longer, or while the target works".to_owned(),
             Some(windows) => format!(
                 "the allocator was not called in {} windows of {:.1} ms together",
                 windows.windows,
@@ -110,7 +110,7 @@ fn reasons(losses: &[Finding]) -> Vec<String> {
     }
     if cut > 0 {
         reasons.push(format!(
-            "{cut} allocations have stacks that were cut: outer callers are missing, what is there is right ({})",
+            "{cut} allocations have cut stacks: outer callers are missing, the frames shown are right ({})",
             why.join(", ")
         ));
     }
@@ -123,6 +123,27 @@ mod tests {
 
     use super::*;
     use crate::profile::CounterClass;
+
+    #[test]
+    fn the_guide_explains_every_counter() {
+        let guide = include_str!("../../../docs/guide/09-counters-and-verdicts.md");
+        let all: Vec<_> = Counter::ALL.iter().map(|&counter| (counter, 0)).collect();
+        let findings = Findings {
+            windows: Some(WindowsStatus::default()),
+            ..Findings::default()
+        };
+        for counter in counter_values(&all, &findings) {
+            let row = format!("| `{}` |", counter.name);
+            let row = guide.lines().find(|line| line.starts_with(&row));
+            let row = row.unwrap_or_default();
+            assert!(
+                row.contains(&format!(" | {} | ", counter.help)),
+                "the guide does not say `{}` of {}: {row:?}",
+                counter.help,
+                counter.name
+            );
+        }
+    }
 
     #[test]
     fn mappings_that_the_kernel_was_not_told_of_degrade() {

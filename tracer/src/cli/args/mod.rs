@@ -23,9 +23,8 @@ use super::check::CheckArgs;
 #[derive(Debug, Parser)]
 #[command(name = "tracer", version, max_term_width = 100)]
 #[command(after_help = "\
-Exit codes: 0 done, nothing found, 1 found what was looked for (a leak, a broken limit), 2 could not
-do it, 3 inconclusive (too much was missed to say anything).
-`tracer run` exits as its program does.")]
+Exit codes: 0 done, nothing found; 1 `check` found a leak or an exceeded limit; 2 could not do it;
+3 inconclusive (too much was missed to tell). `tracer run` exits as its program does.")]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -33,23 +32,23 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Trace a process that runs already
+    /// Trace a running process
     Attach(AttachArgs),
-    /// Start a program and trace it from its first allocation, or its first page
+    /// Start a program and trace it from its first allocation
     Run(RunArgs),
-    /// Show a profile as a table, a call tree, or one function with its callers and callees
+    /// Show a profile: table, call tree, or a function with its callers and callees
     Report(ReportArgs),
     /// Show what changed from one profile to another
     Diff(DiffArgs),
-    /// Show how a target's memory went over a folder of profiles
+    /// Show a folder of profiles over time
     Series(SeriesArgs),
-    /// Judge a process, a command or saved profiles: leaks and broken limits end with exit code 1
+    /// Check for leaks and exceeded limits: exit code 1 if there are any
     Check(Box<CheckArgs>),
-    /// Show which instructions would be probed, and why, without attaching
+    /// Show which instructions would be probed, and why; attaches nothing
     Plan(PlanArgs),
-    /// Say what this kernel, these privileges and a process allow
+    /// Check what this kernel, your privileges and a process allow
     Doctor(DoctorArgs),
-    /// Print the completions for a shell
+    /// Print shell completions
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -59,7 +58,7 @@ pub(super) enum Command {
     CalibrationSubject,
     /// Write the man pages
     Man {
-        /// Folder to write them to; the page of `tracer` itself goes to standard output without
+        /// Write them to this folder; without it, print the page of `tracer`
         directory: Option<PathBuf>,
     },
 }
@@ -67,23 +66,23 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("subject").required(true).args(["pid", "file"])))]
 pub(super) struct PlanArgs {
-    /// Plan for the allocators of this process
+    /// Show the plan for this process
     #[arg(short, long, value_name = "PID")]
     pub(super) pid: Option<u32>,
-    /// Plan for this ELF file: a C library, an allocator, or a static program
+    /// Show the plan for this ELF file: a C library, an allocator or a static program
     #[arg(long, value_name = "ELF")]
     pub(super) file: Option<PathBuf>,
-    /// Form of the plan
+    /// Print the plan in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Look at this process as well
+    /// Check this process, too
     #[arg(short, long, value_name = "PID")]
     pub(super) pid: Option<u32>,
-    /// Form of the answer
+    /// Print the answer in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,
 }

@@ -19,16 +19,16 @@ use crate::session::{Share, Source};
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).args(["process", "pid"])))]
 pub(in crate::cli) struct AttachArgs {
-    /// Process to attach to: its pid, or its name where only one process has it
+    /// Attach to this process, by its pid, or by its name if no other process has it
     #[arg(value_name = "PID|NAME")]
     pub(in crate::cli) process: Option<ProcessArg>,
-    /// Process to attach to, by its pid
+    /// Attach to the process with this pid
     #[arg(short, long, value_name = "PID")]
     pub(in crate::cli) pid: Option<u32>,
-    /// Stop after this time: 30 or 30s, 5m, 1h30m [default: on Ctrl-C, or when the process ends]
+    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
-    /// Wait until the process holds SIZE more than at its least, and only then begin; nothing is in it before
+    /// Wait until the process has grown by SIZE above its lowest use, then attach; costs nothing until then
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "16MiB")]
     pub(in crate::cli) when_growing: Option<Bytes>,
@@ -78,7 +78,7 @@ impl AttachArgs {
 /// What memory is told from, wherever something is recorded.
 #[derive(Clone, Copy, Debug, Args)]
 pub(in crate::cli) struct SourceArgs {
-    /// What to tell memory from
+    /// Where to learn about memory from
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) source: SourceArg,
 }
@@ -86,11 +86,11 @@ pub(in crate::cli) struct SourceArgs {
 /// One of the sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum SourceArg {
-    /// Calls of the allocator, exactly: each costs a trap
+    /// Probe the allocator: exact, each call costs a trap
     #[default]
     Probes,
-    /// Pages that become resident, by who touched them first: next to nothing, for any program, and with
-    /// nothing placed into it
+    /// Count pages as they become resident, by who touches them first: works for any program, places nothing
+    /// into it, costs next to nothing
     Growth,
 }
 
@@ -120,66 +120,65 @@ pub(in crate::cli) struct RunArgs {
 /// What attach and run have in common.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecordingArgs {
-    /// File to write, `-` for standard output; an existing file is replaced. With --every, the folder
+    /// Write to FILE (replaced if it exists), `-` for standard output; with --every, to this folder
     /// [default: tracer-NAME-PID.pb.gz, with .2, .3 and so on where it exists; standard output for text and
     /// folded stacks]
     #[arg(short, long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) source: SourceArgs,
-    /// Trace the target exactly, whatever that costs it: what is done where nothing else is said
+    /// See every call, whatever it costs the target (default)
     #[arg(long, conflicts_with = "max_overhead")]
     pub(in crate::cli) exact: bool,
-    /// Take no more than this SHARE of the target's CPU time, such as 2% or 0.5%: trace it exactly while that fits,
-    /// and in windows of some milliseconds at random times while it does not. What was allocated is then estimated
+    /// Take at most this SHARE of the target's CPU time, such as 2% or 0.5%. Trace exactly while that fits;
+    /// otherwise trace in short windows at random times and estimate what was allocated
     #[arg(long, value_name = "SHARE", value_parser = share,
           conflicts_with_all = ["every", "follow_forks"])]
     pub(in crate::cli) max_overhead: Option<Share>,
-    /// Trace in windows also where exact tracing would fit
+    /// Trace in windows even where exact tracing would fit; for tests
     #[arg(long, hide = true, requires = "max_overhead")]
     pub(in crate::cli) never_exact: bool,
-    /// Keep a series: write a profile after each TIME, such as 10s, and which allocations survive, without
-    /// stopping the target. The output is then a folder, new or empty
+    /// Write a profile every TIME, such as 10s, into a new or empty folder, and record which allocations
+    /// survive. Does not stop the target
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) every: Option<Duration>,
-    /// Form of the profile
+    /// Write the profile in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: FormatArg,
-    /// The value that text, folded stacks and flame graphs show; the other forms have all
+    /// Show this value in text, folded stacks and flame graphs; the other formats hold all values
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
-    /// Count the processes that the target starts, too, and record until the last of them has ended. Each call
-    /// costs more then; other processes are not touched
+    /// Trace the processes that the target starts, too, until the last of them has ended. Each call costs more;
+    /// other processes are not touched
     #[arg(long)]
     pub(in crate::cli) follow_forks: bool,
-    /// Live allocations there is room for. Room is made as it is needed, about 50 bytes for each; by
-    /// default up to an eighth of the memory available
+    /// Track at most N live allocations, at about 50 bytes each, allocated as needed [default: what fits into
+    /// an eighth of the available memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
     pub(in crate::cli) max_live: Option<u32>,
-    /// Distinct call stacks there is room for
+    /// Keep at most N distinct call stacks
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS,
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
     pub(in crate::cli) max_stacks: u32,
-    /// How to walk stacks
+    /// Walk stacks this way
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) unwind: UnwindArg,
     /// Copy every stack and walk it in user space; for tests
     #[arg(long, hide = true)]
     pub(in crate::cli) copy_stacks: bool,
-    /// Walk also the stacks that are recognised, and count those taken for others; for tests
+    /// Also walk the stacks found in the cache, and count those credited to the wrong one; for tests
     #[arg(long, hide = true)]
     pub(in crate::cli) audit_stacks: bool,
-    /// How to place the probes, where not as the kernel does best; for tests and measurements
+    /// Place the probes this way instead of the best one; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(in crate::cli) probes: Option<ProbesArg>,
-    /// Tell on standard error of rare events in the kernel, up to 100 a second: what is missing (error, warn),
-    /// processes that begin and end (info), calls given up and stacks cut (debug), all that is out of the
-    /// ordinary (trace)
+    /// Print rare events in the kernel to standard error, at most 100 a second: losses (error, warn),
+    /// processes that start and end (info), calls given up and stacks cut (debug), everything unusual (trace)
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(in crate::cli) log: Option<LogArg>,
-    /// Say nothing but errors
+    /// Print nothing but errors
     #[arg(short, long)]
     pub(in crate::cli) quiet: bool,
 }
@@ -208,11 +207,11 @@ impl From<ProbesArg> for ProbeKind {
 /// Which rare events are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum LogArg {
-    /// What the amounts lack
+    /// Allocations missing from the amounts
     Error,
-    /// Also: what has lost its stack
+    /// Also: allocations without a stack
     Warn,
-    /// Also: processes that begin and end
+    /// Also: processes that start and end
     Info,
     /// Also: calls given up, stacks cut
     Debug,
@@ -235,12 +234,12 @@ impl From<LogArg> for LogLevel {
 /// How stacks are walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum UnwindArg {
-    /// By call frame information, and along frame pointers where there is none
+    /// Use call frame information, and frame pointers where there is none
     #[default]
     Auto,
-    /// By call frame information only
+    /// Use call frame information only
     Cfi,
-    /// Along frame pointers only
+    /// Use frame pointers only
     Fp,
 }
 

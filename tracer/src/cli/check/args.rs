@@ -13,7 +13,7 @@ use crate::check::policy::MaxGrowth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance, time};
 
-/// Judges a process, a command or saved profiles.
+/// Check a process, a command or saved profiles for leaks and exceeded limits.
 ///
 /// Without a policy the rule is: no leaks.
 #[derive(Debug, Args)]
@@ -23,22 +23,22 @@ tracer check [OPTIONS] PROFILE... | DIR
        tracer check [OPTIONS] --pid PID
        tracer check [OPTIONS] -- CMD [ARG]...")]
 #[command(after_help = "\
-Exit codes: 0 nothing found, 1 a leak or a broken limit, 2 could not do it, 3 inconclusive (too
-little was seen, or too much was missed, to say anything; never 0).")]
+Exit codes: 0 nothing found; 1 a leak or an exceeded limit; 2 could not do it; 3 inconclusive (too
+little was seen or too much was missed to tell; never 0).")]
 pub(crate) struct CheckArgs {
-    /// Saved profiles of one recording, or a folder of them, as a series in the order of their times
+    /// Check these saved profiles of one recording, or a folder of them, in the order of their times
     #[arg(value_name = "PROFILE")]
     pub(super) profiles: Vec<PathBuf>,
     /// Attach to this process
     #[arg(short, long, value_name = "PID")]
     pub(super) pid: Option<u32>,
-    /// Run this command; it is ended when the time is up
+    /// Run this command and check it; it is stopped when the time is up
     #[arg(last = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
-    /// How long to record, such as 20s or 5m [default: 20s, or until the command ends]
+    /// Record for TIME, such as 20 (seconds) or 5m [default: 20s, or until the command ends]
     #[arg(short, long, value_name = "TIME", value_parser = duration, conflicts_with = "profiles")]
     pub(super) duration: Option<Duration>,
-    /// Time between snapshots [default: a sixtieth of the duration, or 1s]
+    /// Take a snapshot every TIME [default: a sixtieth of the duration, or 1s]
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "profiles")]
     pub(super) every: Option<Duration>,
     #[command(flatten)]
@@ -53,49 +53,48 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rules")]
 pub(super) struct RuleArgs {
-    /// Policy file [default: tracer.toml, if it is there]
+    /// Read the policy from FILE [default: tracer.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// No stack may leak; the default, but of one profile with other rules
+    /// Fail on leaks (default, except when one profile is judged by other rules)
     #[arg(long, conflicts_with = "allow_leaks")]
     pub(super) no_leaks: bool,
-    /// Do not look for leaks
+    /// Don't look for leaks
     #[arg(long)]
     pub(super) allow_leaks: bool,
-    /// Stacks that grew too few times, or while the load fell, to tell whether they leak do not make it
-    /// inconclusive
+    /// Don't end with 3 for possible leaks, or for stacks with too few growth steps or a falling load
     #[arg(long)]
     pub(super) allow_undecided: bool,
-    /// Time at the beginning in which growth does not count [default: the first fifth]
+    /// Ignore growth in the first TIME [default: a fifth of the recording]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) warm_up: Option<Duration>,
-    /// Most by which what is live may grow after the warm-up, such as 1KiB/s or 16B/op; may be given
-    /// for both
+    /// Fail if live memory grows faster than this after the warm-up, such as 1KiB/s or 16B/op; may be given
+    /// once for each
     #[arg(long, value_name = "SIZE/s|SIZE/op")]
     pub(super) max_growth: Vec<MaxGrowth>,
-    /// Operations a second, for growth per operation
+    /// Count N operations a second, for growth per operation
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) operations_per_second: Option<f64>,
-    /// Most bytes live at once, such as 512MiB; the peak is kept however short it is
+    /// Fail if more is live at once, such as 512MiB, however short the peak
     #[arg(long, value_name = "SIZE")]
     pub(super) max_peak: Option<Bytes>,
-    /// Most objects live at once
+    /// Fail if more objects are live at once
     #[arg(long, value_name = "N")]
     pub(super) max_peak_objects: Option<u32>,
-    /// Profile that no more may be live than in
+    /// Baseline profile; fail if more is live
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
-    /// Growth over the baseline that is allowed, such as 10%, of what a stack, or all, held
+    /// Allow this much growth over the baseline, such as 10%, of each stack and of the total
     #[arg(long, value_name = "SHARE")]
     pub(super) tolerance: Option<Tolerance>,
-    /// Growth over the baseline that is none, such as 64KiB
+    /// Ignore growth up to this size, such as 64KiB
     #[arg(long, value_name = "SIZE")]
     pub(super) min_growth: Option<Bytes>,
-    /// File of suppressions, LeakSanitizer's or valgrind's; may be given again
+    /// Read suppressions from FILE, in LeakSanitizer's or valgrind's format; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) suppressions: Vec<PathBuf>,
-    /// Memory that the target may use, for the time until it is reached [default when recording: that
-    /// of its cgroup, or the machine's]
+    /// Assume the target may use SIZE, to tell when a leak reaches it [default when recording: the limit of its
+    /// cgroup, or the machine's memory]
     #[arg(long, value_name = "SIZE")]
     pub(super) memory_limit: Option<Bytes>,
 }
@@ -104,22 +103,22 @@ pub(super) struct RuleArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub(super) struct ReportArgs {
-    /// Report: text, markdown, junit, sarif or github (annotations), to a file or standard output; may
-    /// be given again [default: text]
+    /// Write a report to FILE or standard output: text, markdown, junit, sarif or github (annotations); may be
+    /// repeated [default: text]
     #[arg(short, long = "report", value_name = "FORM[=FILE]")]
     pub(super) reports: Vec<ReportArg>,
     #[command(flatten)]
     pub(super) names: NamesArgs,
-    /// Append the Markdown report to the job summary, the file that GITHUB_STEP_SUMMARY names
+    /// Append the Markdown report to the job summary, the file named by GITHUB_STEP_SUMMARY
     #[arg(long)]
     pub(super) step_summary: bool,
-    /// Name the commit that last touched each line found, in a git checkout
+    /// Name the commit that last touched each line found; needs a git checkout
     #[arg(long)]
     pub(super) blame: bool,
-    /// Write the last profile, to be the baseline from now on
+    /// Write the last profile to FILE, as the baseline from now on
     #[arg(long, value_name = "FILE")]
     pub(super) write_baseline: Option<PathBuf>,
-    /// Write suppressions of all that was found
+    /// Write suppressions for everything found
     #[arg(long, value_name = "FILE")]
     pub(super) write_suppressions: Option<PathBuf>,
 }
@@ -130,18 +129,18 @@ pub(super) struct ReportArgs {
 pub(super) struct RecordingArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Count the processes that the target starts, too; other processes are not touched
+    /// Trace the processes that the target starts, too; other processes are not touched
     #[arg(long, conflicts_with = "profiles")]
     pub(super) follow_forks: bool,
-    /// Live allocations there is room for; by default up to an eighth of the memory available
+    /// Track at most N live allocations [default: what fits into an eighth of the available memory]
     #[arg(long, value_name = "N", conflicts_with = "profiles",
           value_parser = clap::value_parser!(u32).range(1..=(1 << 28)))]
     pub(super) max_live: Option<u32>,
-    /// Distinct call stacks there is room for
+    /// Keep at most N distinct call stacks
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS, conflicts_with = "profiles",
           value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
     pub(super) max_stacks: u32,
-    /// Tell on standard error of rare events in the kernel, up to 100 a second: see `tracer attach --help`
+    /// Print rare events in the kernel to standard error, at most 100 a second: see `tracer attach --help`
     #[arg(long, value_enum, value_name = "LEVEL", conflicts_with = "profiles")]
     pub(super) log: Option<LogArg>,
 }

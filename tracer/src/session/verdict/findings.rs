@@ -21,7 +21,7 @@ pub(in crate::session) struct Findings {
     pub(in crate::session) stacks: u64,
     /// Of these, stacks whose frames never arrived.
     pub(in crate::session) stacks_without_frames: u64,
-    /// Allocations of the stacks whose frames never arrived.
+    /// Allocations of the stacks without frames.
     pub(in crate::session) objects_without_frames: u64,
     /// How stacks end.
     pub(in crate::session) ends: Ends,
@@ -170,7 +170,7 @@ fn pages_counted(counters: &[(Counter, u64)], findings: &Findings) -> Finding {
         PAGES_COUNTED,
         came.map(|(_, value)| value).sum(),
         Traffic,
-        "Faults by which pages became resident: memory was told from these, and objects are pages.",
+        "Page faults that made pages resident; the profile counts pages, not allocator calls.",
     )
 }
 
@@ -201,67 +201,63 @@ fn of_stacks(findings: &Findings) -> Vec<Finding> {
             "stacks_without_frames",
             findings.stacks_without_frames,
             AttributionLoss,
-            "Stacks whose frames never arrived: the event ring was full each time.",
+            "Stacks without frames: the event ring was full each time they were sent.",
         )
         .said(Reason::Elsewhere),
         Finding::new(
             "objects_without_frames",
             findings.objects_without_frames,
             AttributionLoss,
-            "Allocations of the stacks whose frames never arrived.",
+            "Allocations of the stacks without frames.",
         )
         .weighing(Weight::Allocations),
         Finding::new(
             "stacks_ended_early",
             findings.ends.early(),
             AttributionLoss,
-            "Stacks that end before the function their process or thread began with; the counters \
-             named cut_… and objects_… say why.",
+            "Stacks that end before the first function of their process or thread; the counters cut_… and objects_… say why.",
         )
         .said(Reason::Elsewhere),
         Finding::new(
             "cut_frame_pointers",
             findings.ends.objects(StackEnd::FramePointers),
             AttributionLoss,
-            "Allocations whose stack, followed along frame pointers (--unwind fp), ends before \
-             the function its process or thread began with.",
+            "Allocations whose stack, walked by frame pointers (--unwind fp), ends before the first function of its process or thread.",
         )
         .said(Reason::Cut),
         Finding::new(
             "stacks_overrun",
             findings.ends.stacks(StackEnd::NotCalled),
             AttributionLoss,
-            "Stacks cut where the next frame follows no call: the walk had left the stack.",
+            "Stacks cut because the next frame follows no call instruction: the walk had left the stack.",
         )
         .said(Reason::Elsewhere),
         Finding::new(
             "objects_overrun",
             findings.ends.objects(StackEnd::NotCalled),
             AttributionLoss,
-            "Allocations of the stacks that were cut because the next frame follows no call.",
+            "Allocations of the stacks in stacks_overrun.",
         )
         .said(Reason::Cut),
         Finding::new(
             "stacks_replaced",
             findings.ends.stacks(StackEnd::Replaced),
             AttributionLoss,
-            "Stacks cut at a place where code was replaced by other code: whose stacks they are \
-             is not known.",
+            "Stacks cut at code that other code has replaced: it is not known which of the two they ran through.",
         )
         .said(Reason::Elsewhere),
         Finding::new(
             "objects_replaced",
             findings.ends.objects(StackEnd::Replaced),
             AttributionLoss,
-            "Allocations of the stacks that were cut at code that was replaced.",
+            "Allocations of the stacks in stacks_replaced.",
         )
         .said(Reason::Cut),
         Finding::new(
             "objects_replaced_whole",
             findings.ends.frameless(),
             AttributionLoss,
-            "Allocations all of whose stack lies in code that was replaced: in the totals, in no \
-             stack.",
+            "Allocations whose whole stack lies in replaced code: in the totals, in no stack.",
         )
         .weighing(Weight::Allocations),
     ]
@@ -274,15 +270,13 @@ fn of_unwinding(findings: &Findings) -> Vec<Finding> {
             "modules_without_table",
             findings.modules_without_table,
             Note,
-            "Mapped files without an unwind table: their code was walked along frame pointers, \
-             which it may keep; where that fails the stack is in cut_no_rule.",
+            "Mapped files without an unwind table. Their code is walked by frame pointers; where it keeps none, cut_no_rule counts the stack.",
         ),
         Finding::new(
             "mappings_not_published",
             findings.mappings_not_published,
             AttributionLoss,
-            "Times that new mappings or their unwind tables could not be handed to the kernel: \
-             stacks through them may be wrong or cut.",
+            "Times that new mappings or their unwind tables could not be given to the kernel; stacks through them may be wrong or cut.",
         ),
         Finding::new(
             "unwind_tables",
@@ -294,7 +288,7 @@ fn of_unwinding(findings: &Findings) -> Vec<Finding> {
             "unwind_spaces",
             findings.unwind_spaces,
             Traffic,
-            "Address spaces walked by these tables: one for each program that a process has run.",
+            "Address spaces walked by these tables, one for each program that a process has run.",
         ),
         Finding::new(
             "unwind_table_bytes",
@@ -306,14 +300,13 @@ fn of_unwinding(findings: &Findings) -> Vec<Finding> {
             "frames_discarded",
             findings.frames_discarded,
             Note,
-            "Addresses at the outer end of stacks that lie in no mapping. Whole stacks have them, \
-             too; those that lack callers are counted as cut.",
+            "Addresses outside of all mappings at the outer end of stacks. Whole stacks can have them, too; those that lack callers count as cut.",
         ),
         Finding::new(
             "unknown_locations",
             findings.unknown_locations,
             Note,
-            "Places in the code that nothing names; each carries its reason.",
+            "Code addresses without a name; each one says why.",
         ),
     ]
 }
@@ -325,28 +318,25 @@ fn of_mappings(findings: &Findings) -> Vec<Finding> {
             "mapping_records_lost",
             findings.mapping_records_lost,
             AttributionLoss,
-            "Records of new mappings that the kernel dropped: code that was loaded then has no \
-             name until the mappings were read anew, and an allocator was not probed until then.",
+            "Records of new mappings that the kernel dropped. Until the mappings were read again, code loaded meanwhile has no name, and a new allocator was not probed.",
         ),
         Finding::new(
             "mappings_forgotten",
             findings.mappings_forgotten,
             AttributionLoss,
-            "Changes of mappings that were forgotten because the target made too many: code that \
-             was there then has no name.",
+            "Mapping changes forgotten because the target made too many; code mapped then has no name.",
         ),
         Finding::new(
             "mappings_dropped",
             findings.mappings_dropped,
             AttributionLoss,
-            "Records of new mappings that found no room before it was known whose they are.",
+            "Records of new mappings dropped because too many came before their process was known.",
         ),
         Finding::new(
             "files_not_opened",
             findings.files_not_opened,
             AmountLoss,
-            "Mapped files that could not be opened: their code has no name, and an allocator in \
-             them was not probed.",
+            "Mapped files that could not be opened; their code has no name, and an allocator in them is not probed.",
         ),
     ]
 }
@@ -358,23 +348,20 @@ fn of_allocators(findings: &Findings) -> Vec<Finding> {
             "modules_not_probed",
             findings.modules_not_probed,
             AmountLoss,
-            "Allocators mapped during the recording that could not be probed: what they served is \
-             missing.",
+            "Allocators loaded during the recording that could not be probed; what they hand out is missing.",
         )
         .weighing(Weight::Unknown),
         Finding::new(
             "modules_probed_late",
             findings.modules_probed_late,
             AmountLoss,
-            "Allocators mapped during the recording that were probed a moment later: what they \
-             served until then is missing.",
+            "Allocators loaded during the recording and probed a moment later; what they handed out before is missing.",
         ),
         Finding::new(
             "allocators_not_probed",
             findings.allocators_not_probed.len() as u64,
             AmountLoss,
-            "Modules whose malloc serves the process and is none that can be probed: what they \
-             hand out is missing.",
+            "Modules with a malloc that serves the process and can't be probed; what they hand out is missing.",
         )
         .said(Reason::Words(not_probed(findings)))
         .weighing(Weight::Unknown),
@@ -382,8 +369,7 @@ fn of_allocators(findings: &Findings) -> Vec<Finding> {
             "unseen_growth_bytes",
             findings.unseen_growth_bytes,
             AmountLoss,
-            "Bytes by which the processes' memory grew beyond what their allocators were seen to \
-             hand out.",
+            "Bytes of memory growth that no probed allocator handed out.",
         )
         .said(Reason::Words(unseen(findings)))
         .weighing(Weight::Unknown),
@@ -391,15 +377,13 @@ fn of_allocators(findings: &Findings) -> Vec<Finding> {
             "runtime_bytes",
             findings.runtime_bytes,
             Note,
-            "Bytes that a language runtime took for its own heap early in the recording, and \
-             hardly more later.",
+            "Bytes that a language runtime took for its own heap early in the recording, and hardly any later.",
         ),
         Finding::new(
             "live_table_growth_failures",
             findings.live_table_growth_failures,
             Note,
-            "Times the live table could not be enlarged; it was tried again, and what found no \
-             room meanwhile is in live_table_full.",
+            "Times the live table could not grow. It was tried again; live_table_full counts what found no room meanwhile.",
         ),
     ]
 }
@@ -420,7 +404,7 @@ fn of_windows(findings: &Findings) -> Vec<Finding> {
             "windows_microseconds",
             microseconds(windows.exposure),
             Traffic,
-            "How long these windows were together.",
+            "Length of these windows together, in microseconds.",
         ),
         Finding::new(
             "progress_windows",
@@ -432,7 +416,7 @@ fn of_windows(findings: &Findings) -> Vec<Finding> {
             "progress_windows_microseconds",
             microseconds(windows.progress_exposure),
             Traffic,
-            "How long these were together.",
+            "Length of these windows together, in microseconds.",
         ),
         Finding::new(
             "marks",
@@ -444,25 +428,25 @@ fn of_windows(findings: &Findings) -> Vec<Finding> {
             "progress_marks",
             windows.progress_marks,
             Traffic,
-            "Its calls in the windows in which no others were counted.",
+            "Calls of that function in windows in which nothing else was counted.",
         ),
         Finding::new(
             "windows_unsure",
             windows.unsure,
             Note,
-            "Windows whose length was not known well enough to estimate from: the tracer was interrupted.",
+            "Windows left out of the estimate because the tracer was interrupted and their length is not known well enough.",
         ),
         Finding::new(
             "calls_outside_windows",
             windows.calls_outside,
             Traffic,
-            "Calls that hit a probe while those of a window were being placed or taken out: they do not count.",
+            "Calls not counted because they hit a probe while a window was being opened or closed.",
         ),
         Finding::new(
             "calls_at_edges",
             windows.calls_at_edges,
             Note,
-            "Calls that had not returned when the probes of their window were gone: they do not count.",
+            "Calls not counted because they had not returned when their window closed.",
         ),
     ]
 }
