@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod docs;
 mod ebpf;
 mod fuzz;
 mod gallery;
@@ -67,6 +68,8 @@ enum Command {
     Setup,
     /// Build the eBPF object only, as target/ebpf/tracer-ebpf.o
     Ebpf,
+    /// Play the commands of the guide and compare what they print with what it shows; needs root
+    Docs(docs::Options),
     /// Put the release binary, completions and man pages into target/dist
     Dist,
 }
@@ -128,6 +131,10 @@ fn run(command: &Command) -> Result<()> {
             setup::install(&[Purpose::Build])?;
             println!("{}", ebpf::build(&workspace)?.display());
             Ok(())
+        }
+        Command::Docs(options) => {
+            setup::install(&[Purpose::Build, Purpose::Test])?;
+            docs::run(&workspace, options)
         }
         Command::Dist => {
             setup::install(&[Purpose::Build])?;

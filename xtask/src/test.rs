@@ -12,6 +12,7 @@ use anyhow::Result;
 use anyhow::bail;
 use regex::Regex;
 
+use crate::docs;
 use crate::ebpf;
 use crate::workspace::Binaries;
 use crate::workspace::Workspace;
@@ -37,8 +38,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         .args(["--no-fail-fast", "--"])
         .args(arguments)
         .env(ebpf::OBJECT_VARIABLE, ebpf::object(workspace))
-        .env("TRACER_BIN", binaries.tracer)
-        .env("COUNTER_SERVICE_BIN", binaries.counter_service)
+        .env("TRACER_BIN", &binaries.tracer)
+        .env("COUNTER_SERVICE_BIN", &binaries.counter_service)
         .env("TRACER_WORKLOADS_DIR", workspace.target.join("workloads"));
     let (tally, success) = count(&mut command)?;
 
@@ -46,10 +47,22 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if !success || tally.failed > 0 {
         bail!("there were failures");
     }
+    if arguments.is_empty() {
+        guide(workspace, &binaries)?;
+    }
     if arguments.is_empty() && tally.passed == 0 {
         bail!("no test was run");
     }
     Ok(())
+}
+
+/// Plays the guide. Only where a user runs the tests without root it is skipped, and that is said.
+fn guide(workspace: &Workspace, binaries: &Binaries) -> Result<()> {
+    if !rustix::process::geteuid().is_root() && std::env::var_os("CI").is_none() {
+        eprintln!("./x: the guide was not checked, since that needs root: sudo ./x docs");
+        return Ok(());
+    }
+    docs::check_all(workspace, binaries)
 }
 
 /// Runs one integration test that is too long for every test run, told so by an environment variable

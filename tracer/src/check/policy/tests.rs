@@ -66,6 +66,42 @@ fn the_example_means_what_it_says() -> Result<(), super::PolicyError> {
     Ok(())
 }
 
+/// The guide's page about CI says that it has every key.
+#[test]
+fn the_guide_has_every_key() -> Result<(), super::PolicyError> {
+    let guide = include_str!("../../../../docs/guide/04-in-ci.md");
+    let block = guide
+        .lines()
+        .skip_while(|line| !line.starts_with("```toml"));
+    let block: Vec<&str> = block.skip(1).take_while(|line| *line != "```").collect();
+    let block = block.join("\n");
+    let policy = Policy::parse(&block)?;
+    let example = Policy::parse(&example())?;
+    assert_eq!(
+        (policy.growth, policy.peak, policy.baseline),
+        (example.growth, example.peak, example.baseline)
+    );
+    // The parser names all keys there are.
+    let Err(error) = Policy::parse("none-such = 1") else {
+        panic!("an unknown key was read");
+    };
+    let keys: Vec<&str> = error.reason.split('`').skip(3).step_by(2).collect();
+    assert!(keys.len() > 10, "{}", error.reason);
+    for key in keys {
+        let is_old = ["growth", "peak"].contains(&key);
+        let is_there = [
+            format!("{key} = "),
+            format!("[{key}]"),
+            format!("[[{key}]]"),
+        ];
+        assert!(
+            is_old || is_there.iter().any(|text| block.contains(text)),
+            "the guide lacks {key}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn an_empty_policy_is_no_leaks() -> Result<(), super::PolicyError> {
     for text in ["", "# nothing\n", "[suppressions]\n"] {
