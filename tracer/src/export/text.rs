@@ -86,15 +86,15 @@ mod tests {
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MB
-        Showing 5 of 5 functions, 3024.98kB of 3024.98kB (100%)
+        Type:    inuse_space, total 2.95MiB
+        Showing 5 of 5 functions, 3024.98KiB of 3024.98KiB (100%)
 
               flat  flat%   sum%        cum   cum%
-            2000kB 66.12% 66.12%     2000kB 66.12%  counter::Cache::insert
-            1024kB 33.85%   100%     1024kB 33.85%  libc.so.6+0x8f2c1
-            0.98kB 0.032%   100%     0.98kB 0.032%  counter::walk
-                 0     0%   100%  3024.98kB   100%  main
-                 0     0%   100%     2000kB 66.12%  counter::handle
+           2000KiB 66.12% 66.12%    2000KiB 66.12%  counter::Cache::insert
+           1024KiB 33.85%   100%    1024KiB 33.85%  libc.so.6+0x8f2c1
+           0.98KiB 0.032%   100%    0.98KiB 0.032%  counter::walk
+                 0     0%   100% 3024.98KiB   100%  main
+                 0     0%   100%    2000KiB 66.12%  counter::handle
 
         Counters
           alloc_objects    3048  Allocations counted.

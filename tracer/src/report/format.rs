@@ -1,4 +1,4 @@
-//! Numbers and names as text, the way pprof prints them.
+//! Numbers and names as text, the way pprof prints them, but for the units: those of the whole command.
 
 use crate::printable::printable;
 
@@ -15,7 +15,7 @@ pub(super) struct ByteUnit {
     bytes: f64,
 }
 
-/// Powers of 1024 under the names pprof gives them.
+/// Powers of 1024, under the names that every output and every policy has for them. pprof calls them kB and MB.
 const BYTE_UNITS: [ByteUnit; 6] = {
     const fn unit(name: &'static str, shift: u32) -> ByteUnit {
         ByteUnit {
@@ -25,11 +25,11 @@ const BYTE_UNITS: [ByteUnit; 6] = {
     }
     [
         unit("B", 0),
-        unit("kB", 10),
-        unit("MB", 20),
-        unit("GB", 30),
-        unit("TB", 40),
-        unit("PB", 50),
+        unit("KiB", 10),
+        unit("MiB", 20),
+        unit("GiB", 30),
+        unit("TiB", 40),
+        unit("PiB", 50),
     ]
 };
 
@@ -143,14 +143,14 @@ mod tests {
     use super::{Unit, percent, shorten, show_alone, show_percent};
 
     #[test]
-    fn sizes_look_like_pprofs() {
+    fn sizes_have_the_units_of_policies() {
         assert_eq!(show_alone(0, "bytes"), "0");
         assert_eq!(show_alone(1023, "bytes"), "1023B");
-        assert_eq!(show_alone(1024, "bytes"), "1kB");
-        assert_eq!(show_alone(1536, "bytes"), "1.50kB");
-        assert_eq!(show_alone(-3 << 20, "bytes"), "-3MB");
-        assert_eq!(show_alone(i64::MAX, "bytes"), "8192PB");
-        assert_eq!(show_alone(i64::MIN, "bytes"), "-8192PB");
+        assert_eq!(show_alone(1024, "bytes"), "1KiB");
+        assert_eq!(show_alone(1536, "bytes"), "1.50KiB");
+        assert_eq!(show_alone(-3 << 20, "bytes"), "-3MiB");
+        assert_eq!(show_alone(i64::MAX, "bytes"), "8192PiB");
+        assert_eq!(show_alone(i64::MIN, "bytes"), "-8192PiB");
         assert_eq!(show_alone(5_000, "count"), "5000");
     }
 
@@ -161,10 +161,10 @@ mod tests {
             let unit = Unit::choose("bytes", amounts.iter().copied(), total);
             amounts.iter().map(|&a| unit.show(a)).collect::<Vec<_>>()
         };
-        assert_eq!(show(&[2048, 1024]), ["2kB", "1kB"]);
+        assert_eq!(show(&[2048, 1024]), ["2KiB", "1KiB"]);
         // The small one decides while the large one is not a hundred times as much.
         assert_eq!(show(&[3000, 1000]), ["3000B", "1000B"]);
-        assert_eq!(show(&[2 << 20, 100]), ["2048kB", "0.10kB"]);
+        assert_eq!(show(&[2 << 20, 100]), ["2048KiB", "0.10KiB"]);
         assert_eq!(show(&[0, 0]), ["0", "0"]);
     }
 

@@ -340,14 +340,14 @@ mod tests {
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MB
+        Type:    inuse_space, total 2.95MiB
 
              total total%       self  self%
-         3024.98kB   100%          0     0%  main
-            2000kB 66.12%          0     0%  - counter::handle
-            2000kB 66.12%     2000kB 66.12%    counter::Cache::insert
-            1024kB 33.85%     1024kB 33.85%  - libc.so.6+0x8f2c1
-            0.98kB 0.032%          0     0%  - (1 more below 1%)
+        3024.98KiB   100%          0     0%  main
+           2000KiB 66.12%          0     0%  - counter::handle
+           2000KiB 66.12%    2000KiB 66.12%    counter::Cache::insert
+           1024KiB 33.85%    1024KiB 33.85%  - libc.so.6+0x8f2c1
+           0.98KiB 0.032%          0     0%  - (1 more below 1%)
         ");
     }
 
@@ -362,16 +362,16 @@ mod tests {
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: sampled
                  Only windows were seen.
-        Type:    alloc_space, total 3.93MB ±4%
+        Type:    alloc_space, total 3.93MiB ±4%
         Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
 
              total        total%       self         self%
-         4028.59kB    ±4%   100%          0            0%  main
-         3000.68kB    ±4% 74.48%          0            0%  - counter::handle
-            3000kB    ±4% 74.47%     3000kB    ±4% 74.47%    - counter::Cache::insert
-            0.68kB   ±20% 0.017%          0            0%    - (1 more below 1%)
-            1024kB   ±10% 25.42%     1024kB   ±10% 25.42%  - libc.so.6+0x8f2c1
-            3.91kB  ~±70% 0.097%          0            0%  - (1 more below 1%)
+        4028.59KiB    ±4%   100%          0            0%  main
+        3000.68KiB    ±4% 74.48%          0            0%  - counter::handle
+           3000KiB    ±4% 74.47%    3000KiB    ±4% 74.47%    - counter::Cache::insert
+           0.68KiB   ±20% 0.017%          0            0%    - (1 more below 1%)
+           1024KiB   ±10% 25.42%    1024KiB   ±10% 25.42%  - libc.so.6+0x8f2c1
+           3.91KiB  ~±70% 0.097%          0            0%  - (1 more below 1%)
 
         ±: standard error of what is estimated
         ~: half of the amount or more may be error
@@ -396,18 +396,18 @@ mod tests {
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    alloc_space, total 3.93MB
+        Type:    alloc_space, total 3.93MiB
 
              total total%       self  self%
-         4028.59kB   100%          0     0%  main
-         3000.68kB 74.48%          0     0%  - counter::handle
-            3000kB 74.47%          0     0%    - counter::Cache::insert
-            3000kB 74.47%     3000kB 74.47%      alloc::alloc::alloc (inline)
-            0.68kB 0.017%     0.68kB 0.017%    - libc.so.6+0x8f2c1
-            1024kB 25.42%     1024kB 25.42%  - libc.so.6+0x8f2c1
-            3.91kB 0.097%          0     0%  - counter::walk
-            3.91kB 0.097%          0     0%    counter::walk
-            3.91kB 0.097%     3.91kB 0.097%    counter::walk
+        4028.59KiB   100%          0     0%  main
+        3000.68KiB 74.48%          0     0%  - counter::handle
+           3000KiB 74.47%          0     0%    - counter::Cache::insert
+           3000KiB 74.47%    3000KiB 74.47%      alloc::alloc::alloc (inline)
+           0.68KiB 0.017%    0.68KiB 0.017%    - libc.so.6+0x8f2c1
+           1024KiB 25.42%    1024KiB 25.42%  - libc.so.6+0x8f2c1
+           3.91KiB 0.097%          0     0%  - counter::walk
+           3.91KiB 0.097%          0     0%    counter::walk
+           3.91KiB 0.097%    3.91KiB 0.097%    counter::walk
         ");
     }
 
