@@ -163,7 +163,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             tables.insert(code.path.as_str(), table);
         }
     }
-    let rule_for = |frame: &walk::Frame| {
+    let rule_for = |frame: &walk::WalkedFrame| {
         let is_return_address = frame.is_return_address;
         let inside = frame.registers.rule_address(is_return_address);
         let mut code = seen.code.iter();
@@ -172,7 +172,8 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
         let pc = table.pc_at(inside - code.start + code.offset)?;
         Some(table.rule_for(pc + u32::from(is_return_address), is_return_address))
     };
-    let mut look_up = |frame: &walk::Frame| rule_for(frame).map_or(Lookup::Unmapped, Lookup::Rule);
+    let mut look_up =
+        |frame: &walk::WalkedFrame| rule_for(frame).map_or(Lookup::Unmapped, Lookup::Rule);
     for (number, stop) in seen.stops.iter().enumerate() {
         let &Stop { rip, rsp, rbp, .. } = stop;
         let registers = Registers {
@@ -180,7 +181,7 @@ fn walks_agree(seen: &Allocations) -> Result<()> {
             sp: rsp,
             bp: rbp,
         };
-        let first = walk::Frame {
+        let first = walk::WalkedFrame {
             registers,
             is_return_address: false,
         };

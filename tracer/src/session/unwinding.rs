@@ -13,7 +13,7 @@ use super::processes::Processes;
 use crate::bpf::{BpfError, LoadedTable, StackCopy, UnwindMaps};
 use crate::process::{AddressSpace, FileKey, Mapped, MappedFile, read_elf};
 use crate::unwind::UnwindTable;
-use crate::unwind::walk::{Frame, Lookup, walk};
+use crate::unwind::walk::{Lookup, WalkedFrame, walk};
 
 /// Files whose tables are to be compiled.
 pub(super) type FilesToCompile = HashMap<FileKey, Arc<MappedFile>>;
@@ -35,7 +35,7 @@ pub(super) fn compile_all(files: FilesToCompile) -> Tables {
 }
 
 /// A module whose table is loaded.
-struct Module {
+struct TabledModule {
     loaded: LoadedTable,
     /// For the stacks that are walked here.
     table: UnwindTable,
@@ -45,7 +45,7 @@ struct Module {
 pub(super) struct Unwinder {
     mode: Unwinding,
     publishes_spaces: bool,
-    modules: HashMap<FileKey, Option<Module>>,
+    modules: HashMap<FileKey, Option<TabledModule>>,
     /// Tables to be loaded.
     compiled: Tables,
     /// Heaps whose address space has been published.
@@ -196,7 +196,7 @@ impl Unwinder {
             }
         };
         for ((key, table), loaded) in keys.into_iter().zip(compiled).zip(loaded) {
-            let module = loaded.map(|loaded| Module { loaded, table });
+            let module = loaded.map(|loaded| TabledModule { loaded, table });
             self.without += u64::from(module.is_none());
             self.modules.insert(key, module);
         }
@@ -210,7 +210,7 @@ impl Unwinder {
         space: &AddressSpace,
         copy: &StackCopy,
     ) -> (Vec<u64>, StackEnd, Option<Counter>) {
-        let first = Frame {
+        let first = WalkedFrame {
             registers: copy.registers,
             is_return_address: true,
         };
@@ -233,7 +233,7 @@ impl Unwinder {
     }
 
     /// What was known of a frame's code at a time.
-    fn look_up(&self, space: &AddressSpace, time_ns: u64, frame: &Frame) -> Lookup {
+    fn look_up(&self, space: &AddressSpace, time_ns: u64, frame: &WalkedFrame) -> Lookup {
         let inside = frame.registers.rule_address(frame.is_return_address);
         let Some(place) = space.place(inside, time_ns) else {
             return Lookup::Unmapped;
@@ -251,7 +251,7 @@ impl Unwinder {
         rule().map_or(Lookup::NoTable, Lookup::Rule)
     }
 
-    fn module_of(&self, mapped: &Mapped) -> Option<&Module> {
+    fn module_of(&self, mapped: &Mapped) -> Option<&TabledModule> {
         let key = mapped.file.as_ref()?.key?;
         self.modules.get(&key)?.as_ref()
     }
@@ -268,7 +268,7 @@ impl Unwinder {
                 ..plain
             };
         }
-        let Some(Module { loaded, table }) = self.module_of(mapped) else {
+        let Some(TabledModule { loaded, table }) = self.module_of(mapped) else {
             return plain;
         };
         let offset = start - mapped.start + mapped.file_offset;

@@ -2,7 +2,7 @@
 //! of its functions. musl is built that way, and what starts a program often is.
 //!
 //! From an entry, where the return address lies on top of the stack, each way through the function is
-//! followed, and what its instructions do to the stack pointer added up ([`Frame`]). Where two ways
+//! followed, and what its instructions do to the stack pointer added up ([`FrameState`]). Where two ways
 //! disagree, or an instruction leaves it open, there is no rule: an address gets the right one or none.
 
 mod visits;
@@ -17,7 +17,7 @@ use iced_x86::{
 };
 use tracer_common::Rule;
 
-use super::frame::Frame;
+use super::frame::FrameState;
 use visits::{Visit, Visits};
 
 /// Instructions to look at, beyond which code is not followed.
@@ -75,7 +75,7 @@ pub(super) fn analyse(mut undescribed: Undescribed<'_>) -> Vec<(Range<u32>, Rule
 #[derive(Clone, Copy, Debug)]
 struct Way {
     at: u32,
-    frame: Frame,
+    frame: FrameState,
     /// The entry it comes from.
     entry: u32,
 }
@@ -93,9 +93,9 @@ struct Explorer<'a> {
     /// Functions that never return.
     endless: HashSet<u32, RandomState>,
     /// Jumps through tables.
-    switches: Vec<(u32, Frame)>,
+    switches: Vec<(u32, FrameState)>,
     /// The frame at these jumps, by the start of their function; `None` where they have several.
-    tables: HashMap<u32, Option<Frame>, RandomState>,
+    tables: HashMap<u32, Option<FrameState>, RandomState>,
     info: InstructionInfoFactory,
     budget: u32,
 }
@@ -304,7 +304,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn jump(&mut self, instruction: &Instruction, frame: Frame, entry: u32) {
+    fn jump(&mut self, instruction: &Instruction, frame: FrameState, entry: u32) {
         match self.inside(instruction.near_branch_target()) {
             None => {
                 self.ending.insert(entry);
@@ -343,7 +343,7 @@ impl<'a> Explorer<'a> {
 
     /// What no way has led to in a function whose extent is known is reached through its table: with
     /// the frame as it was at the jump. With several tables and several frames, nobody knows.
-    fn take_cases(&mut self, at: u32, frame: Frame) -> Option<()> {
+    fn take_cases(&mut self, at: u32, frame: FrameState) -> Option<()> {
         let Some(extent) = self.extent(at) else {
             return Some(());
         };
@@ -427,7 +427,7 @@ impl Way {
     fn into(entry: u32) -> Self {
         Self {
             at: entry,
-            frame: Frame::ENTRY,
+            frame: FrameState::ENTRY,
             entry,
         }
     }

@@ -31,14 +31,14 @@ type Fde<'data> = FrameDescriptionEntry<Slice<'data>>;
 pub(super) struct Cies<'a, 'data, S> {
     section: &'a S,
     bases: &'a BaseAddresses,
-    list: Vec<gimli::Result<Known<'data>>>,
+    list: Vec<gimli::Result<ReadCie<'data>>>,
     by_offset: HashMap<usize, usize, RandomState>,
     /// The last one asked for: as a rule it is asked for again.
     last: Option<(usize, usize)>,
     remembered: Vec<State>,
 }
 
-struct Known<'data> {
+struct ReadCie<'data> {
     cie: Cie<'data>,
     initial: Result<State, Wrong>,
 }
@@ -47,7 +47,7 @@ struct Known<'data> {
 pub(super) struct Program<'b, 'data, S> {
     section: &'b S,
     bases: &'b BaseAddresses,
-    known: &'b Known<'data>,
+    known: &'b ReadCie<'data>,
     remembered: &'b mut Vec<State>,
 }
 
@@ -115,7 +115,7 @@ where
         Ok(index)
     }
 
-    fn read(&self, at: S::Offset) -> gimli::Result<Known<'data>> {
+    fn read(&self, at: S::Offset) -> gimli::Result<ReadCie<'data>> {
         let cie = self.section.cie_from_offset(self.bases, at)?;
         if cie.entry_len() > MAX_CIE_SIZE {
             return Err(gimli::Error::OffsetOutOfBounds(0));
@@ -133,7 +133,7 @@ where
                 Err(_) => break Err(Wrong),
             }
         };
-        Ok(Known { cie, initial })
+        Ok(ReadCie { cie, initial })
     }
 }
 

@@ -76,7 +76,7 @@ impl Segment {
 }
 
 /// A program or library, with the headers that matter.
-pub(super) struct Module<'data, R> {
+pub(super) struct ElfModule<'data, R> {
     pub(super) data: R,
     base: u64,
     /// Where the kernel starts it.
@@ -95,7 +95,7 @@ pub(super) struct EhFrameSection<'data> {
     pub(super) bases: BaseAddresses,
 }
 
-impl<'data, R: ReadRef<'data>> Module<'data, R> {
+impl<'data, R: ReadRef<'data>> ElfModule<'data, R> {
     /// Reads the headers.
     pub(super) fn parse(data: R) -> Result<Self, UnwindError> {
         let ident = data.read_bytes_at(0, 6).map_err(|()| UnwindError::NotElf)?;

@@ -19,7 +19,7 @@ enum Saved {
 
 /// The frame before an instruction. All distances are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct FrameState {
     /// How far `rsp` lies below the CFA.
     depth: Option<i32>,
     /// The same for `rbp`, where that is a frame pointer.
@@ -27,7 +27,7 @@ pub(super) struct Frame {
     saved: Saved,
 }
 
-impl Frame {
+impl FrameState {
     /// At a function's entry: the return address has just been pushed.
     pub(super) const ENTRY: Self = Self {
         depth: Some(8),

@@ -38,13 +38,13 @@ pub(super) struct Fde {
 }
 
 /// Where the module's code is.
-pub(super) struct Place<'a> {
+pub(super) struct ModuleCode<'a> {
     pub(super) base: u64,
     /// Sorted and disjoint.
     pub(super) code: &'a [Range<u32>],
 }
 
-impl Place<'_> {
+impl ModuleCode<'_> {
     /// The part of a range that is code from its start on. Entries for functions that the linker
     /// dropped point elsewhere, to 0 as a rule.
     fn code_in(&self, range: &Range<u64>) -> Option<Range<u32>> {
@@ -61,7 +61,7 @@ pub(super) fn list<'data, S>(
     bytes: &[u8],
     layout: Layout,
     cies: &mut Cies<'_, 'data, S>,
-    place: &Place<'_>,
+    place: &ModuleCode<'_>,
     statistics: &mut Statistics,
 ) -> Result<Vec<Fde>, UnwindError>
 where

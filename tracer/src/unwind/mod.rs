@@ -34,7 +34,7 @@ use tracer_common::{Row, Rule};
 use arrange::{Piece, Source};
 use builder::Builder;
 use cie::Cies;
-use elf::Module;
+use elf::ElfModule;
 use frames::Layout;
 use switches::Text;
 
@@ -67,7 +67,7 @@ impl UnwindTable {
     /// more than the limits here allow. Damage within the call frame information is no error: it
     /// is counted, and what can be read is used.
     pub fn from_elf<'data, R: ReadRef<'data>>(data: R) -> Result<Self, UnwindError> {
-        let module = Module::parse(data)?;
+        let module = ElfModule::parse(data)?;
         let eh_frame = module.eh_frame()?;
         let (debug_frame, debug_frame_damaged) = module.debug_frame()?;
         let sections = Sections {
@@ -267,7 +267,7 @@ fn compile(
     let mut eh_cies = Cies::new(&eh_section, &sections.bases);
     let mut debug_cies = Cies::new(&debug_section, &sections.bases);
 
-    let place = frames::Place { base, code };
+    let place = frames::ModuleCode { base, code };
     let eh_fdes = frames::list(
         sections.eh_frame,
         sections.eh_frame_layout,

@@ -13,7 +13,7 @@ use object::read::elf::{SectionHeader as _, Sym as _};
 
 use super::analysis::{THREAD_END, Undescribed};
 use super::arrange::{Piece, gaps};
-use super::elf::{ENDIAN, MIN_GAP, Module, SectionHeader, check_size, contents, relative};
+use super::elf::{ENDIAN, ElfModule, MIN_GAP, SectionHeader, check_size, contents, relative};
 
 type Symbol = elf::Sym64<LittleEndian>;
 
@@ -26,7 +26,7 @@ const CLONE_BYTES: u32 = 57;
 /// Bytes of a name that are looked at.
 const MAX_NAME: usize = 1 << 10;
 
-impl<'data, R: ReadRef<'data>> Module<'data, R> {
+impl<'data, R: ReadRef<'data>> ElfModule<'data, R> {
     /// What the pieces leave out. Nothing where that is too much.
     pub(super) fn undescribed(&self, pieces: &[Piece]) -> Undescribed<'data> {
         let entry = self.entry..self.entry.saturating_add(1);

@@ -7,7 +7,7 @@ use tracer_common::{Registers, Rule, RuleKind, StackEnd, Step, step};
 
 /// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct WalkedFrame {
     /// Registers in the frame.
     pub registers: Registers,
     /// Whether its `ip` is a return address.
@@ -18,7 +18,7 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// The frames, leaf first; at least the one that the walk began with.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<WalkedFrame>,
     /// Why there are no more.
     pub end: StackEnd,
     /// It leads through code in no mapping, which was taken to keep a frame pointer.
@@ -41,10 +41,10 @@ pub enum Lookup {
 /// `look_up` finds what is known of a frame, `read` reads a word of memory. With `frame_pointers`, code
 /// without a rule is taken to keep a frame pointer.
 pub fn walk(
-    first: Frame,
+    first: WalkedFrame,
     max_frames: usize,
     frame_pointers: bool,
-    look_up: &mut impl FnMut(&Frame) -> Lookup,
+    look_up: &mut impl FnMut(&WalkedFrame) -> Lookup,
     read: &mut impl FnMut(u64) -> Option<u64>,
 ) -> Walk {
     let mut frame = first;
@@ -71,7 +71,7 @@ pub fn walk(
                 registers,
                 is_return_address,
                 ..
-            } => Frame {
+            } => WalkedFrame {
                 registers,
                 is_return_address,
             },

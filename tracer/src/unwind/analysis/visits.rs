@@ -1,12 +1,12 @@
 //! The instructions that have been looked at, by address.
 
-use crate::unwind::frame::Frame;
+use crate::unwind::frame::FrameState;
 
 /// An instruction on some way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visit {
     pub(super) at: u32,
-    pub(super) frame: Frame,
+    pub(super) frame: FrameState,
     /// Where the way came from.
     pub(super) entry: u32,
     pub(super) len: u32,

@@ -11,7 +11,7 @@ use tracer_common::{RbpRule, Rule};
 use super::{TestResult, by_sp};
 use crate::unwind::UnwindTable;
 use crate::unwind::analysis::{THREAD_END, Undescribed, analyse};
-use crate::unwind::elf::Module;
+use crate::unwind::elf::ElfModule;
 
 /// How rules found by following the code compare with what is written down, at the calls: there, callers
 /// are looked up.
@@ -25,7 +25,7 @@ struct Comparison {
 
 /// What to tell of the functions.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Exports {
     /// Where each begins and ends.
     All,
     /// Where those begin that a stripped library exports.
@@ -49,10 +49,10 @@ fn described(file: &object::File<'_>, base: u64) -> TestResult<Vec<Range<u32>>> 
     Ok(described)
 }
 
-fn compare(path: &str, known: Known) -> TestResult<Comparison> {
+fn compare(path: &str, known: Exports) -> TestResult<Comparison> {
     let bytes = fs::read(path)?;
     let file = object::File::parse(bytes.as_slice())?;
-    let module = Module::parse(bytes.as_slice())?;
+    let module = ElfModule::parse(bytes.as_slice())?;
     let table = UnwindTable::from_elf(bytes.as_slice())?;
     let described = described(&file, table.base_address())?;
     let mut undescribed = Undescribed {
@@ -64,7 +64,7 @@ fn compare(path: &str, known: Known) -> TestResult<Comparison> {
         ..Undescribed::default()
     };
     match known {
-        Known::All => {
+        Exports::All => {
             // Parts that were split off are jumped to, with a frame.
             let entries = described.iter().map(|range| range.start);
             let is_entry =
@@ -72,7 +72,7 @@ fn compare(path: &str, known: Known) -> TestResult<Comparison> {
             undescribed.functions = entries.filter(is_entry).collect();
             undescribed.extents = described.clone();
         }
-        Known::Exported => {
+        Exports::Exported => {
             let symbols = file.dynamic_symbols().filter(|symbol| {
                 symbol.kind() == object::SymbolKind::Text && symbol.is_definition()
             });
@@ -117,7 +117,7 @@ fn compare(path: &str, known: Known) -> TestResult<Comparison> {
 #[test]
 fn agrees_with_call_frame_information() -> TestResult {
     for path in ["/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/git"] {
-        let comparison = compare(path, Known::All)?;
+        let comparison = compare(path, Exports::All)?;
         assert_eq!(comparison.different, Vec::<String>::new(), "{path}");
         let Comparison { same, missing, .. } = comparison;
         assert!(
@@ -132,7 +132,7 @@ fn agrees_with_call_frame_information() -> TestResult {
 /// taken for the rest of the one before it.
 #[test]
 fn is_seldom_wrong_about_stripped_libraries() -> TestResult {
-    let comparison = compare("/lib/x86_64-linux-gnu/libc.so.6", Known::Exported)?;
+    let comparison = compare("/lib/x86_64-linux-gnu/libc.so.6", Exports::Exported)?;
     let Comparison { same, missing, .. } = comparison;
     assert!(comparison.different.len() * 1_000 < same, "{comparison:?}");
     assert!(same > 5_000 && missing * 3 < same, "{comparison:?}");

@@ -12,7 +12,7 @@ use super::TestResult;
 use super::framehop::Oracle;
 use super::target::{Code, Files, Stop, Target};
 use crate::unwind::UnwindTable;
-use crate::unwind::walk::{Frame, Lookup, Walk, walk};
+use crate::unwind::walk::{Lookup, Walk, WalkedFrame, walk};
 
 /// More than any program here takes.
 const MAX_STEPS: usize = 100_000;
@@ -106,12 +106,12 @@ fn walk_from(
     mappings: &[Mapping<'_>],
     read: &impl Fn(u64) -> Option<u64>,
 ) -> Walk {
-    let first = Frame {
+    let first = WalkedFrame {
         registers,
         is_return_address: false,
     };
     let mut look_up =
-        |frame: &Frame| rule_for(mappings, frame).map_or(Lookup::Unmapped, Lookup::Rule);
+        |frame: &WalkedFrame| rule_for(mappings, frame).map_or(Lookup::Unmapped, Lookup::Rule);
     walk(first, MAX_FRAMES, false, &mut look_up, &mut { read })
 }
 
@@ -129,7 +129,7 @@ struct Mapping<'a> {
 }
 
 /// The rule for a frame, if its code is in a mapping. `mappings` must be sorted and disjoint.
-fn rule_for(mappings: &[Mapping<'_>], frame: &Frame) -> Option<Rule> {
+fn rule_for(mappings: &[Mapping<'_>], frame: &WalkedFrame) -> Option<Rule> {
     let address = frame.registers.ip;
     // A return address may be the first one behind its mapping.
     let inside = frame.registers.rule_address(frame.is_return_address);
@@ -242,7 +242,7 @@ impl Names {
     }
 
     /// The name of a frame's function, if it is one of the program's own.
-    fn own(&self, frame: &Frame) -> Option<String> {
+    fn own(&self, frame: &WalkedFrame) -> Option<String> {
         let address = frame.registers.rule_address(frame.is_return_address);
         let own = self.own.iter();
         own.filter(|(start, end, _)| (*start..*end).contains(&address))
@@ -251,7 +251,7 @@ impl Names {
     }
 
     /// The file that a frame's code is in.
-    fn module(&self, frame: Option<&Frame>) -> &str {
+    fn module(&self, frame: Option<&WalkedFrame>) -> &str {
         let address = frame.map(|frame| frame.registers.rule_address(frame.is_return_address));
         let address = address.unwrap_or_default();
         let mut code = self.code.iter();
