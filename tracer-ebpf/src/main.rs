@@ -96,7 +96,7 @@ fn free_entry_all(ctx: &ProbeContext) {
 /// spares the call its return probe.
 ///
 /// Written without aya's macro, which knows no sessions and always returns 0. The section's name is
-/// one that aya accepts; user space loads the program itself (tracer/src/bpf/session.rs).
+/// one that aya accepts; user space loads the program itself (tracer/src/bpf/uprobe_session.rs).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe.multi")]
 fn alloc_session(ctx: *mut c_void) -> u32 {

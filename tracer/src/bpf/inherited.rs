@@ -53,7 +53,7 @@ pub struct Threads<'a> {
 }
 
 /// A place, and what runs there.
-pub(super) struct Place<'a> {
+pub(super) struct InheritedProbe<'a> {
     pub(super) offset: u64,
     pub(super) at_return: bool,
     pub(super) program: BorrowedFd<'a>,
@@ -88,7 +88,7 @@ impl InheritedProbes {
     pub(super) fn place(
         &mut self,
         file: &Path,
-        places: &[Place<'_>],
+        places: &[InheritedProbe<'_>],
         threads: Threads<'_>,
     ) -> io::Result<()> {
         let first = self.places.len();
@@ -102,7 +102,7 @@ impl InheritedProbes {
     fn try_place(
         &mut self,
         file: &Path,
-        places: &[Place<'_>],
+        places: &[InheritedProbe<'_>],
         threads: Threads<'_>,
     ) -> io::Result<()> {
         let first = self.places.len();
@@ -140,7 +140,7 @@ impl InheritedProbes {
         &mut self,
         tids: &[u32],
         first: usize,
-        places: &[Place<'_>],
+        places: &[InheritedProbe<'_>],
         heirs: Heirs,
     ) -> io::Result<bool> {
         let mut is_placed = false;
@@ -155,7 +155,7 @@ impl InheritedProbes {
         &mut self,
         tid: u32,
         first: usize,
-        places: &[Place<'_>],
+        places: &[InheritedProbe<'_>],
         heirs: Heirs,
     ) -> io::Result<bool> {
         for (placed, place) in self.places[first..].iter_mut().zip(places) {

@@ -3,7 +3,7 @@
 
 use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 
-use super::session::SessionProgram;
+use super::uprobe_session::SessionProgram;
 
 /// How the probes are placed, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

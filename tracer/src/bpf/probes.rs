@@ -17,12 +17,12 @@ use super::BpfError;
 use super::error::{attach_error, load_error, map_error};
 use super::faults::FaultEvents;
 use super::holder::Holder;
-use super::inherited::{InheritedProbes, LeftEvents, Place, Threads};
+use super::inherited::{InheritedProbe, InheritedProbes, LeftEvents, Threads};
 use super::ladder::{ProbeKind, Programs};
 use super::log::KernelLog;
 use super::run_time::RunTimes;
-use super::session::{LaterProgram, SessionProgram};
 use super::to_the_end::to_the_end;
+use super::uprobe_session::{LaterProgram, SessionProgram};
 use crate::probe::{AttachPlan, Probe};
 
 /// Which processes a probe fires for. The probes of other processes are not touched.
@@ -430,7 +430,7 @@ impl Probes {
                 continue;
             }
             let fd = program_fd(&self.ebpf, program)?;
-            places.extend(probes.iter().map(|probe| Place {
+            places.extend(probes.iter().map(|probe| InheritedProbe {
                 offset: probe.point.0,
                 at_return: *program == alloc_return,
                 program: fd,
@@ -456,7 +456,7 @@ impl Probes {
         let probes = plan.allocating.iter().chain(&plan.freeing);
         let places: Vec<_> = probes
             .chain(&plan.throwing)
-            .map(|probe| Place {
+            .map(|probe| InheritedProbe {
                 offset: probe.point.0,
                 at_return: false,
                 program,
@@ -562,7 +562,7 @@ fn program_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, BpfError
 fn place_inherited(
     inherited: &mut Option<InheritedProbes>,
     module: Probed<'_>,
-    places: &[Place<'_>],
+    places: &[InheritedProbe<'_>],
     threads: Threads<'_>,
 ) -> Result<(), BpfError> {
     let inherited = match inherited {

@@ -90,7 +90,7 @@ impl LaterProgram {
 }
 
 /// A place in a file, and the cookie for it.
-pub(super) struct Place {
+pub(super) struct SessionProbe {
     pub(super) offset: u64,
     pub(super) cookie: u64,
 }
@@ -105,7 +105,7 @@ impl SessionProgram {
             license: c"GPL".to_owned(),
             functions: FuncSecInfo::default(),
         };
-        let place = Place {
+        let place = SessionProbe {
             offset: 0,
             cookie: 0,
         };
@@ -158,9 +158,9 @@ impl SessionProgram {
         points: impl Iterator<Item = UProbeAttachPoint<'static>>,
         process: Option<NonZeroU32>,
     ) -> io::Result<OwnedFd> {
-        let places: Vec<Place> = points
+        let places: Vec<SessionProbe> = points
             .map(|point| match point.location {
-                UProbeAttachLocation::AbsoluteOffset(offset) => Ok(Place {
+                UProbeAttachLocation::AbsoluteOffset(offset) => Ok(SessionProbe {
                     offset,
                     cookie: point.cookie.unwrap_or(0),
                 }),
@@ -287,7 +287,7 @@ fn load(code: &Code, btf: Option<&OwnedFd>, name: &str, log: &mut [u8]) -> io::R
 pub(super) fn link(
     program: &OwnedFd,
     file: &Path,
-    places: &[Place],
+    places: &[SessionProbe],
     process: Option<NonZeroU32>,
 ) -> io::Result<OwnedFd> {
     let path = CString::new(file.as_os_str().as_bytes())?;

@@ -19,8 +19,8 @@ use tracer_common::{
 use super::BpfError;
 use super::error::map_error;
 use super::probes::{Probed, path_of};
-use super::session::{Place, link};
 use super::to_the_end::to_the_end;
+use super::uprobe_session::{SessionProbe, link};
 use super::view::View;
 
 /// It is looked so many times in a window whether it has taken what it may,
@@ -49,7 +49,7 @@ impl WindowKind {
 /// A file, and where the probes of a window go in it.
 pub struct Site {
     file: File,
-    places: Vec<Place>,
+    places: Vec<SessionProbe>,
 }
 
 impl Site {
@@ -75,7 +75,7 @@ impl Site {
                 .map(|probe| (probe.point, Callee::Io(probe.function)))
                 .chain(probes)
                 .filter(|&(_, callee)| is_wanted(callee))
-                .map(|(point, callee)| Place {
+                .map(|(point, callee)| SessionProbe {
                     offset: point.0,
                     cookie: callee.cookie(),
                 })
@@ -250,7 +250,7 @@ impl Windows {
         if let Some(cooling) = self.cooling.take() {
             let _ = cooling.join();
         }
-        let place = Place {
+        let place = SessionProbe {
             offset: own_site()?,
             cookie: 0,
         };

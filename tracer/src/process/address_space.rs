@@ -41,7 +41,7 @@ pub struct Mapped {
 
 /// Where an address lies.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct MappedAddress<'a> {
     /// Index of the mapping, stable for the life of the address space.
     pub index: usize,
     /// The mapping.
@@ -283,10 +283,10 @@ impl AddressSpace {
 
     /// Where an address lay at a time.
     #[must_use]
-    pub fn place(&self, address: u64, time_ns: u64) -> Option<Place<'_>> {
+    pub fn place(&self, address: u64, time_ns: u64) -> Option<MappedAddress<'_>> {
         let index = self.history.at(address, time_ns)?;
         let mapped = self.mapped.get(&index)?;
-        Some(Place {
+        Some(MappedAddress {
             index,
             mapped,
             file_offset: (address - mapped.start).wrapping_add(mapped.file_offset),

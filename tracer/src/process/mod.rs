@@ -26,7 +26,7 @@ mod threads;
 mod translators;
 mod vdso;
 
-pub use address_space::{AddressSpace, Mapped, Place};
+pub use address_space::{AddressSpace, Mapped, MappedAddress};
 pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::{GROWTH_INSTEAD, ProcessError};
 pub use file_id::FileId;

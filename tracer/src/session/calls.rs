@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt as _;
 
-use crate::process::{FileKey, MappedFile, Place};
+use crate::process::{FileKey, MappedAddress, MappedFile};
 use crate::unwind::calls::{AFTER, BEFORE, Return, judge};
 
 /// What has been found out so far.
@@ -21,7 +21,7 @@ impl Calls {
     /// addresses. The outermost one of a whole stack (`is_whole`) may have been made by hand.
     pub(super) fn real<'a>(
         &mut self,
-        places: impl ExactSizeIterator<Item = Option<Place<'a>>>,
+        places: impl ExactSizeIterator<Item = Option<MappedAddress<'a>>>,
         is_whole: bool,
     ) -> usize {
         let all = places.len();
@@ -37,7 +37,7 @@ impl Calls {
         all
     }
 
-    fn look(&mut self, place: &Place<'_>) -> Return {
+    fn look(&mut self, place: &MappedAddress<'_>) -> Return {
         let Some(file) = &place.mapped.file else {
             return Return::Call;
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
-use super::room;
+use super::table_sizes;
 use crate::bpf::{Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Threads};
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
@@ -297,9 +297,9 @@ fn control_group(group: &LimitedGroup) -> Check {
         group.folder.shown(),
         group.room() >> 20,
         group.limit >> 20,
-        room::least_bytes(false) >> 20
+        table_sizes::least_bytes(false) >> 20
     );
-    let grade = if room::is_enough(group.room(), false) {
+    let grade = if table_sizes::is_enough(group.room(), false) {
         Grade::Limited
     } else {
         Grade::Failed

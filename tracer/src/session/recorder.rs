@@ -40,7 +40,7 @@ use super::snapshot::{Arrived, Snapshots};
 use super::unwinding::Unwinder;
 use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::windows::{Step, Windows, WindowsStatus};
-use super::{Foreseen, SessionError, room};
+use super::{Foreseen, SessionError, table_sizes};
 use crate::bpf::{
     BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
     ProcessChange, Scope, StackCopy, Threads,
@@ -313,9 +313,9 @@ impl Session {
             (Source::Probes, Reach::Process(_)) => options.probes,
         };
         let mut heap_at_start = HeapUse::of(who.pid).ok();
-        room::be_the_first_to_go();
+        table_sizes::be_the_first_to_go();
         let group = LimitedGroup::shared_with(who.pid);
-        let (limits, crowded) = room::limits(options, heap_at_start, group.as_ref())?;
+        let (limits, crowded) = table_sizes::limits(options, heap_at_start, group.as_ref())?;
         let loaded = LoadOptions {
             tgid: who.pid,
             limits,
@@ -348,7 +348,7 @@ impl Session {
         for allocator in &found.allocators {
             allocator.check_harmless(&who)?;
         }
-        let mut kernel = kernel.map_err(room::explain)?;
+        let mut kernel = kernel.map_err(table_sizes::explain)?;
         let mut unwinder = Unwinder::new(options.unwinding);
         if options.copy_stacks {
             unwinder.leave_spaces_unpublished();

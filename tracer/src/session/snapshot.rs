@@ -22,7 +22,7 @@ use super::verdict::{Findings, counter_values, verdict};
 use crate::address::FileOffset;
 use crate::bpf::{Held, KernelPeak, StackAmounts};
 use crate::printable::Shown as _;
-use crate::process::{FileKey, Place};
+use crate::process::{FileKey, MappedAddress};
 use crate::profile::{
     Function, FunctionIndex, Line, Location, LocationIndex, MappingIndex, Profile, Sample,
 };
@@ -49,7 +49,7 @@ type MappedKey = (u32, usize);
 
 /// A mapping of the profile and the module behind it.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownModule {
     mapping: MappingIndex,
     module: ModuleId,
     is_c_library: bool,
@@ -66,9 +66,9 @@ pub(super) struct Snapshots {
     pub(super) retired: Retired,
     functions: HashMap<Function, FunctionIndex>,
     locations: HashMap<(Option<MappingIndex>, u64), LocationIndex>,
-    mappings: HashMap<MappedKey, Known>,
+    mappings: HashMap<MappedKey, KnownModule>,
     /// The same by file and offset: processes that run the same program share them.
-    files: HashMap<(FileKey, u64), Known>,
+    files: HashMap<(FileKey, u64), KnownModule>,
     debug_roots: HashMap<u32, Arc<DebugRoots>>,
     calls: Calls,
 }
@@ -360,8 +360,8 @@ impl Snapshots {
         image: u32,
         traced: &Traced,
         address: u64,
-        place: Option<Place<'_>>,
-    ) -> (LocationIndex, Option<Known>) {
+        place: Option<MappedAddress<'_>>,
+    ) -> (LocationIndex, Option<KnownModule>) {
         let known = place.map(|place| self.mapping(image, traced, place.index, place.mapped));
         // Where the mapping is another process's, the code lies elsewhere there.
         let address = match (known, place) {
@@ -396,8 +396,8 @@ impl Snapshots {
     fn new_location(
         &mut self,
         address: u64,
-        place: Option<Place<'_>>,
-        known: Option<Known>,
+        place: Option<MappedAddress<'_>>,
+        known: Option<KnownModule>,
     ) -> LocationIndex {
         let resolved = match (place, known) {
             (Some(place), Some(known)) => self

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Known, Snapshots};
+use super::{KnownModule, Snapshots};
 use crate::process::Mapped;
 use crate::profile::{Mapping, MappingIndex};
 use crate::session::processes::Traced;
@@ -16,7 +16,7 @@ impl Snapshots {
         traced: &Traced,
         index: usize,
         mapped: &Mapped,
-    ) -> Known {
+    ) -> KnownModule {
         if let Some(&known) = self.mappings.get(&(image, index)) {
             return known;
         }
@@ -41,7 +41,7 @@ impl Snapshots {
             build_id: build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             ..Mapping::default()
         };
-        let known = Known {
+        let known = KnownModule {
             mapping: self.profile.mappings.len(),
             module,
             is_c_library: is_c_library(&mapped.name),
