@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::gallery::{GALLERY, Language, Place, Twin};
+use tests::gallery::{GALLERY, Language, LeakSite, Twin};
 use tests::{binaries, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -85,7 +85,7 @@ fn places_are_in_the_source() -> Result<()> {
         marks == marked,
         "{marks} marks in the sources, {marked} in the table"
     );
-    let place = Place {
+    let place = LeakSite {
         function: "pool_create".to_owned(),
         file: "pool.cpp".to_owned(),
         line: 22,

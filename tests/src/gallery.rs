@@ -53,7 +53,7 @@ pub struct Pattern {
 
 /// A place in the source that allocates what is never freed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LeakSite {
     /// Function, without namespace, module or parameters.
     pub function: String,
     /// Source file, without its folder.
@@ -157,7 +157,7 @@ impl Twin {
     }
 }
 
-impl Place {
+impl LeakSite {
     /// Whether a frame's function, demangled, and its file and line are this place.
     #[must_use]
     pub fn is(&self, function: &str, file: &str, line: u32) -> bool {
@@ -191,7 +191,7 @@ impl Pattern {
     ///
     /// # Errors
     /// The source cannot be read or marks no place.
-    pub fn places(&self) -> Result<Vec<Place>> {
+    pub fn places(&self) -> Result<Vec<LeakSite>> {
         let Some(source) = self.source else {
             return Ok(Vec::new());
         };
@@ -202,7 +202,7 @@ impl Pattern {
             .zip(text.lines())
             .filter_map(|(line, text)| {
                 let (_, mark) = text.split_once("LEAK: ")?;
-                Some(Place {
+                Some(LeakSite {
                     function: mark.trim_end_matches("*/").trim_end().to_owned(),
                     file: file.to_owned(),
                     line,

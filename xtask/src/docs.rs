@@ -64,7 +64,7 @@ pub(crate) fn check_all(workspace: &Workspace, binaries: &Binaries) -> Result<()
 }
 
 fn check(workspace: &Workspace, binaries: &Binaries, options: &Options) -> Result<()> {
-    let place = Place::new(workspace, binaries)?;
+    let place = Stage::new(workspace, binaries)?;
     let service = Service::start(&place.folder.join("bin").join(NAME))?;
     let address = service.address.clone();
     // It ends with the service, in the middle of a request.
@@ -115,12 +115,12 @@ fn pages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 /// The folder that the commands run in.
-struct Place {
+struct Stage {
     folder: PathBuf,
     path: std::ffi::OsString,
 }
 
-impl Place {
+impl Stage {
     /// An empty one, with `tracer` and the service among its programs.
     fn new(workspace: &Workspace, binaries: &Binaries) -> Result<Self> {
         let folder = workspace.target.join("docs");
@@ -168,7 +168,7 @@ impl Place {
 }
 
 /// Plays a page. Returns what differs, a text each.
-fn play(path: &Path, place: &Place, write: bool) -> Result<Vec<String>> {
+fn play(path: &Path, place: &Stage, write: bool) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 
 use super::args::AttachArgs;
 use super::exit::Exit;
-use super::recording::{Place, deliver, options, record};
+use super::recording::{RecordingOutput, deliver, options, record};
 use super::say::say;
 use super::signals::Signals;
 use crate::check::Bytes;
@@ -19,7 +19,7 @@ use crate::session::{Ended, Session, Target, check_privilege, wait_until_grown};
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
     let who = check_traceable(args.pid()?)?;
-    let mut place = Place::prepare(&args.recording, &who)?;
+    let mut place = RecordingOutput::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
         if let Some(size) = args.when_growing {

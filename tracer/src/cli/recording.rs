@@ -45,12 +45,12 @@ pub(super) fn log_options(level: LogArg) -> LogOptions {
 
 /// The place for what is recorded.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum RecordingOutput {
     Profile(Output),
     Series(Folder),
 }
 
-impl Place {
+impl RecordingOutput {
     /// Reserves it.
     pub(super) fn prepare(args: &RecordingArgs, who: &Identity) -> anyhow::Result<Self> {
         let format = Format::from(args.format);
@@ -107,11 +107,11 @@ pub(super) async fn record(
     until: impl Future<Output = Ended>,
     args: &RecordingArgs,
     status: bool,
-    place: &mut Place,
+    place: &mut RecordingOutput,
 ) -> anyhow::Result<Recorded> {
     let mut line = StatusLine::new(status && !args.quiet && args.log.is_none());
     let interval = line.is_shown().then_some(StatusLine::INTERVAL);
-    let (Some(window), Place::Series(folder)) = (args.every, place) else {
+    let (Some(window), RecordingOutput::Series(folder)) = (args.every, place) else {
         let ended = session
             .record(until, interval, |status| line.update(status))
             .await?;
@@ -150,12 +150,12 @@ pub(super) async fn record(
 pub(super) fn deliver(
     args: &RecordingArgs,
     recorded: &Recorded,
-    place: Place,
+    place: RecordingOutput,
 ) -> anyhow::Result<()> {
     let Recorded { recording, series } = recorded;
     let written = match place {
-        Place::Profile(output) => output.write(&recording.profile)?.place,
-        Place::Series(folder) => {
+        RecordingOutput::Profile(output) => output.write(&recording.profile)?.place,
+        RecordingOutput::Series(folder) => {
             let none = Series::default();
             folder.finish(&recording.profile, series.as_ref().unwrap_or(&none))?
         }

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::args::RunArgs;
 use super::attach::runtime;
 use super::exit::Exit;
-use super::recording::{Place, deliver, options, record};
+use super::recording::{RecordingOutput, deliver, options, record};
 use super::say::say_error;
 use super::signals::Signals;
 use crate::process::{Waiting, find_program};
@@ -21,7 +21,7 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
     let options = options(&args.recording);
     let foreseen = foresee(&program, options.source)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
-    let mut place = Place::prepare(&args.recording, waiting.who())?;
+    let mut place = RecordingOutput::prepare(&args.recording, waiting.who())?;
     let runtime = runtime()?;
     let (recorded, mut program) = runtime.block_on(async {
         let target = Target::Waiting {

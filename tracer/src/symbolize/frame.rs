@@ -4,7 +4,7 @@ use super::Unknown;
 
 /// One frame at an offset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
+pub struct NamedFrame {
     /// Demangled name, free of control characters.
     pub function: String,
     /// Name as in the object file: the linkage name where there is one.
@@ -33,7 +33,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// Frames at the offset, the innermost inlined one first. Never empty.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<NamedFrame>,
     /// Where they come from.
     pub source: Source,
     /// What could not be told, and why: source lines where `source` is not DWARF, or inlined

@@ -34,6 +34,6 @@ mod tests;
 
 pub use cache::{ModuleId, Symbolizer};
 pub use debug_file::DebugRoots;
-pub use frame::{Frame, Resolved, Source};
+pub use frame::{NamedFrame, Resolved, Source};
 pub use module::Module;
 pub use unknown::Unknown;

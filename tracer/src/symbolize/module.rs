@@ -7,7 +7,7 @@ use super::elf::{Elf, Image};
 use super::plt::Plt;
 use super::symtab::{SymbolTable, Unsized};
 use super::unknown::hex;
-use super::{Frame, Resolved, Source, Unknown};
+use super::{NamedFrame, Resolved, Source, Unknown};
 use crate::address::FileOffset;
 use std::cell::OnceCell;
 use std::fmt;
@@ -252,9 +252,9 @@ fn fuller_name(name: Vec<u8>, symbol: &[u8]) -> Vec<u8> {
     if same_function { symbol.to_vec() } else { name }
 }
 
-fn named(name: &[u8], file: Option<String>, line: Option<u32>) -> Frame {
+fn named(name: &[u8], file: Option<String>, line: Option<u32>) -> NamedFrame {
     let system_name = clean_symbol(name);
-    Frame {
+    NamedFrame {
         function: demangle(&system_name),
         system_name,
         file: file

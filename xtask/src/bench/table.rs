@@ -42,7 +42,7 @@ struct Finding {
 }
 
 /// A row's quantity and a column.
-pub(super) type Place<'a> = (&'a str, &'a str);
+pub(super) type CellName<'a> = (&'a str, &'a str);
 
 impl Table {
     pub(super) fn new(title: &str) -> Self {
@@ -90,7 +90,13 @@ impl Table {
     }
 
     /// Says how two medians stand to each other, and what the ratio is to be at most.
-    pub(super) fn ratio(&mut self, name: &str, of: Place<'_>, to: Place<'_>, at_most: Option<f64>) {
+    pub(super) fn ratio(
+        &mut self,
+        name: &str,
+        of: CellName<'_>,
+        to: CellName<'_>,
+        at_most: Option<f64>,
+    ) {
         let value = self.median(of) / self.median(to);
         self.conclude(name, value, at_most);
     }
@@ -99,18 +105,19 @@ impl Table {
     pub(super) fn added_ratio(
         &mut self,
         name: &str,
-        of: Place<'_>,
-        to: Place<'_>,
+        of: CellName<'_>,
+        to: CellName<'_>,
         at_most: Option<f64>,
     ) {
-        let added =
-            |place: Place<'_>| self.median(place) - self.median((place.0, self.baseline(place.1)));
+        let added = |place: CellName<'_>| {
+            self.median(place) - self.median((place.0, self.baseline(place.1)))
+        };
         let value = added(of) / added(to);
         self.conclude(name, value, at_most);
     }
 
     /// Says what a median is to be at most.
-    pub(super) fn limit(&mut self, name: &str, of: Place<'_>, at_most: f64) {
+    pub(super) fn limit(&mut self, name: &str, of: CellName<'_>, at_most: f64) {
         let value = self.median(of);
         self.conclude(name, value, Some(at_most));
     }
@@ -129,7 +136,7 @@ impl Table {
     }
 
     /// Not a number where nothing was recorded.
-    fn median(&self, (quantity, column): Place<'_>) -> f64 {
+    fn median(&self, (quantity, column): CellName<'_>) -> f64 {
         let row = self.rows.iter().find(|row| row.quantity == quantity);
         row.and_then(|row| row.cell(column)).unwrap_or(f64::NAN)
     }

@@ -30,11 +30,11 @@ fn differential(before: &Profile, after: &Profile) -> Result<String, Box<dyn std
 struct Picture {
     total: i64,
     heading: String,
-    frames: Vec<Frame>,
+    frames: Vec<Rectangle>,
 }
 
 #[derive(Debug)]
-struct Frame {
+struct Rectangle {
     depth: i64,
     width: i64,
     title: String,
@@ -81,7 +81,7 @@ fn parse(text: &str) -> Result<Picture, Box<dyn std::error::Error>> {
         heading: heading.map(Option::unwrap_or_default).join("\n"),
         frames: drawn
             .into_iter()
-            .map(|(y, width, title, color)| Frame {
+            .map(|(y, width, title, color)| Rectangle {
                 depth: (root - y) / 16,
                 width,
                 title,
