@@ -17,6 +17,7 @@ use tracer_common::Rule;
 use super::arrange::{Piece, gaps};
 use super::error::UnwindError;
 use super::frames::Layout;
+use super::range::relative;
 use super::switches::Text;
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -414,11 +415,4 @@ pub(super) fn check_size(what: &'static str, amount: u64) -> Result<(), UnwindEr
 /// Where the page of an address begins.
 pub(super) fn page_down(address: u64) -> u64 {
     address & !(PAGE - 1)
-}
-
-/// Addresses counted from `base`, cut off where 32 bits end; `None` where nothing is left.
-pub(super) fn relative(base: u64, range: &Range<u64>) -> Option<Range<u32>> {
-    let start = u32::try_from(range.start.checked_sub(base)?).ok()?;
-    let end = u32::try_from(range.end.checked_sub(base)?).unwrap_or(u32::MAX);
-    (start < end).then_some(start..end)
 }

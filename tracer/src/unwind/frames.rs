@@ -9,8 +9,8 @@ use gimli::UnwindSection;
 
 use super::Slice;
 use super::cie::Cies;
-use super::elf::relative;
 use super::error::UnwindError;
+use super::range::relative;
 use super::statistics::Statistics;
 
 /// Entries of a section. Chromium has a million.

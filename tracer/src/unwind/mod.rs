@@ -17,6 +17,7 @@ mod expression;
 mod frame;
 mod frames;
 mod go;
+mod range;
 mod state;
 mod statistics;
 mod switches;
@@ -122,7 +123,7 @@ impl UnwindTable {
             bases: BaseAddresses::default().set_eh_frame(address),
         };
         let base = elf::page_down(code.start);
-        let code = elf::relative(base, &code).into_iter().collect::<Vec<_>>();
+        let code = range::relative(base, &code).into_iter().collect::<Vec<_>>();
         let (table, _) = compile(&sections, base, &code, Statistics::default(), |_, _| ())?;
         Ok(table)
     }

@@ -13,7 +13,8 @@ use object::read::elf::{SectionHeader as _, Sym as _};
 
 use super::analysis::{THREAD_END, Undescribed};
 use super::arrange::{Piece, gaps};
-use super::elf::{ENDIAN, ElfModule, MIN_GAP, SectionHeader, check_size, contents, relative};
+use super::elf::{ENDIAN, ElfModule, MIN_GAP, SectionHeader, check_size, contents};
+use super::range::relative;
 
 type Symbol = elf::Sym64<LittleEndian>;
 
