@@ -15,19 +15,19 @@ use std::path::Path;
 
 /// Text on one line.
 #[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
 
 /// Text that may have several lines of our own.
 #[must_use]
-pub fn printable_lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c == '\n')
 }
 
 /// Whether a character shows as itself and does nothing else.
 #[must_use]
-pub fn is_plain(c: char) -> bool {
+pub(crate) fn is_plain(c: char) -> bool {
     match c {
         ' '..='~' => true,
         // Marks and letters that show nothing. The standard library does not count them among what
@@ -71,7 +71,7 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Paths and other names of the system, which are bytes.
-pub trait Shown {
+pub(crate) trait Shown {
     /// Shows it on one line, whatever its bytes are.
     fn shown(&self) -> impl fmt::Display;
 }
@@ -105,7 +105,7 @@ fn from_bytes(text: &OsStr) -> String {
 ///
 /// Only strings hold such characters: JSON's other parts are ASCII, and below U+0020 the writer escapes.
 #[derive(Debug)]
-pub struct JsonEscapes<W>(pub W);
+pub(crate) struct JsonEscapes<W>(pub W);
 
 impl<W: io::Write> io::Write for JsonEscapes<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use crate::check::Blame;
 
 /// Why nobody can be named.
 #[derive(Debug, thiserror::Error)]
-pub enum BlameError {
+pub(crate) enum BlameError {
     /// There is no git to ask.
     #[error("git cannot be run, so nobody can be named for a line: {0}")]
     NoGit(#[source] std::io::Error),
@@ -28,7 +28,7 @@ impl Checkout {
     ///
     /// # Errors
     /// There is no git, or it does not know the file.
-    pub fn blame(&self, path: &str, line: u32) -> Result<Option<Blame>, BlameError> {
+    pub(crate) fn blame(&self, path: &str, line: u32) -> Result<Option<Blame>, BlameError> {
         let output = Command::new("git")
             .arg("-C")
             .arg(&self.root)

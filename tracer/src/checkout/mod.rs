@@ -8,18 +8,18 @@ mod blame;
 
 use std::path::{Component, Path, PathBuf};
 
-pub use blame::BlameError;
+pub(crate) use blame::BlameError;
 
 /// A git work tree.
 #[derive(Clone, Debug)]
-pub struct Checkout {
+pub(crate) struct Checkout {
     root: PathBuf,
 }
 
 impl Checkout {
     /// The work tree around a folder; `None` where there is none.
     #[must_use]
-    pub fn around(folder: &Path) -> Option<Self> {
+    pub(crate) fn around(folder: &Path) -> Option<Self> {
         let folder = folder.canonicalize().ok()?;
         let mut above = folder.ancestors();
         let root = above.find(|folder| folder.join(".git").exists())?;
@@ -35,7 +35,7 @@ impl Checkout {
     /// end of it counts that is a file here, if it has a folder at least. Packages that were fetched
     /// have such ends, too, so theirs are never looked for.
     #[must_use]
-    pub fn locate(&self, file: &str) -> Option<String> {
+    pub(crate) fn locate(&self, file: &str) -> Option<String> {
         if file.is_empty() || crate::check::is_dependency(file) {
             return None;
         }
