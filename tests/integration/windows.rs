@@ -10,6 +10,7 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::process::{self, Ended};
+use tests::series::SeriesTracing;
 use tests::tracing::{Tracing, tracer};
 use tests::workload::Workload;
 use tests::{memory, profile, trial};
@@ -34,6 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("windows::exact_again", exact_again),
         trial::root("windows::marks", marks),
         trial::root("windows::no_marks", no_marks),
+        trial::root("windows::series", series),
+        trial::root("windows::checked", checked),
         trial::plain("windows::refusals", refusals),
         trial::plain("windows::not_judged", not_judged),
     ];
@@ -86,6 +89,65 @@ fn estimates() -> Result<()> {
         "{seen} of {truth} were seen in {length} of the time"
     );
     Ok(())
+}
+
+/// A series holds, at the end of each of its windows, what was seen until then and what is made of it.
+fn series() -> Result<()> {
+    let workload = Workload::start("requests", &["write"])?;
+    let mut tracing = SeriesTracing::attach(workload.pid(), "1s", &SHARE)?;
+    tracing.wait_windows(6)?;
+    let recorded = tracing.stop()?;
+    workload.finish()?;
+    check_sampled(&recorded.profile)?;
+    let whole = profile::total(&recorded.profile).alloc_objects;
+    let stacks = recorded.series.stacks();
+    let seen: u64 = stacks
+        .map(|(_, stack)| stack.counters().alloc_objects)
+        .sum();
+    ensure!(
+        seen > 0 && (seen as i64) < whole,
+        "{seen} were seen of {whole}"
+    );
+    let mut estimated = 0;
+    for file in &recorded.files {
+        let profile = tracer::export::read(&fs::read(file)?)?;
+        estimated += u32::from(profile.sampled.is_some());
+    }
+    ensure!(estimated > 1, "{estimated} windows have estimates");
+    // Estimates may fall from one to the next: it is one recording nevertheless.
+    let folder = recorded.files[0].parent().context("no folder")?;
+    let mut command = tracer(["check"])?;
+    process::run(command.arg(folder), b"")?.expect_code(3)
+}
+
+/// `check` records in windows, and says nothing of what they don't tell.
+fn checked() -> Result<()> {
+    let workload = Workload::start("requests", &["write"])?;
+    let pid = workload.pid().to_string();
+    let mut command = tracer(["check", "--pid", &pid, "--duration=3s"])?;
+    let ended = process::run(command.args(SHARE), b"")?;
+    workload.finish()?;
+    ended.expect_code(3)?;
+    ensure!(
+        ended.printed().contains("profile sampled"),
+        "{}",
+        ended.printed()
+    );
+    let refused_with = |arguments: &[&str], words: &str| {
+        let mut command = tracer(["check", "--max-overhead", "2%"])?;
+        refused(&process::run(command.args(arguments), b"")?, words)
+    };
+    refused_with(&["--pid", "1", "--follow-forks"], "cannot be used with")?;
+    refused_with(&["saved.pb.gz"], "cannot be used with")?;
+    refused_with(
+        &[
+            "--pid",
+            &std::process::id().to_string(),
+            "--source",
+            "growth",
+        ],
+        "--max-overhead",
+    )
 }
 
 /// What was seen happened, and nothing got lost in a window.
@@ -361,17 +423,13 @@ fn refused(ended: &Ended, words: &str) -> Result<()> {
 
 /// What can't go together, and what is no share.
 fn refusals() -> Result<()> {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--max-overhead", "0%"], "above 0% and at most 100%"),
         (&["--max-overhead", "101%"], "above 0% and at most 100%"),
         (&["--max-overhead", "2"], "there is no %"),
         (&["--max-overhead", "two%"], "not a number"),
         (&["--max-overhead=-1%"], "not a number"),
         (&["--max-overhead", "2%", "--exact"], "cannot be used with"),
-        (
-            &["--max-overhead", "2%", "--every", "1s"],
-            "cannot be used with",
-        ),
         (
             &["--max-overhead", "2%", "--follow-forks"],
             "cannot be used with",

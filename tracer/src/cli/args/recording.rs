@@ -132,8 +132,7 @@ pub(in crate::cli) struct RecordingArgs {
     pub(in crate::cli) exact: bool,
     /// Take at most this SHARE of the target's CPU time, such as 2% or 0.5%. Trace exactly while that fits;
     /// otherwise trace in short windows at random times and estimate what was allocated
-    #[arg(long, value_name = "SHARE", value_parser = share,
-          conflicts_with_all = ["every", "follow_forks"])]
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "follow_forks")]
     pub(in crate::cli) max_overhead: Option<Share>,
     /// Trace in windows even where exact tracing would fit; for tests
     #[arg(long, hide = true, requires = "max_overhead")]

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
-use super::super::args::{LogArg, NamesArgs, SourceArgs, duration};
+use super::super::args::{LogArg, NamesArgs, SourceArgs, duration, share};
 use crate::check::policy::MaxGrowth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance, time};
+use crate::session::Share;
 
 /// Check a process, a command or saved profiles for leaks and exceeded limits.
 ///
@@ -129,6 +130,14 @@ pub(super) struct ReportArgs {
 pub(super) struct RecordingArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
+    /// Take at most this SHARE of the target's CPU time, such as 2%. Trace exactly while that fits; otherwise trace in
+    /// short windows at random times. What these don't tell is inconclusive
+    #[arg(long, value_name = "SHARE", value_parser = share,
+          conflicts_with_all = ["profiles", "follow_forks"])]
+    pub(super) max_overhead: Option<Share>,
+    /// Trace in windows even where exact tracing would fit; for tests
+    #[arg(long, hide = true, requires = "max_overhead")]
+    pub(super) never_exact: bool,
     /// Trace the processes that the target starts, too; other processes are not touched
     #[arg(long, conflicts_with = "profiles")]
     pub(super) follow_forks: bool,

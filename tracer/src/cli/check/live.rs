@@ -14,7 +14,9 @@ use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
 use crate::process::{MemoryUse, Program, Waiting, check_traceable, find_program};
-use crate::session::{Ended, Options, Pace, Progress, Session, Target, check_privilege, foresee};
+use crate::session::{
+    Ended, Limit, Options, Pace, Progress, Session, Target, check_privilege, foresee,
+};
 
 /// How long a process is recorded where nobody says.
 const DURATION: Duration = Duration::from_secs(20);
@@ -84,7 +86,10 @@ fn options(args: &CheckArgs) -> Options {
         follow_forks: recording.follow_forks,
         series: true,
         probes: None,
-        max_overhead: None,
+        max_overhead: recording.max_overhead.map(|share| Limit {
+            share,
+            never_exact: recording.never_exact,
+        }),
         unwinding: Unwinding::default(),
         copy_stacks: false,
         audit_stacks: false,
