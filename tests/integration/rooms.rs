@@ -87,6 +87,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/survivors",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/export",
         never: &[
             "aya",

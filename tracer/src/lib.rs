@@ -22,5 +22,6 @@ pub mod process;
 pub mod profile;
 pub mod report;
 pub mod session;
+pub mod survivors;
 pub mod symbolize;
 pub mod unwind;

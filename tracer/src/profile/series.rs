@@ -97,6 +97,18 @@ pub struct Mark {
     /// objects are pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident: Option<u64>,
+    /// What was seen of the target until then; only where that is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+/// What is known at the end of a window of a series where the target is seen in windows of some milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Seconds in which every call was seen, since the recording began.
+    pub exposure: f64,
+    /// Anonymous memory that the target has as a whole, in bytes; none where that could not be read.
+    pub anonymous: Option<u64>,
 }
 
 impl Mark {
@@ -300,6 +312,16 @@ impl Series {
     #[must_use]
     pub fn counts_pages(&self) -> bool {
         self.marks.iter().any(|mark| mark.resident.is_some())
+    }
+
+    /// The same by another clock than time, which must not go back.
+    #[must_use]
+    pub fn by(&self, clock: impl Fn(&Mark) -> f64) -> Self {
+        let mut series = self.clone();
+        for mark in &mut series.marks {
+            mark.seconds = clock(mark);
+        }
+        series
     }
 
     /// Adds the next snapshot.

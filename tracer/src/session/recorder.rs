@@ -7,6 +7,7 @@ mod memory;
 mod resident;
 mod series;
 mod subject;
+mod survivors;
 mod windows;
 
 pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
@@ -30,6 +31,7 @@ use tracer_common::{Counter, Unwinding};
 
 use self::resident::Pages;
 use self::subject::Subject;
+use self::survivors::Survivors;
 use self::windows::{Effort, next_look, next_step, without_unseen};
 use super::allocator::{Found, Searched};
 use super::cost::{Costs, Events};
@@ -261,6 +263,7 @@ pub struct Session {
     effort: Option<Effort>,
     /// Where the target was seen in these, too.
     windows: Option<Windows>,
+    survivors: Survivors,
     heap_at_start: Option<HeapUse>,
     source: Source,
     /// Where page faults are what is counted.
@@ -434,6 +437,7 @@ impl Session {
             costs,
             effort,
             windows: None,
+            survivors: Survivors::default(),
             unwinder,
         };
         session.prepare_windows()?;

@@ -42,6 +42,7 @@ impl Session {
         let stopped = self.stop()?;
         let mut amounts = self.kernel.stacks()?;
         self.settle_pages(stopped.look.as_ref(), &mut amounts);
+        self.take_the_dead(&mut amounts);
         let mut recording = self.conclude(ended, stopped, &amounts)?;
         // Each stack that was copied has come as one of its own.
         recording.profile.merge_equal_samples();
@@ -100,6 +101,7 @@ impl Session {
             }
         };
         profile.metadata.notes.extend(cost_note);
+        profile.metadata.notes.extend(self.deaths());
         Ok(Recording {
             profile,
             source: self.source,

@@ -90,6 +90,7 @@ impl Session {
         let stopped = self.stop()?;
         let mut amounts = self.kernel.end_window()?;
         self.settle_pages(stopped.look.as_ref(), &mut amounts);
+        self.take_the_dead(&mut amounts);
         let is_seen = stopped.look.as_ref().is_none_or(Look::saw_some);
         let last = series.marks().last().map(|mark| mark.seconds);
         let counters = self.update_profile(stopped.elapsed, &amounts)?;
@@ -114,6 +115,7 @@ impl Session {
         let look = self.look_at_pages(false);
         self.settle_pages(look.as_ref(), &mut amounts);
         self.pages.end_window();
+        self.take_the_dead(&mut amounts);
         // Once more: the frames of what was counted meanwhile.
         self.take_events();
         let counters = self.update_profile(elapsed, &amounts)?;
@@ -129,7 +131,7 @@ impl Session {
     }
 
     fn window(
-        &self,
+        &mut self,
         elapsed: Duration,
         counters: &[(Counter, u64)],
         amounts: impl Iterator<Item = StackAmounts>,
@@ -137,6 +139,8 @@ impl Session {
         let unknown_frees = counters
             .iter()
             .find_map(|&(counter, value)| (counter == Counter::UnknownFrees).then_some(value));
+        let unknown_frees = self.survivors.unknown_frees(unknown_frees.unwrap_or(0));
+        let seen = self.seen();
         let stacks = amounts.filter_map(|amount| {
             let stack = StackId(self.snapshots.sample_of(amount.index)? as u64);
             let mut counters = totals(&amount.counters);
@@ -160,7 +164,8 @@ impl Session {
             mark: Mark {
                 seconds: elapsed.as_secs_f64(),
                 operations: None,
-                unknown_frees: unknown_frees.unwrap_or(0),
+                unknown_frees,
+                seen,
                 resident: (self.source == Source::Growth).then(|| self.pages.anonymous()),
             },
             stacks: stacks.collect(),

@@ -73,6 +73,14 @@ impl Effort {
         }
     }
 
+    /// Since when the target is traced exactly, where it is.
+    pub(super) const fn exact_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Exact(since, _) => Some(since),
+            Phase::Windows | Phase::Stuck(_) => None,
+        }
+    }
+
     /// Why it takes what it takes, where that is not as it was meant to be.
     pub(super) fn note(&self) -> Option<String> {
         let Phase::Stuck(why) = &self.phase else {
