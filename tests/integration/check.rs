@@ -7,6 +7,7 @@ mod live;
 mod rebuild;
 mod saved;
 mod series;
+mod windows;
 
 use libtest_mimic::Trial;
 use tests::trial;
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("check::action_is_valid", action::is_valid),
         trial::heavy("check::inconclusive", live::inconclusive),
         trial::heavy("check::commands", live::commands),
+        trial::heavy("check::twins_in_windows", windows::twins),
         trial::heavy("check::folder", live::folder),
         trial::root("check::baseline_of_another_build_c", || {
             rebuild::baseline(&rebuild::C)
@@ -43,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.extend([
             trial::heavy("check::gallery", live::gallery),
             trial::heavy("check::patched_service", live::patched_service),
+            trial::heavy("check::gallery_in_windows", windows::gallery),
         ]);
     }
     trials

@@ -15,7 +15,12 @@ use crate::workspace::step;
 const ALL_VARIABLE: &str = "TRACER_GALLERY";
 
 /// All programs by the detector itself, and some as `tracer check` sees them.
-const TRIALS: [&str; 3] = ["gallery::all", "check::gallery", "check::patched_service"];
+const TRIALS: [&str; 4] = [
+    "gallery::all",
+    "check::gallery",
+    "check::patched_service",
+    "check::gallery_in_windows",
+];
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {

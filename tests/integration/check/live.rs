@@ -18,10 +18,10 @@ use tests::workload::Workload;
 use tests::{binaries, http};
 
 /// Function, file and line of what was found.
-type Found = (String, String, u32);
+pub(super) type Found = (String, String, u32);
 
 /// Checks a process, and says what was found.
-fn check(pid: u32, arguments: &[&str]) -> Result<(Ended, Vec<Found>)> {
+pub(super) fn check(pid: u32, arguments: &[&str]) -> Result<(Ended, Vec<Found>)> {
     let folder = TempDir::new()?;
     let sarif = folder.path().join("report.sarif");
     let mut command = tracer(["check", "--report=text", "--pid", &pid.to_string()])?;

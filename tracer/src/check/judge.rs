@@ -3,25 +3,30 @@
 //! Three things are kept apart: what was found, what was looked for and not found, and what could not
 //! be told. The last is never the second.
 
+mod amounts;
 mod open;
 mod pages;
+mod seen;
 mod stacks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod whole;
+mod windows;
 
 use std::collections::HashMap;
 
-use super::evaluate::{self, Live, Rule};
 use super::finding::{Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 use super::growth;
-use super::leaks::{self, Class, Confidence, Lack, MemoryLimit, Options};
-use super::policy::{Growth, Peak, Policy};
+use super::leaks::{self, Class, Confidence, Lack, Leaks, MemoryLimit, Options};
+use super::policy::{Growth, Policy};
 use crate::profile::series::{Series, StackId};
-use crate::profile::{Fingerprint, Incompatible, Profile, ValueKind, Verdict};
+use crate::profile::{Fingerprint, Incompatible, Profile, Verdict};
 use open::Open;
+use pages::is_by_pages;
 pub use pages::unjudgeable_by_pages;
-use pages::{Whole, is_by_pages};
+use seen::Seen;
 use stacks::label;
+use whole::Whole;
 
 /// A recording to judge.
 #[derive(Clone, Debug)]
@@ -62,9 +67,8 @@ pub fn judge(
 ) -> Result<Judgement, Incompatible> {
     let mut judge = Judge::new(recorded, policy);
     judge.check_evidence();
-    if matches!(recorded.profile.verdict, Verdict::Sampled { .. }) {
-        // Every rule goes by what is live.
-        judge.reasons.push(SAMPLED.to_owned());
+    if windows::are_seen(&recorded.profile) {
+        judge.in_windows(limit);
         return Ok(judge.finish());
     }
     judge.leaks(limit);
@@ -80,16 +84,14 @@ pub fn judge(
     Ok(judge.finish())
 }
 
-/// Why a sampled recording is not judged.
-const SAMPLED: &str = "only windows of the target were seen (--max-overhead), and what is live can't be told from \
-     these: what is held to be live may have been freed between two of them; record it exactly";
-
 struct Judge<'a> {
     recorded: &'a Recorded,
     policy: &'a Policy,
     fingerprints: Vec<Fingerprint>,
     /// Memory was told from page faults: objects are pages.
     by_pages: bool,
+    /// The target was seen in windows: what is live are candidates.
+    seen: Option<Seen>,
     /// Of each suppression whether it matched something found.
     used: Vec<bool>,
     /// Something that can be suppressed was judged.
@@ -110,6 +112,7 @@ impl<'a> Judge<'a> {
             policy,
             fingerprints: recorded.profile.fingerprints(),
             by_pages: is_by_pages(recorded),
+            seen: None,
             used: vec![false; policy.suppressions.leaks.list().len()],
             suppressible: false,
             over_time: false,
@@ -161,13 +164,18 @@ impl<'a> Judge<'a> {
             limit,
             ..Options::default()
         };
-        let report = leaks::leaks(series, &options);
-        let whole = self.by_pages.then(|| Whole::of(series, &options));
+        let (report, whole) = self.tested(&options);
         self.over_time = true;
         let too_little = match &whole {
             Some(whole) => whole.too_little(),
-            None => self.too_little_for_leaks(&report),
+            None => None,
         };
+        let too_little = too_little.or_else(|| {
+            let by_stacks = !self.by_pages;
+            by_stacks
+                .then(|| self.too_little_for_leaks(&report))
+                .flatten()
+        });
         if let Some(reason) = too_little {
             self.reasons.push(reason);
             return;
@@ -180,7 +188,7 @@ impl<'a> Judge<'a> {
             let stack = assessment.stack;
             let what = match assessment.class {
                 Class::Leak(mut leak) => {
-                    if let Some(whole) = &whole {
+                    if let Some(whole) = whole.as_ref().filter(|_| self.by_pages) {
                         leak = leak.of_pages(whole.grows());
                     }
                     let rate = rate.filter(|_| leak.bytes_per_operation.is_none());
@@ -189,7 +197,9 @@ impl<'a> Judge<'a> {
                     What::Leak(leak)
                 }
                 // Where memory does not grow as a whole, it has only changed hands.
-                Class::TooLittleData { .. } if whole.as_ref().is_some_and(Whole::is_steady) => {
+                Class::TooLittleData { .. }
+                    if self.by_pages && whole.as_ref().is_some_and(Whole::is_steady) =>
+                {
                     continue;
                 }
                 Class::TooLittleData {
@@ -223,8 +233,22 @@ impl<'a> Judge<'a> {
         self.reasons.extend(open.reasons());
     }
 
+    /// What the tests say of each stack, and how the target's memory goes as a whole, where that counts.
+    fn tested(&self, options: &Options) -> (Leaks, Option<Whole>) {
+        let series = &self.recorded.series;
+        if let Some(seen) = &self.seen {
+            let (by_exposure, adapted) = seen.by_exposure(options);
+            let mut report = leaks::leaks(by_exposure, &adapted);
+            let whole = Whole::of(series, options);
+            seen.interpret(&mut report, &whole);
+            return (report, Some(whole));
+        }
+        let whole = self.by_pages.then(|| Whole::of(series, options));
+        (leaks::leaks(series, options), whole)
+    }
+
     /// What is missing for a judgement over any stack.
-    fn too_little_for_leaks(&self, report: &leaks::Leaks) -> Option<String> {
+    fn too_little_for_leaks(&self, report: &Leaks) -> Option<String> {
         let series = &self.recorded.series;
         if series.marks().len() < 2 {
             return Some(
@@ -314,114 +338,6 @@ impl<'a> Judge<'a> {
                 });
             }
         }
-    }
-
-    /// The rules about amounts at one time.
-    fn amounts(&mut self) {
-        let profile = &self.recorded.profile;
-        if let Some(rule) = &self.policy.peak {
-            self.rules.push(RuleId::Peak);
-            self.peak(rule);
-        }
-        if !self.policy.budgets.is_empty() {
-            self.rules.push(RuleId::Budget);
-            for breach in evaluate::budgets(&self.policy.budgets, profile) {
-                let finding = self.about_everything(breach);
-                self.findings.push(finding);
-            }
-        }
-    }
-
-    /// The most that was live at once: the high-water mark where it was kept. Snapshots alone can show that
-    /// a limit was exceeded, never that it was not.
-    fn peak(&mut self, rule: &Peak) {
-        let totals = growth::totals(&self.recorded.series, |_| true);
-        let seen = growth::peak(&totals);
-        let Some(peak) = self.recorded.profile.peak else {
-            let kinds = [ValueKind::InuseSpace, ValueKind::InuseObjects];
-            let breaches = evaluate::peak(rule, seen, kinds);
-            let limits =
-                usize::from(rule.max_live.is_some()) + usize::from(rule.max_live_objects.is_some());
-            if breaches.len() < limits {
-                self.reasons.push(
-                    "the peak could not be judged: it was not kept in what was read, and snapshots show \
-                     only what was live at their moments. Record with this version of tracer, or limit \
-                     what they show with a [[budget]]"
-                        .to_owned(),
-                );
-            }
-            for breach in breaches {
-                let finding = self.about_snapshot(breach, &totals);
-                self.findings.push(finding);
-            }
-            return;
-        };
-        // A snapshot may have seen a little more: the mark is within 1%.
-        let most = Live {
-            bytes: seen.bytes.max(peak.bytes),
-            objects: seen.objects.max(peak.objects),
-        };
-        for breach in evaluate::peak(rule, most, [ValueKind::PeakSpace, ValueKind::PeakObjects]) {
-            let finding = self.about_peak(breach);
-            self.findings.push(finding);
-        }
-    }
-
-    fn baseline(&mut self, before: Option<&Profile>) -> Result<(), Incompatible> {
-        let Some(rule) = &self.policy.baseline else {
-            return Ok(());
-        };
-        if rule.is_first {
-            self.notes.push(
-                "there was no baseline to compare with: this check writes the first one".to_owned(),
-            );
-            return Ok(());
-        }
-        self.rules.push(RuleId::Baseline);
-        let Some(before) = before else {
-            self.reasons.push("there is no baseline".to_owned());
-            return Ok(());
-        };
-        if matches!(before.verdict, Verdict::Inconclusive { .. }) {
-            self.reasons.push(
-                "the baseline missed too much to compare with: record another one".to_owned(),
-            );
-        }
-        if matches!(before.verdict, Verdict::Sampled { .. }) {
-            self.reasons.push(
-                "of the baseline only windows were seen, so that it does not tell what was live: \
-                 record one exactly"
-                    .to_owned(),
-            );
-            return Ok(());
-        }
-        if before.counts_pages() {
-            self.reasons
-                .push("the baseline counts pages, which can't be compared with objects".to_owned());
-            return Ok(());
-        }
-        self.suppressible = true;
-        let suppressions = &self.policy.suppressions.leaks;
-        let breaches = evaluate::baseline(rule, before, &self.recorded.profile, suppressions)?;
-        for breach in breaches {
-            let suppression = breach.suppression;
-            for &sample in breach.samples.iter().filter(|_| suppression.is_some()) {
-                self.suppression_of_sample(sample);
-            }
-            let finding = Finding {
-                suppression: self.suppression(suppression).map(label),
-                ..match breach.rule {
-                    Rule::BaselineStack(_) => self.about_samples(breach),
-                    _ => self.about_everything(breach),
-                }
-            };
-            if suppression.is_some() {
-                self.suppressed.push(finding);
-            } else {
-                self.findings.push(finding);
-            }
-        }
-        Ok(())
     }
 
     fn finish(mut self) -> Judgement {

@@ -19,7 +19,7 @@ mod windows;
 pub use choice::{Choice, Slowdown};
 pub use difference::{Difference, difference};
 pub use estimates::{Estimates, Impossible, StackEstimate};
-pub use sensitivity::Sensitivity;
+pub use sensitivity::{Sensitivity, expected};
 pub use shared::Shared;
 pub use value::Estimate;
 pub use windows::{Amount, Clock, Window, Windows};

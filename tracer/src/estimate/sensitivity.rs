@@ -43,8 +43,10 @@ impl Sensitivity {
     }
 }
 
-/// How many must be expected for at least so many to come.
-fn expected(survivors: u32) -> f64 {
+/// How many must be expected for at least so many to come, with a probability of 95%; the same is the most that must be
+/// reckoned with where one fewer came.
+#[must_use]
+pub fn expected(survivors: u32) -> f64 {
     let Some(fewer) = survivors.checked_sub(1) else {
         return 0.0;
     };

@@ -123,11 +123,16 @@ impl Plan {
             }),
             Some(_) => Load::Held,
         };
+        let axis = if options.uneven {
+            Axis::even
+        } else {
+            Axis::new
+        };
         Self {
             warm_up,
             age,
-            live: Axis::new(&seconds, from_live),
-            old: Axis::new(&seconds, from_old),
+            live: axis(&seconds, from_live),
+            old: axis(&seconds, from_old),
             old_by_operation,
             load,
             live_by_operation: by_operation(from_live, 0),

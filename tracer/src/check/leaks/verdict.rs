@@ -13,6 +13,9 @@ pub struct Options {
     pub false_alarms: f64,
     /// How much memory there is.
     pub limit: Option<MemoryLimit>,
+    /// The series goes by another clock than time, and its windows have different lengths by that: blocks of equal length
+    /// are made of them.
+    pub uneven: bool,
 }
 
 impl Default for Options {
@@ -21,6 +24,7 @@ impl Default for Options {
             warm_up_seconds: None,
             false_alarms: 0.01,
             limit: None,
+            uneven: false,
         }
     }
 }
@@ -135,6 +139,12 @@ impl Leak {
         self.caveats.contains(&Caveat::FirstTouched)
     }
 
+    /// Has one more caveat, and no more confidence than that leaves.
+    pub(in crate::check) fn add(&mut self, caveat: Caveat) {
+        self.confidence = self.confidence.min(caveat.leaves());
+        self.caveats.push(caveat);
+    }
+
     /// Takes it for growth of pages; `is_whole` says whether the target's memory grows as a whole.
     pub(in crate::check) fn of_pages(mut self, is_whole: bool) -> Self {
         // The first of these says that as well.
@@ -190,6 +200,12 @@ pub enum Caveat {
     FirstTouched,
     /// The target's memory as a whole does not grow for sure.
     NotAsAWhole,
+    /// Only windows of the target were seen: what survives may have been freed between two of them.
+    SeenInWindows,
+    /// The target's memory as a whole does not grow by as much.
+    MoreThanGrew,
+    /// Others explain the growth as well, and these objects may be replaced unseen.
+    MayTurnOver,
     /// It grew more and more slowly, as the whole program did less and less.
     LoadFell,
     /// Among so many stacks, chance may do this.
@@ -207,12 +223,15 @@ impl Caveat {
             | Self::GrowingBlock
             | Self::LoadFell
             | Self::FirstTouched
+            | Self::SeenInWindows
             | Self::GenerationsUnknown => Confidence::Medium,
             Self::OlderMemoryFreed
             | Self::OldOnesTurnOver
             | Self::OnlyYoung
             | Self::MaySlowDown
             | Self::NotAsAWhole
+            | Self::MoreThanGrew
+            | Self::MayTurnOver
             | Self::ChanceNotExcluded => Confidence::Low,
         }
     }
@@ -244,6 +263,15 @@ impl Caveat {
             }
             Self::NotAsAWhole => {
                 "The target's memory as a whole does not go on growing: it may only have changed hands."
+            }
+            Self::SeenInWindows => {
+                "Only windows of the target were seen; nothing has proved these objects freed."
+            }
+            Self::MoreThanGrew => {
+                "The target's memory does not grow by as much: what survives may have been freed between two windows."
+            }
+            Self::MayTurnOver => {
+                "Others explain the growth as well: these objects may have been replaced by others between two windows."
             }
             Self::LoadFell => {
                 "It grew more slowly towards the end, but so did all that the program does: the load fell."
