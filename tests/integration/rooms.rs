@@ -79,6 +79,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/sites",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/check",
         never: PURE,
     },

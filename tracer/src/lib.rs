@@ -22,6 +22,7 @@ pub mod process;
 pub mod profile;
 pub mod report;
 pub mod session;
+pub mod sites;
 pub mod survivors;
 pub mod symbolize;
 pub mod unwind;
