@@ -4,6 +4,7 @@
 mod flame;
 mod pair;
 mod series;
+mod widths;
 
 use std::collections::HashMap;
 use std::fs;
@@ -36,6 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("compare::inconclusive", inconclusive),
         trial::plain("compare::bad_input", bad_input),
         trial::plain("compare::flame_graphs", flame::flame_graphs),
+        trial::plain("compare::no_line_is_too_wide", widths::no_line_is_too_wide),
+        trial::plain("compare::sites", widths::sites),
         trial::plain("compare::series", series::series),
         trial::plain("compare::series_bad_input", series::series_bad_input),
     ]
@@ -295,7 +298,7 @@ fn text_and_json() -> Result<()> {
     let ended = process::run(&mut same, b"")?;
     ended.expect_code(0)?;
     let text = String::from_utf8_lossy(&ended.stdout);
-    ensure!(text.contains("No function holds more or less"), "{text}");
+    ensure!(text.contains("No site holds more or less"), "{text}");
     Ok(())
 }
 

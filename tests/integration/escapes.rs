@@ -168,7 +168,13 @@ fn all_commands() -> Result<()> {
     place.shows("zombie", &["attach", "-p", pid, "-d1s"])?;
 
     for file in ["a.pb.gz", "b.json"] {
-        for way in ["--cum", "--tree", "--peek=odd_", "--value=alloc_space"] {
+        for way in [
+            "--cum",
+            "--by=line",
+            "--tree",
+            "--peek=odd_",
+            "--value=alloc_space",
+        ] {
             place.shows(SHOWN, &["report", way, file])?;
         }
         place.shows(SHOWN, &["report", "--format=svg", file])?;

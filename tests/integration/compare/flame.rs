@@ -35,7 +35,7 @@ pub(super) fn flame_graphs() -> Result<()> {
     let drawn = fs::read_to_string(&path)?;
     check(&drawn, total(after, ValueKind::InuseSpace))?;
     ensure!(
-        drawn.contains("red grew, blue shrank"),
+        drawn.contains("orange grew, blue shrank"),
         "it does not say what it shows"
     );
 

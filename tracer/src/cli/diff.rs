@@ -12,6 +12,7 @@ use super::output::Output;
 use super::read::{check_has, read};
 use super::report::{filtered, write_report};
 use super::say::say;
+use super::sites::DiffByArg;
 use crate::export::{Contents, Format, flame, folded, pprof};
 use crate::printable::Shown as _;
 use crate::profile::{self, Filter, Profile, ValueKind};
@@ -41,8 +42,8 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
             match args.format {
                 DiffFormat::Folded => output.write_with(&|out| folded::write_diff(&diff, by, out)),
                 DiffFormat::Svg => {
-                    let names = args.names.into();
-                    output.write_with(&|out| flame::write_diff(&diff, by, names, out))
+                    let style = args.sites.style(args.names.into(), args.full);
+                    output.write_with(&|out| flame::write_diff(&diff, by, &style, out))
                 }
                 _ => {
                     let delta = diff.into_delta();
@@ -76,12 +77,15 @@ fn show(
     output: Output,
 ) -> anyhow::Result<super::output::Written> {
     let name = |path: &Path| path.shown().to_string();
+    let max_width = args.output.width();
     let options = CompareOptions {
         by: args.value.into(),
         limit: (args.limit > 0).then_some(args.limit),
         filter: Filter::from(&args.filter),
         names: args.names.into(),
-        max_width: args.output.width(),
+        rules: args.sites.rules(),
+        by_function: args.by == DiffByArg::Function,
+        max_width,
     };
     let side = |file, profile| Side { file, profile };
     let report = compare(
@@ -90,7 +94,7 @@ fn show(
         &options,
     )
     .with_context(|| incomparable(args))?;
-    output.write_with(&|out| write_report(&report, format, out))
+    output.write_with(&|out| write_report(&report, format, max_width, out))
 }
 
 /// A value that one of the files lacks is not 0, but unknown.

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use super::output::PIPED_WIDTH;
 use super::partial::{Existing, Partial, Write, give_to_caller};
 use crate::export::{self, Format};
-use crate::names::NameStyle;
 use crate::printable::Shown as _;
 use crate::profile::series::Series;
 use crate::profile::{Profile, ValueKind};
+use crate::report::Style;
 
 /// A folder for a series.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Folder {
     path: PathBuf,
     format: Format,
     value: ValueKind,
-    names: NameStyle,
+    style: Style,
     /// It was made for this recording.
     made: bool,
     /// Profiles written so far.
@@ -40,25 +41,28 @@ impl Folder {
             path: path.to_owned(),
             format,
             value,
-            names: NameStyle::default(),
+            style: Style::default(),
             made,
             profiles: 0,
         })
     }
 
-    /// Shows names in this way, where people read them.
-    pub(super) const fn with_names(mut self, names: NameStyle) -> Self {
-        self.names = names;
+    /// Shows profiles in this way, where people read them.
+    pub(super) fn with_style(mut self, style: Style) -> Self {
+        self.style = Style {
+            max_width: Some(PIPED_WIDTH),
+            ..style
+        };
         self
     }
 
     /// Writes the next profile.
     pub(super) fn write(&mut self, profile: &Profile) -> anyhow::Result<()> {
-        let (format, value, names) = (self.format, self.value, self.names);
+        let (format, value, style) = (self.format, self.value, self.style.clone());
         self.profiles += 1;
         let name = format!("{:04}.{}", self.profiles, format.extension());
         self.write_file(&name, &|mut out| {
-            export::write(profile, format, value, names, &mut out)
+            export::write(profile, format, value, &style, &mut out)
         })
     }
 

@@ -19,6 +19,7 @@ mod run;
 mod say;
 mod series;
 mod signals;
+mod sites;
 mod status;
 
 use std::process::ExitCode;

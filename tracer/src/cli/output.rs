@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail};
 use super::partial::{Existing, Partial, Write, write_elsewhere};
 use super::say::say;
 use crate::export::{self, Format};
-use crate::names::NameStyle;
 use crate::printable::Shown as _;
 use crate::profile::{Profile, ValueKind};
+use crate::report::Style;
 
 /// A place for a profile.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Output {
     destination: Destination,
     format: Format,
     value: ValueKind,
-    names: NameStyle,
+    style: Style,
 }
 
 #[derive(Debug)]
@@ -81,19 +81,24 @@ impl Output {
             destination: destination(path, format)?,
             format,
             value,
-            names: NameStyle::default(),
+            style: Style::default(),
         })
     }
 
-    /// Shows names in this way, where people read them.
-    pub(super) fn with_names(self, names: NameStyle) -> Self {
-        Self { names, ..self }
+    /// Shows it in this way, where people read it. Text is as wide as what it is written to.
+    pub(super) fn with_style(self, style: Style) -> Self {
+        let max_width = match self.destination {
+            Destination::Stdout => text_width(),
+            _ => Some(PIPED_WIDTH),
+        };
+        let style = Style { max_width, ..style };
+        Self { style, ..self }
     }
 
     /// Writes the profile.
     pub(super) fn write(self, profile: &Profile) -> anyhow::Result<Written> {
-        let (format, value, names) = (self.format, self.value, self.names);
-        self.write_with(&|mut out| export::write(profile, format, value, names, &mut out))
+        let (format, value, style) = (self.format, self.value, self.style.clone());
+        self.write_with(&|mut out| export::write(profile, format, value, &style, &mut out))
     }
 
     /// Writes what `write` makes; it is called again where the first place turns out to be full.
@@ -210,6 +215,15 @@ fn rescue(write: &Write<'_>, path: &Path, error: anyhow::Error) -> anyhow::Error
         )),
         Err(_) => error.context(format!("{} was left as it was", path.shown())),
     }
+}
+
+/// Columns of text that goes to no terminal.
+pub(super) const PIPED_WIDTH: usize = 160;
+
+/// Columns of text on standard output.
+#[expect(clippy::unnecessary_wraps, reason = "reports take a width or none")]
+pub(super) fn text_width() -> Option<usize> {
+    Some(terminal_width().unwrap_or(PIPED_WIDTH))
 }
 
 /// Columns of the terminal; `None` where standard output goes elsewhere.

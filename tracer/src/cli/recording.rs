@@ -6,13 +6,15 @@ use std::path::Path;
 
 use super::args::{LogArg, RecordingArgs};
 use super::folder::Folder;
-use super::output::{Output, free_name};
+use super::output::{Output, PIPED_WIDTH, free_name, terminal_width};
 use super::say::{say, say_line};
 use super::status::{StatusLine, summary};
 use crate::bpf::{LogOptions, ProbeKind};
 use crate::export::Format;
 use crate::process::Identity;
 use crate::profile::series::Series;
+use crate::profile::{Profile, ValueKind, Verdict};
+use crate::report::{SitesOptions, fitted, largest_sites};
 use crate::session::{Ended, Limit, Options, Pace, Progress, Recording, Session};
 
 /// The session's options of a command line.
@@ -55,13 +57,14 @@ impl RecordingOutput {
     pub(super) fn prepare(args: &RecordingArgs, who: &Identity) -> anyhow::Result<Self> {
         let format = Format::from(args.format);
         let value = args.value.into();
+        let style = args.sites.style(args.names.into(), false);
         if args.every.is_some() {
             let path = match &args.output {
                 Some(path) => path.clone(),
                 None => free_name(&default_name(who), "")?,
             };
             let folder = Folder::prepare(&path, format, value)?;
-            return Ok(Self::Series(folder.with_names(args.names.into())));
+            return Ok(Self::Series(folder.with_style(style)));
         }
         let output = match (&args.output, format) {
             (Some(path), _) => Output::prepare(path, format, value)?,
@@ -73,7 +76,7 @@ impl RecordingOutput {
                 Output::prepare_new(&path, format, value)?
             }
         };
-        Ok(Self::Profile(output.with_names(args.names.into())))
+        Ok(Self::Profile(output.with_style(style)))
     }
 }
 
@@ -162,11 +165,40 @@ pub(super) fn deliver(
     };
     if !args.quiet {
         say(format_args!(
-            "{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
+            "{}{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
             summary(recording),
+            largest(args, &recording.profile),
             recording.attach_time.as_secs_f64() * 1e3,
             recording.detach_time.as_secs_f64() * 1e3,
         ));
     }
     Ok(())
+}
+
+/// The largest sites: of what is live, or, where that is nothing or not known, of what was allocated.
+fn largest(args: &RecordingArgs, profile: &Profile) -> String {
+    const LINES: usize = 3;
+    let live = profile.samples.iter().any(|one| one.values.inuse_space > 0);
+    let is_sampled = matches!(profile.verdict, Verdict::Sampled { .. });
+    let (by, head) = match live && !is_sampled {
+        true => (ValueKind::InuseSpace, "most of what is live"),
+        false => (ValueKind::AllocSpace, "most of what was allocated"),
+    };
+    let options = SitesOptions {
+        by,
+        limit: Some(LINES),
+        names: args.names.into(),
+        rules: args.sites.rules(),
+        ..SitesOptions::default()
+    };
+    let sites = largest_sites(profile, &options);
+    let width = Some(terminal_width().unwrap_or(PIPED_WIDTH));
+    let lines = sites.into_iter().map(|site| format!("\n  {site}"));
+    match lines.collect::<String>() {
+        none if none.is_empty() => none,
+        lines => {
+            let text = format!("\n{head}:{lines}");
+            fitted(&text, width).trim_end().to_owned()
+        }
+    }
 }

@@ -8,12 +8,16 @@ use serde::Serialize;
 
 use super::args::{ReportArgs, ReportFormat, ViewFormat};
 use super::exit::Exit;
-use super::output::Output;
+use super::output::{Output, text_width};
 use super::read::{check_has, read};
+use super::sites::ByArg;
 use crate::export::Format;
 use crate::printable::JsonEscapes;
 use crate::profile::{Filter, FrameRules, Profile, prune};
-use crate::report::{PeekOptions, Sort, TopOptions, TreeOptions, peek, top, tree};
+use crate::report::{
+    GroupBy, PeekOptions, SitesOptions, Sort, TopOptions, TreeOptions, fitted, peek, sites, top,
+    tree,
+};
 
 /// Reads a profile and shows it.
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
@@ -48,7 +52,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
         if report.entries.is_empty() {
             bail!("no function matches `{pattern}`");
         }
-        write_to(output, &report, format)?;
+        write_to(output, &report, format, max_width)?;
     } else if args.tree {
         let options = TreeOptions {
             by,
@@ -56,9 +60,27 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             filter,
             names,
             max_width,
-            ..TreeOptions::default()
+            threshold_percent: match (args.full, args.least) {
+                (true, _) => 0.0,
+                (false, Some(least)) => least.get() * 100.0,
+                (false, None) => TreeOptions::default().threshold_percent,
+            },
+            depth: args.depth,
+            is_full: args.full,
+            rules: args.sites.rules(),
         };
-        write_to(output, &tree(&profile, &options), format)?;
+        write_to(output, &tree(&profile, &options), format, max_width)?;
+    } else if let Some(group) = group_of(args)? {
+        let options = SitesOptions {
+            by,
+            group,
+            limit: (args.limit > 0).then_some(args.limit),
+            filter,
+            names,
+            rules: args.sites.rules(),
+            max_width,
+        };
+        write_to(output, &sites(&profile, &options), format, max_width)?;
     } else {
         let options = TopOptions {
             by,
@@ -69,9 +91,23 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             names,
             max_width,
         };
-        write_to(output, &top(&profile, &options), format)?;
+        write_to(output, &top(&profile, &options), format, max_width)?;
     }
     Ok(Exit::for_verdict(&profile.verdict))
+}
+
+/// What the table has rows of; `None` for functions.
+fn group_of(args: &ReportArgs) -> anyhow::Result<Option<GroupBy>> {
+    let by = match args.by {
+        // Whoever asks for a column of functions wants functions.
+        ByArg::Site if args.cum => ByArg::Function,
+        by => by,
+    };
+    ensure!(
+        by == ByArg::Function || !args.cum,
+        "--cum sorts functions: say --by function, or leave --cum out"
+    );
+    Ok(by.group())
 }
 
 /// Writes folded stacks or a flame graph, which are views of their own.
@@ -83,7 +119,8 @@ fn whole_stacks(args: &ReportArgs, profile: &Profile, format: Format) -> anyhow:
     );
     let part = filtered(profile, &Filter::from(&args.filter));
     let output = Output::prepare(&args.output.path, format, args.value.into())?;
-    output.with_names(args.names.into()).write(&part)?.say();
+    let style = args.sites.style(args.names.into(), args.full);
+    output.with_style(style).write(&part)?.say();
     Ok(Exit::for_verdict(&profile.verdict))
 }
 
@@ -101,9 +138,10 @@ pub(super) fn write_to<T: Serialize + std::fmt::Display>(
     output: Output,
     report: &T,
     format: ReportFormat,
+    max_width: Option<usize>,
 ) -> anyhow::Result<()> {
     output
-        .write_with(&|out| write_report(report, format, out))?
+        .write_with(&|out| write_report(report, format, max_width, out))?
         .say();
     Ok(())
 }
@@ -114,19 +152,20 @@ pub(super) fn show<T: Serialize + std::fmt::Display>(
     format: ReportFormat,
 ) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    write_report(report, format, &mut out)?;
+    write_report(report, format, text_width(), &mut out)?;
     out.flush()?;
     Ok(())
 }
 
-/// Writes a report in the form asked for.
+/// Writes a report in the form asked for, as text no wider than so many columns.
 pub(super) fn write_report<T: Serialize + std::fmt::Display>(
     report: &T,
     format: ReportFormat,
+    max_width: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match format {
-        ReportFormat::Text => write!(out, "{report}"),
+        ReportFormat::Text => out.write_all(fitted(&report.to_string(), max_width).as_bytes()),
         ReportFormat::Json => {
             serde_json::to_writer_pretty(JsonEscapes(&mut *out), report)
                 .map_err(io::Error::from)?;

@@ -39,7 +39,7 @@ pub(super) fn series(args: &SeriesArgs) -> anyhow::Result<Exit> {
         ReportFormat::Json => Format::Json,
     };
     let output = Output::prepare(&args.output.path, format, args.value.into())?;
-    write_to(output, &builder.finish(), args.format)?;
+    write_to(output, &builder.finish(), args.format, args.output.width())?;
     Ok(if inconclusive {
         Exit::Inconclusive
     } else {
@@ -88,6 +88,7 @@ fn new_builder(args: &SeriesArgs) -> SeriesBuilder {
         limit: (args.limit > 0).then_some(args.limit),
         filter: Filter::from(&args.filter),
         names: args.names.into(),
+        rules: args.sites.rules(),
         max_width: args.output.width(),
     })
 }

@@ -1,10 +1,13 @@
 //! Flame graphs as SVG: where the memory is, and where it changed.
 //!
-//! Drawn by inferno, with the frames of the allocator hidden as in every report. The same profile
-//! gives the same bytes. Names come from anywhere: what could be taken for something else by
+//! Drawn by inferno, then coloured by whose code a frame is, with a legend. Plumbing is left out unless asked
+//! for: what stays is own code, the way into each package, where memory is asked for and what is allocated. The
+//! same profile gives the same bytes. Names come from anywhere: what could be taken for something else by
 //! inferno's line format or by XML is replaced.
 
-mod tooltips;
+mod colours;
+mod dress;
+mod stacks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -12,11 +15,11 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
-use super::folded;
-use crate::names::NameStyle;
 use crate::printable::printable;
-use crate::profile::{Diff, Profile, ValueKind};
-use crate::report::names;
+use crate::profile::{Diff, FrameRules, Profile, ValueKind, prune};
+use crate::report::Style;
+use crate::sites::Kind;
+use stacks::Stacks;
 
 /// Largest sum that is drawn: up to here a float, which inferno computes widths with, is exact.
 const MAX_TOTAL: i64 = 1 << 53;
@@ -33,32 +36,34 @@ const MIN_WIDTH: f64 = 0.01;
 pub fn write(
     profile: &Profile,
     value: ValueKind,
-    names: NameStyle,
+    style: &Style,
     out: &mut impl Write,
 ) -> io::Result<()> {
+    let profile = prune(profile, FrameRules::allocators());
+    let mut stacks = Stacks::new(&profile, style);
     let mut lines = BTreeMap::new();
     let mut negative = 0_i64;
-    for (stack, amount) in folded::amounts(profile, value, names) {
-        if amount < 0 {
-            negative = negative.saturating_add(amount);
-        } else {
-            add(&mut lines, stack, [0, amount]);
+    for sample in &profile.samples {
+        match sample.values.get(value) {
+            0 => {}
+            amount @ ..0 => negative = negative.saturating_add(amount),
+            amount => add(&mut lines, stacks.line(sample), [0, amount]),
         }
     }
-    let mut subtitle = format!("{}; verdict: {}", source(profile), profile.verdict.name());
+    let mut subtitle = format!("{}; verdict: {}", source(&profile), profile.verdict.name());
     if negative != 0 {
         let unit = count_name(value);
         subtitle.push_str(&format!("; not drawn: stacks with {negative} {unit}"));
     }
     let lines = Lines {
         lines,
-        full: full_names(profile, names),
+        labels: stacks.into_labels(),
         differential: false,
     };
-    lines.draw(title(value), &subtitle, value, out)
+    lines.draw(title(value), &(subtitle + folding(style)), value, out)
 }
 
-/// Draws one value of two profiles: frames are as wide as what they hold in B, red where the
+/// Draws one value of two profiles: frames are as wide as what they hold in B, orange where the
 /// function's own allocations grew since A and blue where they shrank.
 ///
 /// # Errors
@@ -66,21 +71,30 @@ pub fn write(
 pub fn write_diff(
     diff: &Diff,
     value: ValueKind,
-    names: NameStyle,
+    style: &Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    // Pruning keeps the samples and their order.
+    let profile = prune(&diff.profile, FrameRules::allocators());
+    let mut stacks = Stacks::new(&profile, style);
     let mut lines = BTreeMap::new();
     let mut gone = 0_i64;
-    for (stack, [before, after]) in folded::difference(diff, value, names) {
-        if after > 0 {
-            add(&mut lines, stack, [before.max(0), after]);
-        } else {
-            gone = gone.saturating_add(before.max(0));
+    for (sample, change) in profile.samples.iter().zip(&diff.stacks) {
+        let (before, after) = (change.before.get(value), change.after.get(value));
+        if before != 0 || after != 0 {
+            add(&mut lines, stacks.line(sample), [before, after]);
         }
     }
+    lines.retain(|_, [before, after]| {
+        *before = (*before).max(0);
+        if *after <= 0 {
+            gone = gone.saturating_add(*before);
+        }
+        *after > 0
+    });
     let verdict = diff.profile.verdict.name();
     let mut subtitle =
-        format!("from A to B: width is B, red grew, blue shrank; verdict: {verdict}");
+        format!("from A to B: width is B, orange grew, blue shrank; verdict: {verdict}");
     if gone != 0 {
         let unit = count_name(value);
         subtitle.push_str(&format!(
@@ -90,17 +104,25 @@ pub fn write_diff(
     let title = format!("Change of {}", title(value).to_lowercase());
     let lines = Lines {
         lines,
-        full: full_names(&diff.profile, names),
+        labels: stacks.into_labels(),
         differential: true,
     };
-    lines.draw(&title, &subtitle, value, out)
+    lines.draw(&title, &(subtitle + folding(style)), value, out)
+}
+
+/// What a picture does not show, for its subtitle.
+const fn folding(style: &Style) -> &'static str {
+    match style.is_full {
+        true => "",
+        false => "; plumbing folded, --full shows all",
+    }
 }
 
 /// Amounts of each stack in A and in B; A is not drawn where there is only one profile.
 struct Lines {
     lines: BTreeMap<String, [i64; 2]>,
-    /// Full names by those that stand for them.
-    full: HashMap<String, String>,
+    /// Whose code each frame is, and its full name where that is another.
+    labels: HashMap<String, (Kind, Option<String>)>,
     differential: bool,
 }
 
@@ -148,29 +170,12 @@ impl Lines {
         let mut picture = Vec::new();
         from_lines(&mut options, lines.iter().map(String::as_str), &mut picture)?;
         let picture = String::from_utf8(picture).map_err(io::Error::other)?;
-        tooltips::write(&picture, &self.full, out)
+        dress::write(&picture, &self.labels, self.differential, out)
     }
 }
 
-/// What stands for another name in the picture, and that name.
-fn full_names(profile: &Profile, style: NameStyle) -> HashMap<String, String> {
-    let names = names([profile], style);
-    let functions = profile.functions.iter();
-    functions
-        .map(|function| (names.show(&function.name), function.name.as_str()))
-        .filter(|(shown, full)| shown != full)
-        .map(|(shown, full)| (label(shown), label(full)))
-        .collect()
-}
-
-/// A function's name as it stands in the picture.
-fn label(name: &str) -> String {
-    clean(&folded::clean(name))
-}
-
 fn add(lines: &mut BTreeMap<String, [i64; 2]>, stack: String, amounts: [i64; 2]) {
-    let frames: Vec<String> = stack.split(';').map(clean).collect();
-    let sums = lines.entry(frames.join(";")).or_default();
+    let sums = lines.entry(stack).or_default();
     for (sum, amount) in sums.iter_mut().zip(amounts) {
         *sum = sum.saturating_add(amount);
     }

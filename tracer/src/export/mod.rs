@@ -6,8 +6,8 @@
 use std::io;
 use std::io::Write;
 
-use crate::names::NameStyle;
 use crate::profile::{Profile, ValueKind};
+use crate::report::Style;
 
 mod comments;
 mod decode;
@@ -74,8 +74,8 @@ impl Format {
 }
 
 /// Writes the profile in a format. `value` is the one that folded stacks, text and flame graphs show; the
-/// others carry all four. `names` is for what people read, text and flame graphs; the others have the full
-/// ones.
+/// others carry all four. `style` is for what people read, text and flame graphs; the others have all there is
+/// under full names.
 ///
 /// # Errors
 /// Those of the writer.
@@ -83,14 +83,14 @@ pub fn write(
     profile: &Profile,
     format: Format,
     value: ValueKind,
-    names: NameStyle,
+    style: &Style,
     out: &mut impl Write,
 ) -> io::Result<()> {
     match format {
         Format::Pprof => pprof::write(profile, out),
         Format::Folded => folded::write(profile, value, out),
         Format::Json => json::write(profile, out),
-        Format::Text => text::write(profile, value, names, out),
-        Format::Svg => flame::write(profile, value, names, out),
+        Format::Text => text::write(profile, value, style, out),
+        Format::Svg => flame::write(profile, value, style, out),
     }
 }

@@ -8,7 +8,9 @@ use crate::profile::{
     CounterClass, CounterValue, Errors, Filter, Function, Line, Location, LocationIndex, Mapping,
     Metadata, Peak, Profile, Sample, Sampled, SampledBy, ValueKind, Values, Verdict,
 };
-use crate::report::{PeekOptions, TopOptions, TreeOptions, peek, top, tree};
+use crate::report::{
+    PeekOptions, SitesOptions, Style, TopOptions, TreeOptions, peek, sites, top, tree,
+};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -240,7 +242,7 @@ fn use_it(profile: &Profile) -> Result<(), TestCaseError> {
             profile,
             format,
             ValueKind::InuseSpace,
-            NameStyle::Short,
+            &Style::default(),
             &mut Vec::new(),
         )?;
     }
@@ -256,6 +258,7 @@ fn use_it(profile: &Profile) -> Result<(), TestCaseError> {
     let _ = peek(profile, &options).to_string();
     let _ = top(profile, &TopOptions::default()).to_string();
     let _ = tree(profile, &TreeOptions::default()).to_string();
+    let _ = sites(profile, &SitesOptions::default()).to_string();
     Ok(())
 }
 
@@ -277,7 +280,7 @@ proptest! {
             &profile,
             Format::Json,
             ValueKind::InuseSpace,
-            NameStyle::Short,
+            &Style::default(),
             &mut out,
         )?;
         prop_assert_eq!(read(&out)?, profile);
@@ -304,7 +307,7 @@ proptest! {
                     &profile,
                     format,
                     ValueKind::InuseSpace,
-                    NameStyle::Short,
+                    &Style::default(),
                     &mut bytes,
                 )?,
             }

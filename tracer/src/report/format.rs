@@ -1,5 +1,7 @@
 //! Numbers and names as text, the way pprof prints them, but for the units: those of the whole command.
 
+use std::borrow::Cow;
+
 use crate::printable::printable;
 
 /// The unit one report prints its amounts in, so that they can be compared down a column.
@@ -132,6 +134,95 @@ pub(crate) fn shorten(name: &str, width: usize) -> String {
         .collect()
 }
 
+/// Text no line of which is wider than `max_width` columns: longer ones go on below, a little to the right. A word that
+/// is too long by itself loses its middle.
+#[must_use]
+pub fn fitted(text: &str, max_width: Option<usize>) -> Cow<'_, str> {
+    const FURTHER: usize = 2;
+    let Some(width) = max_width else {
+        return Cow::Borrowed(text);
+    };
+    if text.lines().all(|line| line.chars().count() <= width) {
+        return Cow::Borrowed(text);
+    }
+    let mut fitted = String::with_capacity(text.len() + text.len() / 16);
+    for line in text.lines() {
+        let indent = line.chars().take_while(|c| *c == ' ').count();
+        let indent = (indent + FURTHER).min(width / 2);
+        let (mut rest, mut room) = (line, width);
+        while rest.chars().count() > room {
+            let end = rest
+                .char_indices()
+                .nth(room)
+                .map_or(rest.len(), |(at, _)| at);
+            let head = rest.get(..=end).unwrap_or(rest);
+            let lead = rest.len() - rest.trim_start().len();
+            match head.rfind(' ').filter(|at| *at > lead) {
+                Some(at) => {
+                    fitted.push_str(rest.get(..at).unwrap_or_default().trim_end());
+                    rest = rest.get(at..).unwrap_or_default().trim_start();
+                }
+                None => {
+                    let word = rest.get(lead..).and_then(|r| r.find(' '));
+                    let end = word.map_or(rest.len(), |at| lead + at);
+                    let (long, after) = rest.split_at(end);
+                    fitted.push_str(&shorten(long, room));
+                    rest = after.trim_start();
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+            fitted.push('\n');
+            fitted.extend(std::iter::repeat_n(' ', indent));
+            room = width.saturating_sub(indent).max(1);
+        }
+        fitted.push_str(rest);
+        fitted.push('\n');
+    }
+    Cow::Owned(fitted)
+}
+
+/// The same without its beginning: the end of a path says more.
+pub(crate) fn shorten_left(path: &str, width: usize) -> String {
+    let path = printable(path);
+    let length = path.chars().count();
+    if length <= width {
+        return path.into_owned();
+    }
+    let kept = path
+        .chars()
+        .skip(length - width.saturating_sub(1).min(length));
+    std::iter::once('…').chain(kept).collect()
+}
+
+/// A source file as people tell it from others: in its package or below the folder that `src` is in,
+/// otherwise the last two folders.
+pub(crate) fn short_file(file: &str) -> String {
+    const LAST: usize = 3;
+    for library in ["/lib/rustlib/src/rust/", "/rust/deps/"] {
+        if let Some((_, rest)) = file.split_once(library) {
+            return rest.to_owned();
+        }
+    }
+    if let Some(rest) = file.strip_prefix("/rustc/") {
+        return rest
+            .split_once('/')
+            .map_or(rest, |(_, rest)| rest)
+            .to_owned();
+    }
+    let parts: Vec<&str> = file
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    let source = parts.iter().rposition(|part| *part == "src");
+    let from = match source {
+        Some(source) if parts.len() - source <= 2 * LAST => source.saturating_sub(1),
+        _ => parts.len().saturating_sub(LAST),
+    };
+    parts.get(from..).unwrap_or_default().join("/")
+}
+
 /// What is left of `max_width` columns after `used`, but enough to recognise a name by.
 pub(super) fn name_width(max_width: Option<usize>, used: usize) -> usize {
     const LEAST: usize = 20;
@@ -140,7 +231,9 @@ pub(super) fn name_width(max_width: Option<usize>, used: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unit, percent, shorten, show_alone, show_percent};
+    use super::{
+        Unit, fitted, percent, short_file, shorten, shorten_left, show_alone, show_percent,
+    };
 
     #[test]
     fn sizes_have_the_units_of_policies() {
@@ -186,6 +279,62 @@ mod tests {
         ] {
             assert_eq!(show_percent(percent(part, total)), text, "{part}/{total}");
         }
+    }
+
+    #[test]
+    fn no_line_is_too_wide() {
+        let long = "x".repeat(50);
+        let text =
+            format!("short\n    a line that is too long for it\n{long} and {long}\n  {long}\n");
+        let fitted = fitted(&text, Some(20));
+        assert!(
+            fitted.lines().all(|line| line.chars().count() <= 20),
+            "{fitted}"
+        );
+        assert!(
+            fitted.starts_with("short\n    a line that is\n      too long for\n      it\n"),
+            "{fitted}"
+        );
+        // No word is lost.
+        assert!(fitted.contains("and"));
+        assert_eq!(super::fitted("a b\n", Some(3)), "a b\n");
+        assert_eq!(super::fitted(&text, None), text);
+        for width in 1..60 {
+            let fitted = super::fitted(&text, Some(width));
+            assert!(
+                fitted
+                    .lines()
+                    .all(|line| line.chars().count() <= width.max(1)),
+                "{width}: {fitted}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_are_told_by_their_package() {
+        for (file, short) in [
+            (
+                "/home/me/.cargo/registry/src/index-1/hyper-1.12.0/src/proto/h1/io.rs",
+                "hyper-1.12.0/src/proto/h1/io.rs",
+            ),
+            (
+                "/rustc/88d9e12/library/std/src/rt.rs",
+                "library/std/src/rt.rs",
+            ),
+            (
+                "/home/a/.rustup/toolchains/1/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
+                "library/alloc/src/vec/mod.rs",
+            ),
+            ("/home/me/service/src/main.rs", "service/src/main.rs"),
+            ("src/main.rs", "src/main.rs"),
+            ("./nptl/pthread_create.c", "nptl/pthread_create.c"),
+            ("/build/a/b/c/d.c", "b/c/d.c"),
+            ("", ""),
+        ] {
+            assert_eq!(short_file(file), short);
+        }
+        assert_eq!(shorten_left("a/b/c.rs", 5), "…c.rs");
+        assert_eq!(shorten_left("c.rs", 5), "c.rs");
     }
 
     #[test]

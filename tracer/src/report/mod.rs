@@ -1,6 +1,6 @@
-//! Tables over a profile, in the manner of pprof's `top`, `tree` and `peek`.
+//! Tables over a profile: where memory is asked for, and pprof's `top`, `tree` and `peek`.
 //!
-//! Each report is data first ([`Top`], [`Tree`], [`Peek`]: serde gives the JSON, whose field names
+//! Each report is data first ([`SiteTable`], [`Top`], [`Tree`], [`Peek`]: serde gives the JSON, whose field names
 //! are stable) and text by `Display`. Amounts agree with pprof's for the same file: functions are
 //! told apart by name, the frames of allocators are hidden, recursion counts once in `cum`.
 //! Everything is pure over a [`Profile`]. Text has [short names](crate::names), JSON the full ones.
@@ -15,6 +15,7 @@ mod graph;
 mod header;
 mod peek;
 mod series;
+mod sites;
 mod stacks;
 mod top;
 mod tree;
@@ -22,21 +23,39 @@ mod tree;
 use std::borrow::Cow;
 
 pub use compare::{
-    Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, StackRow, compare,
-    inconclusive,
+    Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, SiteChange,
+    StackRow, compare, inconclusive,
 };
 pub use errors::{AmountError, ChangeError};
 pub use filters::ActiveFilter;
+pub use format::fitted;
 pub(crate) use format::shorten;
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
 pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};
+pub use sites::{
+    GroupBy, Place, SiteMarks, SiteRow, SiteTable, SitesOptions, largest_sites, sites,
+};
 pub use stacks::StackFrame;
 pub use top::{Inline, Sort, Top, TopOptions, TopRow, top};
 pub use tree::{Tree, TreeNode, TreeOptions, tree};
 
 use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, FrameRules, Profile, ValueKind, prune};
+use crate::sites::Rules;
+
+/// How people are shown a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Style {
+    /// How functions are called.
+    pub names: NameStyle,
+    /// Whose code is what, beyond the built-in table.
+    pub rules: Rules,
+    /// Columns of text; `None` for as many as it takes.
+    pub max_width: Option<usize>,
+    /// Show all frames of flame graphs, plumbing included.
+    pub is_full: bool,
+}
 
 /// The head of a report, and the part of the profile it shows. Percentages are of the whole, as in
 /// pprof: a filter does not make its findings larger.

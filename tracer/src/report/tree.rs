@@ -1,16 +1,18 @@
 //! The call tree from the root down: which way the memory was asked for.
 
+mod text;
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::Serialize;
 
-use super::errors::{AmountError, Doubts, column, head, legend};
-use super::format::{Unit, name_width, percent, shorten, show_percent};
+use super::errors::{AmountError, Doubts};
+use super::format::percent;
 use super::{Header, names, view};
 use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Profile, ValueKind};
+use crate::sites::{Kind, Rules, SiteFrame, Sites, group};
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -19,6 +21,12 @@ pub struct TreeOptions {
     pub by: ValueKind,
     /// Branches below this percentage of the total are folded into one line.
     pub threshold_percent: f64,
+    /// Most levels of lines in the text, folded chains being one; `None` for all.
+    pub depth: Option<u32>,
+    /// Fold no chains of calls in the text.
+    pub is_full: bool,
+    /// Whose code is what, beyond the built-in table.
+    pub rules: Rules,
     /// Show the allocator's own frames.
     pub show_allocator: bool,
     /// Which stacks and frames to look at.
@@ -34,6 +42,9 @@ impl Default for TreeOptions {
         Self {
             by: ValueKind::default(),
             threshold_percent: 1.0,
+            depth: None,
+            is_full: false,
+            rules: Rules::default(),
             show_allocator: false,
             filter: Filter::default(),
             names: NameStyle::default(),
@@ -60,6 +71,10 @@ pub struct Tree {
     names: Names,
     #[serde(skip)]
     max_width: Option<usize>,
+    #[serde(skip)]
+    depth: Option<u32>,
+    #[serde(skip)]
+    is_full: bool,
 }
 
 /// A function in one place of the tree.
@@ -89,6 +104,11 @@ pub struct TreeNode {
     pub total_percent: f64,
     /// The call was always inlined.
     pub inline: bool,
+    /// Whose code it is; `null` for folded branches.
+    pub kind: Option<Kind>,
+    /// The crate, namespace or library it belongs to.
+    #[serde(skip)]
+    group: String,
     /// Columns to indent the text by.
     #[serde(skip)]
     indent: usize,
@@ -101,6 +121,8 @@ pub struct TreeNode {
 /// A node while the tree grows.
 struct Growing<'a> {
     name: &'a str,
+    kind: Kind,
+    group: String,
     own: i64,
     total: i64,
     /// Sums of the squares of the stacks' own errors.
@@ -114,7 +136,8 @@ struct Growing<'a> {
 #[must_use]
 pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
     let (header, profile) = view(profile, options.by, options.show_allocator, &options.filter);
-    let (growing, roots) = grow(&profile, options.by);
+    let sites = Sites::new(&profile, &options.rules);
+    let (growing, roots) = grow(&sites, options.by);
     let doubts = Doubts::new(&profile, options.by);
 
     let mut nodes = Vec::new();
@@ -149,6 +172,8 @@ pub fn tree(profile: &Profile, options: &TreeOptions) -> Tree {
         nodes,
         names: names([&*profile], options.names),
         max_width: options.max_width,
+        depth: options.depth,
+        is_full: options.is_full,
     }
 }
 
@@ -182,6 +207,8 @@ fn siblings(
         total_error: None,
         total_percent: 0.0,
         inline: false,
+        kind: None,
+        group: String::new(),
         indent: parent.map_or(0, TreeNode::name_column),
         branch: kept.len() + usize::from(!folded.is_empty()) > 1,
     };
@@ -214,6 +241,8 @@ fn siblings(
                 total_error: doubts.of(node.total, node.total_squares),
                 total_percent: percent(node.total, total),
                 inline: node.inline,
+                kind: Some(node.kind),
+                group: node.group.clone(),
                 ..blank.clone()
             },
         )
@@ -229,7 +258,8 @@ impl TreeNode {
 }
 
 /// Every node of the tree, and which of them are roots.
-fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
+fn grow<'a>(sites: &'a Sites<'a>, by: ValueKind) -> (Vec<Growing<'a>>, Vec<usize>) {
+    let profile = sites.profile();
     let mut nodes: Vec<Growing<'_>> = Vec::new();
     let mut roots = Vec::new();
     let mut places: HashMap<(Option<usize>, &str), usize> = HashMap::new();
@@ -240,7 +270,8 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
         }
         let squares = sample.errors.get(by).map_or(0.0, |own| own * own);
         let mut parent = None;
-        for frame in profile.frames(sample) {
+        let frames: Vec<SiteFrame> = sites.frames(sample).collect();
+        for frame in frames.iter().rev() {
             let Some(function) = profile.functions.get(frame.function) else {
                 continue;
             };
@@ -248,6 +279,8 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
             let index = *places.entry((parent, name)).or_insert_with(|| {
                 nodes.push(Growing {
                     name,
+                    kind: frame.kind,
+                    group: group(sites, frame).to_owned(),
                     own: 0,
                     total: 0,
                     own_squares: 0.0,
@@ -275,54 +308,6 @@ fn grow(profile: &Profile, by: ValueKind) -> (Vec<Growing<'_>>, Vec<usize>) {
         }
     }
     (nodes, roots)
-}
-
-impl fmt::Display for Tree {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Columns left of the name.
-        const LEFT: usize = 37;
-        write!(f, "{}", self.header)?;
-        if self.nodes.is_empty() {
-            let name = self.header.sample_type.name();
-            return writeln!(f, "\nNo function holds any {name}.");
-        }
-        let smallest = self.nodes.iter().map(|node| match node.own {
-            0 => node.total,
-            own => own,
-        });
-        let unit = Unit::choose(&self.header.unit, smallest, self.header.total);
-        let has_errors = self.header.total_error.is_some();
-        let error = head(has_errors);
-        let left = LEFT + 2 * error.len();
-        writeln!(f, "\n     total{error} total%       self{error}  self%")?;
-        for node in &self.nodes {
-            let inline = if node.inline { " (inline)" } else { "" };
-            let width = name_width(self.max_width, left + node.name_column() + inline.len());
-            let name = match node.folded {
-                0 => shorten(self.names.show(&node.name), width),
-                1 => format!("(1 more below {}%)", self.threshold_percent),
-                n => format!("({n} more below {}%)", self.threshold_percent),
-            };
-            writeln!(
-                f,
-                "{:>10}{} {} {:>10}{} {}  {:indent$}{dash}{name}{inline}",
-                unit.show(node.total),
-                column(node.total_error.as_ref(), node.total, has_errors),
-                show_percent(node.total_percent),
-                unit.show(node.own),
-                column(node.own_error.as_ref(), node.own, has_errors),
-                show_percent(node.own_percent),
-                "",
-                indent = node.indent,
-                dash = if node.branch { "- " } else { "" },
-            )?;
-        }
-        let errors = self.nodes.iter();
-        legend(
-            errors.flat_map(|node| [node.own_error, node.total_error]),
-            f,
-        )
-    }
 }
 
 #[cfg(test)]
@@ -412,6 +397,45 @@ mod tests {
     }
 
     #[test]
+    fn chains_without_a_fork_are_one_line() {
+        let profile = crate::sites::tests::service();
+        let tree_of = |options: TreeOptions| tree(&profile, &options).to_string();
+        insta::assert_snapshot!(tree_of(TreeOptions::default()), @r"
+        Verdict: complete
+        Type:    inuse_space, total 1.95kB
+
+             total total%       self  self%
+             2000B   100%          0     0%  … 5 frames of libc, tokio, std
+             2000B   100%          0     0%  axum::serve::handle_connection
+             1000B 50.00%          0     0%  - hyper::Buffered::poll_read
+             1000B 50.00%          0     0%    bytes::BytesMut::reserve_inner
+             1000B 50.00%      1000B 50.00%    Vec::with_capacity_in
+             1000B 50.00%          0     0%  - service::count
+             1000B 50.00%          0     0%    String::clone
+             1000B 50.00%      1000B 50.00%    Vec::with_capacity_in
+        ");
+        let depth = TreeOptions {
+            depth: Some(2),
+            ..TreeOptions::default()
+        };
+        let shallow = tree_of(depth);
+        assert!(
+            shallow.contains("axum::serve::handle_connection"),
+            "{shallow}"
+        );
+        assert!(!shallow.contains("service::count"), "{shallow}");
+        assert!(shallow.contains("deeper than --depth"), "{shallow}");
+        let full = tree_of(TreeOptions {
+            is_full: true,
+            ..TreeOptions::default()
+        });
+        assert!(
+            full.contains("start_thread") && !full.contains(" frames of "),
+            "{full}"
+        );
+    }
+
+    #[test]
     fn no_stack_is_too_deep() -> serde_json::Result<()> {
         let depth = 200_000;
         let profile = Profile {
@@ -434,9 +458,15 @@ mod tests {
             }],
             ..Profile::default()
         };
+        let options = TreeOptions {
+            is_full: true,
+            ..TreeOptions::default()
+        };
+        let full = tree(&profile, &options);
+        assert_eq!(full.nodes.len(), depth);
+        assert!(full.to_string().lines().count() > depth);
         let tree = tree(&profile, &TreeOptions::default());
-        assert_eq!(tree.nodes.len(), depth);
-        assert!(tree.to_string().lines().count() > depth);
+        assert!(tree.to_string().lines().count() < 20);
         assert!(!serde_json::to_string(&tree)?.is_empty());
         Ok(())
     }

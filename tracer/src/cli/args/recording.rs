@@ -11,6 +11,7 @@ use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::times::{duration, share};
 use super::views::{FormatArg, NamesArgs, ValueArg};
+use crate::cli::sites::SitesArgs;
 use crate::bpf::{LogLevel, ProbeKind};
 use crate::check::Bytes;
 use crate::process::{ProcessError, find_process};
@@ -149,6 +150,8 @@ pub(in crate::cli) struct RecordingArgs {
     pub(in crate::cli) value: ValueArg,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
+    #[command(flatten)]
+    pub(in crate::cli) sites: SitesArgs,
     /// Trace the processes that the target starts, too, until the last of them has ended. Each call costs more;
     /// other processes are not touched
     #[arg(long)]

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::output::terminal_width;
+use crate::cli::output::{PIPED_WIDTH, text_width};
+use crate::cli::sites::{ByArg, DiffByArg, SitesArgs};
 use crate::export::Format;
+use super::times::share;
 use crate::names::NameStyle;
 use crate::profile::{Filter, ValueKind};
+use crate::session::Share;
 
 /// How views for people show names.
 #[derive(Clone, Copy, Debug, Args)]
@@ -47,13 +50,27 @@ pub(in crate::cli) struct ReportArgs {
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
-    /// Show the call tree
+    /// Show a table with rows of this
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, conflicts_with_all = ["tree", "peek"])]
+    pub(in crate::cli) by: ByArg,
+    #[command(flatten)]
+    pub(in crate::cli) sites: SitesArgs,
+    /// Show the call tree; chains of calls without a fork are folded
     #[arg(long, conflicts_with = "peek")]
     pub(in crate::cli) tree: bool,
+    /// Show at most N levels of the folded tree
+    #[arg(long, value_name = "N", requires = "tree", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) depth: Option<u32>,
+    /// Sum branches of the tree with less than this SHARE of the total [default: 1%]
+    #[arg(long, value_name = "SHARE", requires = "tree", value_parser = share)]
+    pub(in crate::cli) least: Option<Share>,
+    /// Show the whole tree or flame graph: fold and sum nothing
+    #[arg(long, conflicts_with = "least")]
+    pub(in crate::cli) full: bool,
     /// Show the functions that match a regular expression, with their callers and callees
     #[arg(long, value_name = "REGEX")]
     pub(in crate::cli) peek: Option<regex::Regex>,
-    /// Sort by the cumulative value: a function and everything it calls
+    /// Show functions, sorted by the cumulative value: a function and everything it calls
     #[arg(long, conflicts_with_all = ["tree", "peek"])]
     pub(in crate::cli) cum: bool,
     /// Show at most N rows; 0 shows all
@@ -65,7 +82,7 @@ pub(in crate::cli) struct ReportArgs {
         default_value_t = 20
     )]
     pub(in crate::cli) limit: usize,
-    /// Show the frames of the allocator, too
+    /// Show the frames of the allocator, too: of functions, the tree and --peek
     #[arg(long)]
     pub(in crate::cli) show_allocator: bool,
     /// Print the report in this format
@@ -88,6 +105,11 @@ pub(in crate::cli) struct DiffArgs {
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
+    #[command(flatten)]
+    pub(in crate::cli) sites: SitesArgs,
+    /// Show a first table with rows of this; JSON has both
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub(in crate::cli) by: DiffByArg,
     /// Show at most N rows per table; 0 shows all
     #[arg(
         short = 'n',
@@ -97,6 +119,9 @@ pub(in crate::cli) struct DiffArgs {
         default_value_t = 10
     )]
     pub(in crate::cli) limit: usize,
+    /// Show all frames of a flame graph, plumbing included
+    #[arg(long)]
+    pub(in crate::cli) full: bool,
     /// Print the difference in this format
     #[arg(short, long, value_enum, default_value_t)]
     pub(in crate::cli) format: DiffFormat,
@@ -116,6 +141,8 @@ pub(in crate::cli) struct SeriesArgs {
     pub(in crate::cli) filter: FilterArgs,
     #[command(flatten)]
     pub(in crate::cli) names: NamesArgs,
+    #[command(flatten)]
+    pub(in crate::cli) sites: SitesArgs,
     /// Show at most N growing stacks; 0 shows all
     #[arg(
         short = 'n',
@@ -147,9 +174,13 @@ pub(in crate::cli) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Columns that a line may have there; `None` where it is no terminal.
+    /// Columns that a line of text may have there.
     pub(in crate::cli) fn width(&self) -> Option<usize> {
-        terminal_width().filter(|_| self.path == Path::new("-"))
+        if self.path == Path::new("-") {
+            text_width()
+        } else {
+            Some(PIPED_WIDTH)
+        }
     }
 }
 
@@ -218,7 +249,7 @@ pub(in crate::cli) enum DiffFormat {
     Pprof,
     /// A line per stack with its value in A and in B, for flame graph tools
     Folded,
-    /// A differential flame graph for browsers: as wide as B, red where it grew, blue where it shrank
+    /// A differential flame graph for browsers: as wide as B, orange where it grew, blue where it shrank
     Svg,
 }
 

@@ -11,17 +11,26 @@ use crate::export::example::counter_service;
 use crate::export::folded;
 use crate::names::NameStyle;
 use crate::profile::{Profile, ValueKind, diff};
+use crate::report::Style;
+
+/// All frames.
+fn full() -> Style {
+    Style {
+        is_full: true,
+        ..Style::default()
+    }
+}
 
 fn svg(profile: &Profile, value: ValueKind) -> io::Result<String> {
     let mut out = Vec::new();
-    write(profile, value, NameStyle::Short, &mut out)?;
+    write(profile, value, &full(), &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn differential(before: &Profile, after: &Profile) -> Result<String, Box<dyn std::error::Error>> {
     let mut out = Vec::new();
     let diff = diff(before, after)?;
-    write_diff(&diff, ValueKind::InuseSpace, NameStyle::Short, &mut out)?;
+    write_diff(&diff, ValueKind::InuseSpace, &full(), &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
@@ -182,7 +191,7 @@ fn a_difference_is_as_wide_as_b_and_colored_by_the_change() -> Result<(), Box<dy
     assert_eq!(picture.total, 2 * 2_048_000 + 1_048_576 - 1_000);
     insta::assert_snapshot!(picture.heading, @r"
     Change of bytes live (inuse_space)
-    from A to B: width is B, red grew, blue shrank; verdict: degraded; not drawn: 1000 bytes of A in stacks that B has not
+    from A to B: width is B, orange grew, blue shrank; verdict: degraded; not drawn: 1000 bytes of A in stacks that B has not
     ");
     let color = |name: &str| {
         let frame = picture
@@ -191,10 +200,10 @@ fn a_difference_is_as_wide_as_b_and_colored_by_the_change() -> Result<(), Box<dy
             .find(|frame| frame.title.starts_with(name));
         frame.map(|frame| frame.color.as_str())
     };
-    // The strongest red, the faintest blue, and white for who only calls.
-    assert_eq!(color("counter::Cache::insert"), Some("rgb(255,100,100)"));
-    assert_eq!(color("libc.so.6"), Some("rgb(249,249,255)"));
-    assert_eq!(color("main"), Some("rgb(250,250,250)"));
+    // The strongest orange, a faint blue, and grey for who only calls.
+    assert_eq!(color("counter::Cache::insert"), Some("rgb(213,94,0)"));
+    assert_eq!(color("libc.so.6"), Some("rgb(189,212,225)"));
+    assert_eq!(color("main"), Some("rgb(238,238,238)"));
     assert_eq!(color("counter::walk"), None);
     Ok(())
 }
@@ -221,12 +230,75 @@ fn tooltips_have_full_names() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(tooltips, [format!("{FULL} (2,048,000 bytes, 66.12%)")]);
 
     let mut out = Vec::new();
-    write(&profile, ValueKind::InuseSpace, NameStyle::Full, &mut out)?;
+    let style = Style {
+        names: NameStyle::Full,
+        ..full()
+    };
+    write(&profile, ValueKind::InuseSpace, &style, &mut out)?;
     let drawn = parse(&String::from_utf8_lossy(&out))?.frames;
     assert!(
         drawn.iter().any(|frame| frame.title.starts_with(FULL)),
         "{drawn:?}"
     );
+    Ok(())
+}
+
+/// Frames from the root up, each with whose code it is.
+fn drawn(
+    profile: &Profile,
+    style: &Style,
+) -> Result<Vec<(i64, String, String)>, Box<dyn std::error::Error>> {
+    let mut out = Vec::new();
+    write(profile, ValueKind::InuseSpace, style, &mut out)?;
+    let picture = parse(&String::from_utf8_lossy(&out))?;
+    let name = |title: &str| title.split(" (").next().unwrap_or_default().to_owned();
+    let mut frames: Vec<_> = picture
+        .frames
+        .into_iter()
+        .map(|frame| (frame.depth, name(&frame.title), frame.color))
+        .collect();
+    frames.sort();
+    Ok(frames)
+}
+
+#[test]
+fn plumbing_is_folded_and_everybody_has_a_colour() -> Result<(), Box<dyn std::error::Error>> {
+    let profile = crate::sites::tests::service();
+    let frames = drawn(&profile, &Style::default())?;
+    let names: Vec<(i64, &str)> = frames.iter().map(|(d, n, _)| (*d, n.as_str())).collect();
+    assert_eq!(
+        names,
+        [
+            (0, "all"),
+            (1, "… libc, tokio, std"),
+            (2, "axum::serve::handle_connection"),
+            (3, "hyper::Buffered::poll_read"),
+            (3, "service::count"),
+            (4, "String"),
+            (4, "bytes::BytesMut"),
+        ]
+    );
+    let colour = |name: &str| {
+        let frame = frames.iter().find(|(_, of, _)| of == name);
+        frame.map(|(.., colour)| colour.clone())
+    };
+    assert_ne!(
+        colour("service::count"),
+        colour("axum::serve::handle_connection")
+    );
+    assert_ne!(colour("service::count"), colour("String"));
+    let all = drawn(&profile, &full())?;
+    assert!(all.len() > frames.len(), "{all:?}");
+    assert!(all.iter().any(|(_, name, _)| name == "start_thread"));
+    Ok(())
+}
+
+#[test]
+fn a_legend_says_what_the_colours_are() -> io::Result<()> {
+    let picture = svg(&counter_service(), ValueKind::InuseSpace)?;
+    for entry in ["own code", "dependencies", "standard library", "runtime"] {
+        assert!(picture.contains(&format!(">{entry}</text>")), "{entry}");
+    }
     Ok(())
 }
 

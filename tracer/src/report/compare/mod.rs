@@ -4,6 +4,7 @@
 //! it holds in A. Here each is set against what it was before, since "64 kB more" means one thing
 //! where there were 100 MB and another where there were none.
 
+mod sites;
 mod text;
 
 use std::cmp::Reverse;
@@ -11,6 +12,8 @@ use std::collections::HashMap;
 use std::{panic, thread};
 
 use serde::Serialize;
+
+pub use sites::SiteChange;
 
 use super::errors::{ChangeError, Doubts};
 use super::filters::ActiveFilter;
@@ -22,6 +25,7 @@ use crate::names::{NameStyle, Names};
 use crate::profile::{
     CounterClass, Filter, Fingerprint, Incompatible, Profile, ValueKind, Values, Verdict, diff,
 };
+use crate::sites::Rules;
 
 /// What to show.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,10 @@ pub struct CompareOptions {
     pub filter: Filter,
     /// How the text shows names.
     pub names: NameStyle,
+    /// Whose code is what, beyond the built-in table.
+    pub rules: Rules,
+    /// Show functions with flat and cum in the text, in place of sites.
+    pub by_function: bool,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -49,7 +57,7 @@ pub struct Side<'a> {
 
 /// The differences. As JSON: `{"report": "diff", "before": …, "after": …, "warning":
 /// …, "losses": …, "total": …,
-/// "functions": …, "function_rows": […], "stacks": …, "stack_rows": […]}`.
+/// "sites": …, "site_rows": […], "functions": …, "function_rows": […], "stacks": …, "stack_rows": […]}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "report", rename = "diff")]
 pub struct Compare {
@@ -73,6 +81,10 @@ pub struct Compare {
     /// What the rows are limited to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<ActiveFilter>,
+    /// Sites that changed, shown or not.
+    pub sites: usize,
+    /// Those shown, the largest change first.
+    pub site_rows: Vec<SiteChange>,
     /// Functions that changed, shown or not.
     pub functions: usize,
     /// Those shown, the largest change of their own allocations first.
@@ -83,6 +95,8 @@ pub struct Compare {
     pub stack_rows: Vec<StackRow>,
     #[serde(skip)]
     names: Names,
+    #[serde(skip)]
+    by_function: bool,
     #[serde(skip)]
     max_width: Option<usize>,
 }
@@ -212,6 +226,7 @@ pub fn compare(
         )
     });
     let diff = diff?;
+    let sites = sites::sites(&diff, options.by, &options.rules, &doubts);
     let mut stacks: Vec<_> = diff
         .stacks
         .iter()
@@ -247,6 +262,8 @@ pub fn compare(
                 ..one
             })
             .collect(),
+        sites: sites.len(),
+        site_rows: sites.into_iter().take(limit).collect(),
         functions: functions.len(),
         function_rows: functions.into_iter().take(limit).collect(),
         stacks: stacks.len(),
@@ -274,6 +291,7 @@ pub fn compare(
             })
             .collect(),
         names: names([&*one, &*other], options.names),
+        by_function: options.by_function,
         max_width: options.max_width,
     })
 }

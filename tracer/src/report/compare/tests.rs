@@ -44,12 +44,12 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
                       2          0  stack_unreadable: Stacks not read.
     Type:    inuse_space, 2.95MiB in A, 3.02MiB in B: +67.02KiB (+2.22%)
 
-    Showing 3 of 5 functions that changed
+    Showing 3 of 3 sites that changed
 
-            flat     flat%          cum      cum%
-         +65536B    +3.20%      +65536B    +3.20%  counter::Cache::insert
-          +4096B    +0.39%       +4096B    +0.39%  libc.so.6+0x8f2c1
-          -1000B      gone       -1000B      gone  counter::walk
+          change   change%          A          B  where, for and what
+         +65536B    +3.20%     1.95MB     2.02MB  counter::Cache::insert  src/cache.rs:9
+          +4096B       new          0        4kB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
+          -1000B      gone      1000B          0  counter::walk  src/walk.rs:3
 
     Showing 3 of 3 stacks that changed
 
@@ -152,7 +152,7 @@ fn no_change_is_said() -> Result<(), Incompatible> {
                       2          2  stack_unreadable: Stacks not read.
     Type:    inuse_space, 2.95MiB in A, 2.95MiB in B: 0 (0%)
 
-    No function holds more or less in B.
+    No site holds more or less in B.
     ");
     Ok(())
 }
@@ -235,6 +235,34 @@ fn machines_get_stable_names() -> Result<(), Box<dyn std::error::Error>> {
         "change": 55,
         "percent": 2.734957732471407
       },
+      "sites": 3,
+      "site_rows": [
+        {
+          "where": {
+            "function": "counter::Cache::insert",
+            "file": "src/cache.rs",
+            "line": 9,
+            "module": "/usr/bin/counter-service",
+            "build_id": "8f3a02",
+            "kind": "own",
+            "is_named": true
+          },
+          "for": {
+            "function": "counter::Cache::insert",
+            "file": "src/cache.rs",
+            "line": 9,
+            "module": "/usr/bin/counter-service",
+            "build_id": "8f3a02",
+            "kind": "own",
+            "is_named": true
+          },
+          "what": null,
+          "before": 2000,
+          "after": 2064,
+          "change": 64,
+          "percent": 3.2
+        }
+      ],
       "functions": 5,
       "function_rows": [
         {

@@ -32,7 +32,10 @@ impl Change {
 impl fmt::Display for Compare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_head(f)?;
-        self.fmt_functions(f)?;
+        match self.by_function {
+            true => self.fmt_functions(f)?,
+            false => self.fmt_sites(f)?,
+        }
         self.fmt_stacks(f)
     }
 }
@@ -68,6 +71,44 @@ impl Compare {
             sure(self.total_error.as_ref()),
         )?;
         fmt_filters(&self.filters, f)
+    }
+
+    fn fmt_sites(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Columns left of the site.
+        const LEFT: usize = 48;
+        if self.sites == 0 {
+            return writeln!(f, "\nNo site holds more or less in B.");
+        }
+        writeln!(
+            f,
+            "\nShowing {} of {} sites that changed\n",
+            self.site_rows.len(),
+            self.sites
+        )?;
+        let has_errors = self.total_error.is_some();
+        let gap = if has_errors { " " } else { "" };
+        writeln!(
+            f,
+            "      change   change%{gap}          A          B  where, for and what"
+        )?;
+        let unit = self.unit(self.site_rows.iter().map(|row| row.change.change));
+        for row in &self.site_rows {
+            let width = name_width(self.max_width, LEFT + gap.len());
+            writeln!(
+                f,
+                "{:>12} {:>9}{} {:>10} {:>10}  {}",
+                row.change.show_change(unit),
+                row.change.show_percent(),
+                sign(row.error.as_ref()),
+                show_alone(row.change.before, &self.unit),
+                show_alone(row.change.after, &self.unit),
+                shorten(&row.marks.show(&self.names), width),
+            )?;
+        }
+        if has_errors {
+            writeln!(f, "\n*: more than chance; the others may be none")?;
+        }
+        Ok(())
     }
 
     fn fmt_functions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

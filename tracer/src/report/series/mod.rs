@@ -13,10 +13,12 @@ use serde::Serialize;
 
 use super::compare::Change;
 use super::filters::ActiveFilter;
+use super::sites::SiteMarks;
 use super::stacks::{StackFrame, frames};
 use super::{names, view};
 use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Fingerprint, Incompatible, Profile, ValueKind, Values, Verdict};
+use crate::sites::{Rules, Sites};
 
 /// What to show.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct SeriesOptions {
     pub filter: Filter,
     /// How the text shows names.
     pub names: NameStyle,
+    /// Whose code is what, beyond the built-in table.
+    pub rules: Rules,
     /// Columns of the text; longer names lose their middle. `None` for as many as it takes.
     pub max_width: Option<usize>,
 }
@@ -96,6 +100,9 @@ pub struct GrowingStack {
     pub grew: usize,
     /// Steps in which it shrank.
     pub shrank: usize,
+    /// Where it asks for memory, what for, and what is allocated.
+    #[serde(flatten)]
+    pub site: SiteMarks,
     /// Its frames, leaf first.
     pub frames: Vec<StackFrame>,
 }
@@ -274,6 +281,9 @@ impl SeriesBuilder {
         });
         let stacks = growing.len();
         growing.truncate(self.options.limit.unwrap_or(usize::MAX));
+        let sites = last
+            .as_ref()
+            .map(|(profile, ..)| Sites::new(profile, &self.options.rules));
         Series {
             verdict: self.verdict.name().to_owned(),
             reasons: self.verdict.reasons().to_vec(),
@@ -284,18 +294,24 @@ impl SeriesBuilder {
             stacks,
             growing: growing
                 .into_iter()
-                .map(|(fingerprint, course)| GrowingStack {
-                    fingerprint,
-                    change: Change::new(course.first, course.last),
-                    grew: course.grew,
-                    shrank: course.shrank,
-                    frames: last
-                        .as_ref()
-                        .and_then(|(profile, fingerprints, _)| {
-                            let index = fingerprints.iter().position(|&f| f == fingerprint)?;
-                            Some(frames(profile, profile.samples.get(index)?))
-                        })
-                        .unwrap_or_default(),
+                .map(|(fingerprint, course)| {
+                    let sample = last.as_ref().and_then(|(profile, fingerprints, _)| {
+                        let index = fingerprints.iter().position(|&f| f == fingerprint)?;
+                        Some((profile, profile.samples.get(index)?))
+                    });
+                    let marks = sample.zip(sites.as_ref());
+                    GrowingStack {
+                        fingerprint,
+                        change: Change::new(course.first, course.last),
+                        grew: course.grew,
+                        shrank: course.shrank,
+                        site: marks.map_or_else(SiteMarks::default, |((_, sample), sites)| {
+                            SiteMarks::of(sites, &sites.marks(sample))
+                        }),
+                        frames: sample
+                            .map(|(profile, sample)| frames(profile, sample))
+                            .unwrap_or_default(),
+                    }
                 })
                 .collect(),
             names: names(
@@ -348,11 +364,13 @@ mod tests {
         Showing 2 of 2 stacks that have more inuse_space at the end
 
               +3072B    +0.15%  grew in 3 of 3 steps, shrank in 0
+              counter::Cache::insert  src/cache.rs:9
                 counter::Cache::insert  src/cache.rs:9
                 counter::handle  src/main.rs:44
                 main  src/main.rs:12
 
                +100B   +10.00%  grew in 2 of 3 steps, shrank in 1
+              counter::walk  src/walk.rs:3
                 counter::walk  src/walk.rs:3
                 counter::walk  src/walk.rs:3
                 counter::walk  src/walk.rs:3

@@ -9,6 +9,9 @@ use crate::report::filters::fmt_filters;
 use crate::report::format::{Unit, name_width, shorten, show_alone};
 use crate::report::stacks::fmt_frames;
 
+/// Columns left of a site.
+const SITE: usize = 6;
+
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Verdict: {}", printable(&self.verdict))?;
@@ -93,6 +96,9 @@ impl Series {
                 stack.grew,
                 stack.shrank,
             )?;
+            let width = name_width(self.max_width, SITE);
+            let site = shorten(&stack.site.show(&self.names), width);
+            writeln!(f, "{:SITE$}{site}", "")?;
             fmt_frames(&stack.frames, &self.names, self.max_width, f)?;
         }
         Ok(())
