@@ -154,8 +154,15 @@ pub enum Per {
 pub struct Stack {
     /// Its frames without the allocator's, leaf first; not all of a very deep one.
     pub frames: Vec<Frame>,
-    /// The innermost frame of the user's own code.
+    /// Where memory is asked for: the innermost frame that is neither allocator nor standard library, wrapper or
+    /// container.
     pub place: Option<usize>,
+    /// The innermost frame of the program's own code.
+    pub own: Option<usize>,
+    /// The function it is for, where that is not the place; its full name until somebody says the short one.
+    pub purpose: Option<String>,
+    /// What is allocated, for people.
+    pub what: Option<String>,
     /// All it allocated, and what of that is live.
     pub values: Values,
     /// Stacks with the same place that the finding is about; the frames are those of the first.
@@ -196,23 +203,41 @@ impl Finding {
         }
     }
 
-    /// Takes in another finding, if both are leaks at one place: many ways through a program lead to
-    /// the line that is to be mended. Gives it back if not.
+    /// Takes in another finding, if both are leaks of one site, or undecided for the same reason: many ways through
+    /// a program lead to the line that is to be mended. Gives it back if not.
     pub(super) fn take_in(&mut self, other: Self) -> Option<Self> {
         let at = |finding: &Self| {
             let frame = finding.place()?;
-            (frame.line > 0).then(|| (frame.function.clone(), frame.file.clone(), frame.line))
+            let purpose = finding
+                .stack
+                .as_ref()
+                .and_then(|stack| stack.purpose.clone());
+            Some((
+                frame.function.clone(),
+                frame.file.clone(),
+                frame.line,
+                purpose,
+            ))
         };
         let same = at(self).is_some() && at(self) == at(&other);
-        let (What::Leak(leak), What::Leak(more)) = (&mut self.what, &other.what) else {
-            return Some(other);
-        };
-        let (Some(stack), Some(added)) = (&mut self.stack, &other.stack) else {
-            return Some(other);
-        };
         if !same || self.suppression != other.suppression {
             return Some(other);
         }
+        let (Some(stack), Some(added)) = (&mut self.stack, &other.stack) else {
+            return Some(other);
+        };
+        let (leak, more) = match (&mut self.what, &other.what) {
+            (What::Leak(leak), What::Leak(more)) => (leak, more),
+            (What::Undecided(lack), What::Undecided(more)) => {
+                if !lack.take_in(more) {
+                    return Some(other);
+                }
+                stack.values += added.values;
+                stack.stacks += added.stacks;
+                return None;
+            }
+            _ => return Some(other),
+        };
         let together = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
         let rate = |seconds: Option<f64>| seconds.map(|seconds| 1.0 / seconds);
         leak.seconds_to_limit = rate(together(
@@ -229,11 +254,27 @@ impl Finding {
         None
     }
 
-    /// The frame to look at.
+    /// Where memory is asked for.
     #[must_use]
     pub fn place(&self) -> Option<&Frame> {
         let stack = self.stack.as_ref()?;
         stack.frames.get(stack.place?)
+    }
+
+    /// The frame of the program's own code, for annotations of its lines; where there is none, the place.
+    #[must_use]
+    pub fn own_place(&self) -> Option<&Frame> {
+        let stack = self.stack.as_ref()?;
+        stack.frames.get(stack.own.or(stack.place)?)
+    }
+
+    /// Bytes a second, of a leak.
+    #[must_use]
+    pub const fn rate(&self) -> f64 {
+        match &self.what {
+            What::Leak(leak) => leak.bytes_per_second,
+            _ => 0.0,
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! be told. The last is never the second.
 
 mod amounts;
+mod nameless;
 mod open;
+mod order;
 mod pages;
 mod seen;
 mod stacks;
@@ -21,7 +23,9 @@ use super::leaks::{self, Class, Confidence, Lack, Leaks, MemoryLimit, Options};
 use super::policy::{Growth, Policy};
 use crate::profile::series::{Series, StackId};
 use crate::profile::{Fingerprint, Incompatible, Profile, Verdict};
+use crate::sites::Sites;
 use open::Open;
+use order::{add, sort};
 use pages::is_by_pages;
 pub use pages::unjudgeable_by_pages;
 use seen::Seen;
@@ -65,6 +69,7 @@ pub fn judge(
     baseline: Option<&Profile>,
     limit: Option<MemoryLimit>,
 ) -> Result<Judgement, Incompatible> {
+    let recorded = &*nameless::together(recorded);
     let mut judge = Judge::new(recorded, policy);
     judge.check_evidence();
     if windows::are_seen(&recorded.profile) {
@@ -88,6 +93,7 @@ struct Judge<'a> {
     recorded: &'a Recorded,
     policy: &'a Policy,
     fingerprints: Vec<Fingerprint>,
+    sites: Sites<'a>,
     /// Memory was told from page faults: objects are pages.
     by_pages: bool,
     /// The target was seen in windows: what is live are candidates.
@@ -111,6 +117,7 @@ impl<'a> Judge<'a> {
             recorded,
             policy,
             fingerprints: recorded.profile.fingerprints(),
+            sites: Sites::new(&recorded.profile, &policy.sites),
             by_pages: is_by_pages(recorded),
             seen: None,
             used: vec![false; policy.suppressions.leaks.list().len()],
@@ -222,7 +229,7 @@ impl<'a> Judge<'a> {
                 add(&mut self.findings, finding);
             } else {
                 open.add(&finding.what);
-                self.warnings.push(finding);
+                add(&mut self.warnings, finding);
             }
         }
         if self.policy.allow_undecided {
@@ -357,8 +364,8 @@ impl<'a> Judge<'a> {
         let unused = list.zip(&self.used).filter(|(_, used)| judged && !**used);
         let last = |windows: usize| series.marks().get(windows).map(|mark| mark.seconds);
         let warm_up = self.warm_up();
-        self.findings
-            .sort_by_key(|finding| RuleId::ALL.iter().position(|&rule| rule == finding.rule()));
+        sort(&mut self.findings);
+        sort(&mut self.warnings);
         Judgement {
             outcome,
             source: profile.metadata.source.clone(),
@@ -377,13 +384,4 @@ impl<'a> Judge<'a> {
             notes: self.notes,
         }
     }
-}
-
-/// Adds a leak to that at the same place, or as another one.
-fn add(findings: &mut Vec<Finding>, finding: Finding) {
-    let mut left = Some(finding);
-    for known in findings.iter_mut() {
-        left = left.and_then(|finding| known.take_in(finding));
-    }
-    findings.extend(left);
 }

@@ -19,7 +19,6 @@ pub use evaluate::{Breach, Live, Rule};
 pub use finding::{Blame, Finding, Judgement, Outcome, Per, RuleId, Stack, What};
 pub use judge::{Recorded, judge, unjudgeable_by_pages};
 pub use place::Frame;
-pub(crate) use place::is_dependency;
 pub use policy::{Policy, PolicyError};
 pub use saved::{NotASeries, SavedSeries};
 pub use suppressions::{Suppression, SuppressionError, SuppressionFrame, Suppressions};

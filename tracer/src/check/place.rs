@@ -1,13 +1,12 @@
-//! Where a finding is: of a stack the frame that belongs to whoever reads the report.
+//! Where a finding is: of a stack the frames that a report names.
 //!
-//! An allocator, a standard library and the C library allocate on behalf of others, and so mostly
-//! does a dependency. The place is the innermost frame of the user's own code; a dependency's where
-//! there is none, and a library's where that is all there is.
+//! Whose code a frame is, is said by [`crate::sites`], as in every report. Here its marks become positions in the
+//! frames that a finding keeps.
 
 use serde::Serialize;
 
-use super::suppressions::{SuppressionFrame, frames};
-use crate::profile::{Profile, Sample};
+use crate::profile::{FrameRules, Sample};
+use crate::sites::{Kind, Purpose, SiteFrame, Sites};
 
 /// Frames of a stack that a finding keeps.
 const KEPT: usize = 64;
@@ -41,213 +40,126 @@ impl Frame {
     }
 }
 
-/// Whose code a frame is, the nearest to the user last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    /// An allocator, a language's or a system's library.
-    System,
-    /// A package that was fetched.
-    Dependency,
-    /// The user.
-    Own,
+/// The frames of a sample that a finding keeps, and the marks among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Located {
+    /// Without those of the allocator, leaf first.
+    pub(super) frames: Vec<Frame>,
+    /// Where memory is asked for.
+    pub(super) place: Option<usize>,
+    /// The innermost frame of the program's own code, with a line where there is one.
+    pub(super) own: Option<usize>,
+    /// What it is for, where that is not the place itself: the full name of a function.
+    pub(super) purpose: Option<String>,
+    /// What is allocated.
+    pub(super) what: Option<String>,
 }
 
-/// A sample's frames without those of the allocator, leaf first, and which of them is the place.
-pub(super) fn stack(profile: &Profile, sample: &Sample) -> (Vec<Frame>, Option<usize>) {
-    let all = frames(profile, sample);
+/// A sample's frames without those of the allocator, leaf first, and the marks among them.
+pub(super) fn stack<'a>(sites: &Sites<'a>, sample: &'a Sample) -> Located {
+    let profile = sites.profile();
+    let function = |frame: &SiteFrame| profile.functions.get(frame.function);
+    let all: Vec<SiteFrame> = sites.frames(sample).collect();
+    let marks = sites.marks(sample);
     // As in every report: from the outermost frame of the allocator down to the leaf.
-    let inside = all.iter().rposition(|frame| frame.allocator);
+    let rules = FrameRules::allocators();
+    let is_hidden = |frame: &SiteFrame| function(frame).is_some_and(|f| rules.hides(f));
+    let inside = all.iter().rposition(is_hidden);
     let seen = match all.get(inside.map_or(0, |at| at + 1)..) {
         Some([]) | None => &all[..],
         Some(seen) => seen,
     };
     let seen = &seen[..seen.len().min(KEPT)];
-    // A frame without a line is no place to go to, if there is another of the same owner.
-    let rank = |frame: &SuppressionFrame<'_>| (owner(frame), has_line(frame));
-    let place = seen
-        .iter()
-        .enumerate()
-        .rev()
-        .max_by_key(|(_, frame)| rank(frame))
+    let place = marks
+        .place
+        .and_then(|place| seen.iter().position(|frame| *frame == place));
+    let owns = seen.iter().enumerate().rev();
+    // A frame without a line is no place to go to in an editor, if there is another.
+    let own = owns
+        .filter(|(_, frame)| frame.kind == Kind::Own)
+        .max_by_key(|(_, frame)| has_line(frame, sites))
         .map(|(index, _)| index);
+    let of_place = marks.place.as_ref().map(|place| place.function);
+    let purpose = match &marks.purpose {
+        Some(Purpose::Frame(frame)) if Some(frame.function) == of_place => None,
+        Some(Purpose::Frame(frame)) => function(frame).map(|f| f.name.clone()),
+        Some(Purpose::Mention(path)) => Some(path.clone()),
+        None => None,
+    };
     let kept = seen.iter().map(|frame| Frame {
-        function: frame.function.to_owned(),
+        function: function(frame).map_or_else(String::new, |f| f.name.clone()),
         short: None,
-        file: frame.file.to_owned(),
+        file: function(frame).map_or_else(String::new, |f| f.file.clone()),
         line: frame.line,
         path: None,
     });
-    (kept.collect(), place)
-}
-
-const fn has_line(frame: &SuppressionFrame<'_>) -> bool {
-    !frame.file.is_empty() && frame.line > 0
-}
-
-fn owner(frame: &SuppressionFrame<'_>) -> Owner {
-    if frame.allocator
-        || is_system_name(frame.function)
-        || is_system_file(frame.file)
-        || is_system_module(frame.module)
-    {
-        Owner::System
-    } else if is_dependency(frame.file) {
-        Owner::Dependency
-    } else {
-        Owner::Own
+    Located {
+        frames: kept.collect(),
+        place: place.or_else(|| (!seen.is_empty()).then_some(0)),
+        own,
+        purpose,
+        what: marks
+            .what
+            .map(|what| sites.what_name(&what))
+            .filter(|what| !what.is_empty()),
     }
 }
 
-/// Names of standard libraries: `std::vector<int>::push_back`, `<alloc::vec::Vec<T>>::push`.
-fn is_system_name(name: &str) -> bool {
-    let name = name.trim_start_matches('<');
-    // C++ puts the result's type before the names of templates.
-    let name = name.strip_prefix("void ").unwrap_or(name);
-    [
-        "alloc::",
-        "core::",
-        "std::",
-        "hashbrown::",
-        "__gnu_cxx::",
-        "__libc_start",
-        "__rust_begin_short_backtrace",
-    ]
-    .iter()
-    .any(|library| name.starts_with(library))
-        || ["_start", "start_thread", "clone3", "__clone3"].contains(&name)
-}
-
-/// Sources that come with a compiler or a system.
-fn is_system_file(file: &str) -> bool {
-    file.starts_with("/rustc/")
-        || file.starts_with("/rust/deps/")
-        || file.starts_with("/usr/include/")
-        || file.starts_with("/usr/src/")
-        || file.starts_with("/usr/lib/")
-        || file.starts_with("/usr/local/go/src/")
-        || file.contains("/lib/rustlib/src/")
-        || file.contains("/sysdeps/")
-}
-
-/// Libraries of a system.
-fn is_system_module(module: &str) -> bool {
-    let file = module.strip_suffix(" (deleted)").unwrap_or(module);
-    let file = file.rsplit('/').next().unwrap_or(file);
-    let name = file.split(".so").next().unwrap_or(file);
-    file == "[vdso]"
-        || file.starts_with("ld-linux")
-        || file.starts_with("ld-musl")
-        || (file.contains(".so")
-            && [
-                "libc",
-                "libm",
-                "libpthread",
-                "libdl",
-                "librt",
-                "libgcc_s",
-                "libstdc++",
-                "libc++",
-                "libc++abi",
-                "libjemalloc",
-                "libtcmalloc",
-                "libtcmalloc_minimal",
-                "libmimalloc",
-            ]
-            .contains(&name))
-}
-
-/// Sources that a package manager has fetched.
-pub(crate) fn is_dependency(file: &str) -> bool {
-    [
-        "/.cargo/registry/",
-        "/.cargo/git/",
-        "/cargo/registry/",
-        "/cargo/git/",
-        "/go/pkg/mod/",
-        "/site-packages/",
-        "/node_modules/",
-        "/_deps/",
-    ]
-    .iter()
-    .any(|folder| file.contains(folder))
+fn has_line(frame: &SiteFrame, sites: &Sites<'_>) -> bool {
+    let function = sites.profile().functions.get(frame.function);
+    frame.line > 0 && function.is_some_and(|function| !function.file.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Owner, owner, stack};
-    use crate::check::SuppressionFrame;
+    use super::stack;
     use crate::export::example::counter_service;
+    use crate::profile::Profile;
+    use crate::sites::tests::service;
+    use crate::sites::{Rules, Sites};
 
-    fn of(function: &str, file: &str, module: &str) -> Owner {
-        owner(&SuppressionFrame {
-            function,
-            file,
-            module,
-            ..SuppressionFrame::default()
+    /// Of a sample's stack where memory is asked for, and the own frame, each with its line.
+    fn marks(profile: &Profile, sample: usize) -> [Option<(String, u32)>; 2] {
+        let sites = Sites::new(profile, &Rules::default());
+        let located = stack(&sites, &profile.samples[sample]);
+        [located.place, located.own].map(|index| {
+            let frame = located.frames.get(index?)?;
+            Some((frame.function.clone(), frame.line))
         })
     }
 
     #[test]
-    fn everybody_has_his_frames() {
-        let program = "/srv/service";
-        for (function, file, module) in [
-            ("<alloc::vec::Vec<u8>>::push", "", program),
-            (
-                "void std::vector<int>::_M_realloc_insert<int>(int&&)",
-                "",
-                program,
-            ),
-            ("fmt::write", "/rustc/abc/library/core/src/fmt.rs", program),
-            ("xmalloc", "./malloc/x.c", "/lib/x86_64-linux-gnu/libc.so.6"),
-            ("start_thread", "", program),
-            ("resolve", "", "/lib64/ld-linux-x86-64.so.2"),
-        ] {
-            assert_eq!(of(function, file, module), Owner::System, "{function}");
-        }
-        for file in [
-            "/home/me/.cargo/registry/src/index-1/serde-1.0.1/src/lib.rs",
-            "/home/a/go/pkg/mod/golang.org/x/net/http2/frame.go",
-        ] {
-            assert_eq!(of("f", file, program), Owner::Dependency, "{file}");
-        }
-        for (function, file, module) in [
-            ("service::handle", "/build/src/main.rs", program),
-            ("<service::Key as core::clone::Clone>::clone", "", program),
-            ("stdlib_like", "src/a.c", "/opt/app/libcache.so.1"),
-            ("main", "", program),
-        ] {
-            assert_eq!(of(function, file, module), Owner::Own, "{function}");
-        }
+    fn the_place_asks_for_memory_and_the_own_frame_is_the_users() {
+        let mut profile = counter_service();
+        let insert = Some(("counter::Cache::insert".to_owned(), 9));
+        let handle = Some(("counter::handle".to_owned(), 44));
+        // The allocator's frame is gone.
+        assert_eq!(marks(&profile, 0), [insert.clone(), insert.clone()]);
+        // libc.so.6 allocates for its caller.
+        assert_eq!(marks(&profile, 2), [handle.clone(), handle.clone()]);
+        // A library that asks for memory on its own.
+        profile.functions[2].file = "/home/me/.cargo/registry/src/cache-1.0/src/lib.rs".to_owned();
+        assert_eq!(marks(&profile, 0), [insert, handle]);
+        profile.samples[0].locations.clear();
+        assert_eq!(marks(&profile, 0), [None, None]);
     }
 
     #[test]
-    fn the_place_is_the_innermost_own_frame_with_a_line() {
-        let mut profile = counter_service();
-        let place = |profile: &crate::profile::Profile, sample: usize| {
-            let (frames, place) = stack(profile, &profile.samples[sample]);
-            place.map(|index| (index, frames[index].function.clone(), frames[index].line))
-        };
-        // The allocator's frame is gone.
-        let insert = (0, "counter::Cache::insert".to_owned(), 9);
-        assert_eq!(place(&profile, 0), Some(insert));
-        // libc.so.6 has no line.
+    fn what_it_is_for_is_said_where_it_is_not_the_place() {
+        let profile = service();
+        let sites = Sites::new(&profile, &Rules::default());
+        let located = profile.samples.iter().map(|sample| stack(&sites, sample));
+        let said: Vec<_> = located.map(|one| (one.what, one.purpose)).collect();
+        let text = |text: &str| Some(text.to_owned());
         assert_eq!(
-            place(&profile, 2),
-            Some((1, "counter::handle".to_owned(), 44))
+            said,
+            [
+                (
+                    text("bytes::BytesMut"),
+                    text("axum::serve::handle_connection::<L, M, S>")
+                ),
+                (text("String"), None),
+            ]
         );
-        // A library that allocates for its caller.
-        profile.functions[2].file = "/home/me/.cargo/registry/src/cache-1.0/src/lib.rs".to_owned();
-        assert_eq!(
-            place(&profile, 0),
-            Some((1, "counter::handle".to_owned(), 44))
-        );
-        // Nothing of the user's own: the dependency.
-        for function in [0, 1] {
-            profile.functions[function].file = "/rustc/x/library/std/src/rt.rs".to_owned();
-        }
-        let (_, name, _) = place(&profile, 0).unwrap_or_default();
-        assert_eq!(name, "counter::Cache::insert");
-        profile.samples[0].locations.clear();
-        assert_eq!(place(&profile, 0), None);
     }
 }

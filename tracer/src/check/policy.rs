@@ -23,6 +23,10 @@
 //! max-allocated = "1GiB"
 //! max-allocated-objects = 5000000
 //!
+//! [sites]                        # whose code is what, beyond what tracer knows
+//! own = ["^mycorp::"]            # regular expressions: functions, files, modules
+//! wrappers = ["^pool_get$"]      # allocate on behalf of their callers
+//!
 //! [suppressions]                 # or, with files alone: suppressions = ["lsan.supp"]
 //! leaks = ["^known_leak$"]       # LeakSanitizer's patterns
 //! files = ["lsan.supp"]          # of LeakSanitizer or valgrind
@@ -44,6 +48,7 @@ use serde::Deserialize;
 
 use super::suppressions::Suppressions;
 use super::units::{Bytes, Tolerance};
+use crate::sites::Rules;
 use file::PolicyFile;
 
 /// What is wrong with a policy.
@@ -83,6 +88,8 @@ pub struct Policy {
     pub min_growth: Option<Bytes>,
     /// Memory the target may use.
     pub memory_limit: Option<Bytes>,
+    /// Whose code is what, beyond the built-in table.
+    pub sites: Rules,
     /// Stacks that are known and not to be reported.
     pub suppressions: KnownLeaks,
     /// What is to be said of the file, one sentence each.

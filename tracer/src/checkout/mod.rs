@@ -36,7 +36,7 @@ impl Checkout {
     /// have such ends, too, so theirs are never looked for.
     #[must_use]
     pub(crate) fn locate(&self, file: &str) -> Option<String> {
-        if file.is_empty() || crate::check::is_dependency(file) {
+        if file.is_empty() || crate::sites::is_package(file) {
             return None;
         }
         let path = Path::new(file);

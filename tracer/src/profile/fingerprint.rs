@@ -13,7 +13,8 @@
 //!   without any name is known by its build id.
 //! - **A frame nothing names** is known by its module's file name and the offset in the file, which
 //!   ASLR does not move but a rebuild may: there is nothing better. Where it lies in no file (code
-//!   made at run time), its address is of no use either, and all such frames are alike.
+//!   made at run time), its address is of no use either: all such frames are alike, and a run of them is one,
+//!   for the same script takes them in other numbers from call to call.
 //!
 //! Not part of it: build id, address, line, source file (a moved function is the same function),
 //! process, and whether a frame was inlined, which is the optimiser's choice. Frames of the allocator
@@ -67,6 +68,7 @@ impl Profile {
             .enumerate()
             .map(|(index, mapping)| hash(&[module_identity(index, mapping).as_bytes()]))
             .collect();
+        let nameless = in_no_file();
         // Frames of all locations, of each one outermost first, and where its own are.
         let mut all = Vec::with_capacity(profile.locations.len());
         let mut frames = Vec::with_capacity(profile.locations.len());
@@ -89,12 +91,17 @@ impl Profile {
             .iter()
             .map(|sample| {
                 let mut hash = StackHash::default();
+                let mut last = None;
                 for &location in sample.locations.iter().rev() {
                     let own = frames
                         .get(location.position())
                         .and_then(|own| all.get(own.clone()));
                     for &frame in own.unwrap_or_default() {
-                        hash = hash.push(frame);
+                        let in_run = frame == nameless && last == Some(frame);
+                        if !in_run {
+                            hash = hash.push(frame);
+                        }
+                        last = Some(frame);
                     }
                 }
                 Fingerprint(hash.finish())
@@ -105,7 +112,6 @@ impl Profile {
 
 /// Module and offset; nothing where it lies in no file.
 fn unnamed_frame(profile: &Profile, location: &Location) -> u64 {
-    const IN_NO_FILE: &str = "[unknown]";
     let mapping = location
         .mapping
         .and_then(|index| Some((index, profile.mappings.get(index)?)));
@@ -118,8 +124,13 @@ fn unnamed_frame(profile: &Profile, location: &Location) -> u64 {
             let module = module_identity(index, mapping);
             hash(&[module.as_bytes(), b"+", &offset.to_le_bytes()])
         }
-        _ => hash(&[IN_NO_FILE.as_bytes()]),
+        _ => in_no_file(),
     }
+}
+
+/// Code that lies in no file; all of it is alike.
+fn in_no_file() -> u64 {
+    hash(&[b"[unknown]"])
 }
 
 /// Whether offsets in the mapping mean something in another process.

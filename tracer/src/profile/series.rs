@@ -7,6 +7,8 @@
 //!
 //! Pure: whoever takes the snapshots brings the times.
 
+mod merged;
+
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;

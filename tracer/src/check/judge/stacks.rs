@@ -87,12 +87,15 @@ impl Judge<'_> {
         let values = all.fold(Values::default(), |sum, sample| sum.plus(sample.values));
         let first = samples.first();
         let sample = first.and_then(|&index| profile.samples.get(index));
-        let (frames, place) = sample
-            .map(|one| place::stack(profile, one))
+        let located = sample
+            .map(|one| place::stack(&self.sites, one))
             .unwrap_or_default();
         Stack {
-            frames,
-            place,
+            frames: located.frames,
+            place: located.place,
+            own: located.own,
+            purpose: located.purpose,
+            what: located.what,
             values,
             fingerprint: first.and_then(|&index| self.fingerprints.get(index).copied()),
             stacks: 1,

@@ -320,6 +320,31 @@ pub enum Lack {
     },
 }
 
+impl Lack {
+    /// Takes in that of another stack of the same site, if it lacks the same: how often the one that grew most often
+    /// did, and what both grew by.
+    pub(in crate::check) fn take_in(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Events { have, bytes },
+                Self::Events {
+                    have: more,
+                    bytes: added,
+                },
+            ) => {
+                *have = (*have).max(*more);
+                *bytes = bytes.saturating_add(*added);
+                true
+            }
+            (Self::Load { bytes }, Self::Load { bytes: added }) => {
+                *bytes = bytes.saturating_add(*added);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The judgement over a series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Leaks {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Baseline, Budget, Growth, KnownLeaks, MaxGrowth, Peak, Policy};
 use crate::check::suppressions::Suppressions;
 use crate::check::units::{Bytes, Tolerance, time};
+use crate::sites::Rules;
 
 /// All keys.
 #[derive(Default, Deserialize)]
@@ -37,6 +38,8 @@ pub(super) struct PolicyFile {
     #[serde(deserialize_with = "suppressions")]
     suppressions: KnownLeaks,
     budget: Vec<Budget>,
+    #[serde(deserialize_with = "sites")]
+    sites: Rules,
     // As earlier versions had them.
     growth: Option<GrowthTable>,
     peak: Option<PeakTable>,
@@ -88,10 +91,30 @@ impl TryFrom<PolicyFile> for Policy {
             tolerance: file.tolerance,
             min_growth: file.min_growth,
             memory_limit: file.memory_limit,
+            sites: file.sites,
             suppressions: file.suppressions,
             notes,
         })
     }
+}
+
+/// Patterns of code.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct SitesTable {
+    own: Vec<String>,
+    wrappers: Vec<String>,
+}
+
+fn sites<'de, D: Deserializer<'de>>(from: D) -> Result<Rules, D::Error> {
+    let table = SitesTable::deserialize(from)?;
+    let compiled = |patterns: Vec<String>| -> Result<Vec<Regex>, D::Error> {
+        let patterns = patterns.iter().map(|pattern| Regex::new(pattern));
+        patterns
+            .collect::<Result<_, _>>()
+            .map_err(de::Error::custom)
+    };
+    Ok(Rules::new(compiled(table.own)?, compiled(table.wrappers)?))
 }
 
 #[derive(Deserialize)]

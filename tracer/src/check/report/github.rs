@@ -36,10 +36,10 @@ pub(super) fn report(judgement: &Judgement) -> String {
 
 fn annotate(level: &str, finding: &Finding, out: &mut String) {
     let title = format!("tracer: {}", words::headline(finding));
-    let line = finding.place().map(|frame| frame.line.to_string());
+    let line = finding.own_place().map(|frame| frame.line.to_string());
     let mut properties = Vec::new();
     // Only files of the checkout can be annotated.
-    if let Some(path) = finding.place().and_then(|frame| frame.path.as_deref()) {
+    if let Some(path) = finding.own_place().and_then(|frame| frame.path.as_deref()) {
         properties.push(("file", path));
         properties.extend(
             line.as_deref()
@@ -49,10 +49,10 @@ fn annotate(level: &str, finding: &Finding, out: &mut String) {
     }
     properties.push(("title", &title));
     let mut text = words::headline(finding);
-    if let Some(frame) = finding.place() {
-        text.push_str(&format!("\nat {}", words::frame(frame)));
+    if let Some(site) = words::site(finding) {
+        text.push_str(&format!("\nat {site}"));
     }
-    for line in words::details(finding) {
+    for line in words::all_details(finding) {
         text.push('\n');
         text.push_str(&line);
     }

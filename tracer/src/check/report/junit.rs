@@ -164,10 +164,10 @@ fn name(finding: &Finding) -> String {
 
 fn text(finding: &Finding) -> String {
     let mut lines = Vec::new();
-    if let Some(frame) = finding.place() {
-        lines.push(format!("at {}", words::frame(frame)));
+    if let Some(site) = words::site(finding) {
+        lines.push(format!("at {site}"));
     }
-    lines.extend(words::details(finding));
+    lines.extend(words::all_details(finding));
     if let Some(stack) = &finding.stack {
         let frames = words::excerpt(stack);
         lines.extend(frames.map(|(_, frame)| format!("    {}", words::frame(frame))));

@@ -36,6 +36,13 @@ pub(super) fn report(judgement: &Judgement) -> String {
     for finding in judgement.findings.iter().take(SHOWN) {
         details(finding, &mut out);
     }
+    let caveats = words::caveats_of(&judgement.findings);
+    if !caveats.is_empty() {
+        out.push('\n');
+    }
+    for caveat in caveats {
+        let _ = writeln!(out, "- {}", escape(&caveat));
+    }
     if !judgement.warnings.is_empty() {
         let _ = writeln!(out, "\n### Worth a look");
         table(&judgement.warnings, WARNINGS, &mut out);

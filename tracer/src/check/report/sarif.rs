@@ -187,7 +187,7 @@ fn invocation(judgement: &Judgement) -> Invocation {
 fn result(finding: &Finding, level: &'static str) -> ResultObject {
     let rule = finding.rule();
     let mut text = vec![words::headline(finding)];
-    text.extend(words::details(finding));
+    text.extend(words::all_details(finding));
     let stack = finding.stack.as_ref();
     ResultObject {
         rule_id: rule.name(),
@@ -196,7 +196,7 @@ fn result(finding: &Finding, level: &'static str) -> ResultObject {
         message: Message {
             text: text.join("\n"),
         },
-        locations: finding.place().map(location).into_iter().collect(),
+        locations: finding.own_place().map(location).into_iter().collect(),
         stacks: stack
             .filter(|stack| !stack.frames.is_empty())
             .map(|stack| Stack {

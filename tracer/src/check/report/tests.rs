@@ -65,12 +65,14 @@ fn text() -> Result<(), Box<dyn std::error::Error>> {
           at counter::walk  service/src/walk.rs:3
           64 B/s, 1 objects/s, since 1 s into the recording
           allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
-          Which generations survive is not known, only how much is live.
           last touched by 0123456789ab (Ada, 2026-01-02): walk faster
             > counter::walk  service/src/walk.rs:3
               counter::walk  service/src/walk.rs:3
               counter::walk  service/src/walk.rs:3
               main  service/src/main.rs:12
+
+        to be considered:
+          Which generations survive is not known, only how much is live.
 
         suppressed: 1 finding
           1 by known
@@ -94,7 +96,6 @@ fn markdown() -> Result<(), Box<dyn std::error::Error>> {
 
         - 64 B/s, 1 objects/s, since 1 s into the recording
         - allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
-        - Which generations survive is not known, only how much is live.
         - last touched by 0123456789ab (Ada, 2026-01-02): walk faster
 
         ```text
@@ -105,6 +106,8 @@ fn markdown() -> Result<(), Box<dyn std::error::Error>> {
         ```
 
         </details>
+
+        - Which generations survive is not known, only how much is live.
 
         ### Suppressed: 1 finding
 

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use super::amounts::count;
 use super::words;
-use crate::check::finding::{Finding, Judgement};
+use crate::check::finding::{Finding, Judgement, What};
 use crate::printable::printable;
 
 /// Uncertain findings that are shown; the others are counted.
 const WARNINGS: usize = 5;
+/// Undecided ones that are shown, a line each.
+const UNDECIDED: usize = 20;
 
 /// The text.
 pub(super) fn report(judgement: &Judgement) -> String {
@@ -20,12 +22,28 @@ pub(super) fn report(judgement: &Judgement) -> String {
     for finding in &judgement.findings {
         show(finding, &mut out);
     }
-    for finding in judgement.warnings.iter().take(WARNINGS) {
+    let is_undecided = |finding: &&Finding| matches!(finding.what, What::Undecided(_));
+    let (undecided, possible): (Vec<_>, Vec<_>) = judgement.warnings.iter().partition(is_undecided);
+    for finding in possible.iter().take(WARNINGS) {
         show(finding, &mut out);
     }
-    if let more @ 1.. = judgement.warnings.len().saturating_sub(WARNINGS) {
-        let _ = writeln!(out, "\n{more} more stacks that may leak");
+    if let more @ 1.. = possible.len().saturating_sub(WARNINGS) {
+        let _ = writeln!(out, "\n{more} more sites that may leak");
     }
+    lines(
+        "undecided:",
+        undecided.iter().take(UNDECIDED).map(|f| undecided_line(f)),
+        &mut out,
+    );
+    if let more @ 1.. = undecided.len().saturating_sub(UNDECIDED) {
+        let _ = writeln!(out, "  {more} more");
+    }
+    let leaks: Vec<Finding> = judgement.findings.iter().chain(possible).cloned().collect();
+    lines(
+        "to be considered:",
+        words::caveats_of(&leaks).into_iter(),
+        &mut out,
+    );
     out.push('\n');
     if !judgement.suppressed.is_empty() {
         let _ = writeln!(
@@ -66,10 +84,29 @@ pub(super) fn by_suppression(judgement: &Judgement) -> Vec<(&str, usize)> {
     counts
 }
 
+/// Lines under a head, if there are any.
+fn lines(head: &str, lines: impl Iterator<Item = String>, out: &mut String) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        let _ = writeln!(out, "\n{head}");
+    }
+    for line in lines {
+        let _ = writeln!(out, "  {}", printable(&line));
+    }
+}
+
+/// What grew where, on one line.
+fn undecided_line(finding: &Finding) -> String {
+    let site = words::site(finding).unwrap_or_else(|| "[no stack]".to_owned());
+    let headline = words::headline(finding);
+    let why = headline.strip_prefix("undecided: ").unwrap_or(&headline);
+    format!("{site}: {why}")
+}
+
 fn show(finding: &Finding, out: &mut String) {
     let _ = writeln!(out, "\n{}", printable(&words::headline(finding)));
-    if let Some(frame) = finding.place() {
-        let _ = writeln!(out, "  at {}", printable(&words::frame(frame)));
+    if let Some(site) = words::site(finding) {
+        let _ = writeln!(out, "  at {}", printable(&site));
     }
     for line in words::details(finding) {
         let _ = writeln!(out, "  {}", printable(&line));

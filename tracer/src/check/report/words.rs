@@ -184,8 +184,15 @@ fn count_of(objects: i64) -> String {
     }
 }
 
-/// What else there is to say of a finding, a sentence each; its stack not included.
+/// What else there is to say of a finding, a sentence each; neither its stack nor its caveats, which reports with
+/// several findings say once.
 pub(super) fn details(finding: &Finding) -> Vec<String> {
+    let mut lines = facts(finding);
+    lines.extend(finding.blame.as_ref().map(last_touched));
+    lines
+}
+
+fn facts(finding: &Finding) -> Vec<String> {
     let mut lines = Vec::new();
     if let What::Leak(leak) = &finding.what {
         lines.push(pace(leak));
@@ -221,15 +228,59 @@ pub(super) fn details(finding: &Finding) -> Vec<String> {
     {
         lines.push("Only snapshots were seen: the peak may have been higher.".to_owned());
     }
-    if let What::Leak(leak) = &finding.what {
-        lines.extend(
-            leak.caveats
-                .iter()
-                .map(|caveat| caveat.sentence().to_owned()),
-        );
-    }
+    lines
+}
+
+/// What may make a finding look worse or better than it is, a sentence each.
+pub(super) fn caveats(finding: &Finding) -> Vec<String> {
+    let What::Leak(leak) = &finding.what else {
+        return Vec::new();
+    };
+    let caveats = leak.caveats.iter();
+    caveats.map(|caveat| caveat.sentence().to_owned()).collect()
+}
+
+/// All that there is to say of a finding that stands by itself.
+pub(super) fn all_details(finding: &Finding) -> Vec<String> {
+    let mut lines = facts(finding);
+    lines.extend(caveats(finding));
     lines.extend(finding.blame.as_ref().map(last_touched));
     lines
+}
+
+/// The caveats of several findings, each once, with the number of those it is about where it is not about all.
+pub(super) fn caveats_of(findings: &[Finding]) -> Vec<String> {
+    let leaks = findings
+        .iter()
+        .filter(|finding| matches!(finding.what, What::Leak(_)));
+    let leaks: Vec<&Finding> = leaks.collect();
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for caveat in leaks.iter().flat_map(|finding| caveats(finding)) {
+        match counts.iter_mut().find(|(known, _)| *known == caveat) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((caveat, 1)),
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(caveat, count)| match leaks.len() {
+            all if all == count => caveat,
+            all => format!("Of {count} of the {all} leaks: {caveat}"),
+        })
+        .collect()
+}
+
+/// Where, what for and what is allocated, on one line.
+pub(super) fn site(finding: &Finding) -> Option<String> {
+    let mut text = frame(finding.place()?);
+    let stack = finding.stack.as_ref()?;
+    let purpose = stack.purpose.as_ref();
+    let purpose = purpose.map(|name| format!("for {}", shorten(name, WIDTH)));
+    let more: Vec<String> = purpose.into_iter().chain(stack.what.clone()).collect();
+    if !more.is_empty() {
+        text.push_str(&format!("  ({})", more.join(", ")));
+    }
+    Some(text)
 }
 
 /// `64 B/s, 1 objects/s, 64 B per operation, since 3 s into the recording`.

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::super::args::{LogArg, NamesArgs, SourceArgs, duration, share};
+use super::super::sites::SitesArgs;
 use crate::check::policy::MaxGrowth;
 use crate::check::report::Form;
 use crate::check::{Bytes, Tolerance, time};
@@ -91,6 +92,8 @@ pub(super) struct RuleArgs {
     /// Ignore growth up to this size, such as 64KiB
     #[arg(long, value_name = "SIZE")]
     pub(super) min_growth: Option<Bytes>,
+    #[command(flatten)]
+    pub(super) sites: SitesArgs,
     /// Read suppressions from FILE, in LeakSanitizer's or valgrind's format; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) suppressions: Vec<PathBuf>,

@@ -36,6 +36,8 @@ pub(super) struct Live {
     pub(super) memory: Option<MemoryUse>,
     /// How the command ended, if it did by itself and failed.
     pub(super) failed: Option<ExitStatus>,
+    /// What else is known of the recording, its cost among it; one sentence each.
+    pub(super) notes: Vec<String>,
 }
 
 /// Records a process that runs.
@@ -121,6 +123,7 @@ async fn record(
         .await?;
     line.clear();
     let live = Live {
+        notes: recording.profile.metadata.notes.clone(),
         recorded: Recorded::by_sample(series, recording.profile),
         memory: MemoryUse::of(pid),
         failed: None,

@@ -36,6 +36,7 @@ pub(super) fn check(args: &CheckArgs, signals: &Signals) -> anyhow::Result<Exit>
             recorded: saved::saved(&args.profiles)?,
             memory: None,
             failed: None,
+            notes: Vec::new(),
         },
     };
     signals.end();
@@ -95,6 +96,7 @@ fn finish(
     let baseline = rules.baseline.as_ref();
     let mut judgement = judge(recorded, &rules.policy, baseline, limit)
         .context("the recording and the baseline cannot be compared")?;
+    judgement.notes.extend(live.notes.iter().cloned());
     if let Some(file) = &rules.file {
         let note = format!("rules of {}", file.shown());
         judgement.notes.push(note);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use super::super::output::Output;
+use super::super::output::{Output, PIPED_WIDTH, text_width};
 use super::args::{ReportArg, ReportArgs};
 use super::summary::Summary;
 use crate::check::report::{self, Form};
@@ -13,18 +13,25 @@ use crate::check::suppressions::{frames, write as suppression};
 use crate::check::{Finding, Judgement, Outcome, RuleId, Suppressions};
 use crate::checkout::Checkout;
 use crate::export::Format;
-use crate::names::NameStyle;
+use crate::names::{NameStyle, function_of};
 use crate::profile::{Profile, Sample, ValueKind};
-use crate::report::names;
+use crate::report::{fitted, names};
 
 /// The reports and files that were asked for.
 pub(super) struct Reports {
-    reports: Vec<(Form, Output)>,
+    reports: Vec<Asked>,
     summary: Option<Summary>,
     baseline: Option<Output>,
     suppressions: Option<Output>,
     names: NameStyle,
     blame: bool,
+}
+
+/// A report, where it goes, and the most columns of its text.
+struct Asked {
+    form: Form,
+    output: Output,
+    max_width: Option<usize>,
 }
 
 impl Reports {
@@ -62,7 +69,16 @@ impl Reports {
         Ok(Self {
             reports: asked
                 .iter()
-                .map(|one| Ok((one.form, place(&one.file, Format::Text)?)))
+                .map(|one| {
+                    Ok(Asked {
+                        form: one.form,
+                        output: place(&one.file, Format::Text)?,
+                        max_width: match one.file == Path::new("-") {
+                            true => text_width(),
+                            false => Some(PIPED_WIDTH),
+                        },
+                    })
+                })
                 .collect::<anyhow::Result<_>>()?,
             summary,
             baseline: match &args.write_baseline {
@@ -100,8 +116,14 @@ impl Reports {
             report::write(Form::Markdown, judgement, &mut text)?;
             summary.append(&text)?;
         }
-        for (form, output) in self.reports {
-            output.write_with(&|out| report::write(form, judgement, out))?;
+        for asked in self.reports {
+            let mut bytes = Vec::new();
+            report::write(asked.form, judgement, &mut bytes)?;
+            if asked.form == Form::Text {
+                let text = String::from_utf8_lossy(&bytes);
+                bytes = fitted(&text, asked.max_width).into_owned().into_bytes();
+            }
+            asked.output.write_with(&|out| out.write_all(&bytes))?;
         }
         Ok(())
     }
@@ -137,10 +159,14 @@ fn locate(judgement: &mut Judgement, blame: bool) {
 fn name(judgement: &mut Judgement, profile: &Profile, style: NameStyle) {
     let names = names([profile], style);
     for finding in judgement.all_mut() {
-        let stacks = finding.stack.iter_mut().chain(&mut finding.others);
-        for frame in stacks.flat_map(|stack| &mut stack.frames) {
-            let short = names.show(&frame.function);
-            frame.short = (short != frame.function).then(|| short.to_owned());
+        for stack in finding.stack.iter_mut().chain(&mut finding.others) {
+            for frame in &mut stack.frames {
+                let short = names.show(&frame.function);
+                frame.short = (short != frame.function).then(|| short.to_owned());
+            }
+            if style == NameStyle::Short {
+                stack.purpose = stack.purpose.as_ref().map(|name| function_of(name, ""));
+            }
         }
     }
 }
@@ -149,7 +175,7 @@ fn blame_for(
     finding: &mut Finding,
     checkout: &Checkout,
 ) -> Result<(), crate::checkout::BlameError> {
-    let place = finding.place();
+    let place = finding.own_place();
     let path = place.and_then(|frame| Some((frame.path.clone()?, frame.line)));
     if let Some((path, line @ 1..)) = path {
         finding.blame = checkout.blame(&path, line)?;

@@ -110,6 +110,7 @@ fn apply(args: &RuleArgs, policy: &mut Policy) -> anyhow::Result<()> {
         policy.no_leaks = Some(args.no_leaks);
     }
     policy.allow_undecided |= args.allow_undecided;
+    policy.sites = args.sites.add_to(&policy.sites);
     policy.warm_up = args.warm_up.or(policy.warm_up);
     growth(args, policy);
     if args.max_peak.is_some() || args.max_peak_objects.is_some() {
