@@ -10,7 +10,7 @@ pub(super) type Colour = [u8; 3];
 const GREW: Colour = [213, 94, 0];
 const SHRANK: Colour = [0, 114, 178];
 /// Neither.
-const SAME: Colour = [238, 238, 238];
+const SAME: Colour = [222, 222, 222];
 /// What inferno's scale has where nothing changed, and where most did.
 const NO_CHANGE: u8 = 250;
 const MOST_CHANGE: u8 = 100;

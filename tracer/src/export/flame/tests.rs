@@ -202,8 +202,8 @@ fn a_difference_is_as_wide_as_b_and_colored_by_the_change() -> Result<(), Box<dy
     };
     // The strongest orange, a faint blue, and grey for who only calls.
     assert_eq!(color("counter::Cache::insert"), Some("rgb(213,94,0)"));
-    assert_eq!(color("libc.so.6"), Some("rgb(189,212,225)"));
-    assert_eq!(color("main"), Some("rgb(238,238,238)"));
+    assert_eq!(color("libc.so.6"), Some("rgb(176,199,212)"));
+    assert_eq!(color("main"), Some("rgb(222,222,222)"));
     assert_eq!(color("counter::walk"), None);
     Ok(())
 }
@@ -243,11 +243,11 @@ fn tooltips_have_full_names() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Depth, name and colour.
+type Drawn = (i64, String, String);
+
 /// Frames from the root up, each with whose code it is.
-fn drawn(
-    profile: &Profile,
-    style: &Style,
-) -> Result<Vec<(i64, String, String)>, Box<dyn std::error::Error>> {
+fn drawn(profile: &Profile, style: &Style) -> Result<Vec<Drawn>, Box<dyn std::error::Error>> {
     let mut out = Vec::new();
     write(profile, ValueKind::InuseSpace, style, &mut out)?;
     let picture = parse(&String::from_utf8_lossy(&out))?;
