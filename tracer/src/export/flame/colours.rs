@@ -6,9 +6,9 @@ use crate::sites::Kind;
 /// Red, green and blue, 0 to 255.
 pub(super) type Colour = [u8; 3];
 
-/// What more is held in, and what less.
-const GREW: Colour = [213, 94, 0];
-const SHRANK: Colour = [0, 114, 178];
+/// What more is held in, and what less; light enough for black names on them.
+const GREW: Colour = [230, 120, 30];
+const SHRANK: Colour = [70, 150, 215];
 /// Neither.
 const SAME: Colour = [222, 222, 222];
 /// What inferno's scale has where nothing changed, and where most did.

@@ -201,8 +201,8 @@ fn a_difference_is_as_wide_as_b_and_colored_by_the_change() -> Result<(), Box<dy
         frame.map(|frame| frame.color.as_str())
     };
     // The strongest orange, a faint blue, and grey for who only calls.
-    assert_eq!(color("counter::Cache::insert"), Some("rgb(213,94,0)"));
-    assert_eq!(color("libc.so.6"), Some("rgb(176,199,212)"));
+    assert_eq!(color("counter::Cache::insert"), Some("rgb(230,120,30)"));
+    assert_eq!(color("libc.so.6"), Some("rgb(190,207,220)"));
     assert_eq!(color("main"), Some("rgb(222,222,222)"));
     assert_eq!(color("counter::walk"), None);
     Ok(())
