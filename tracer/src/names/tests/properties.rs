@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::names::path::Detail;
-use crate::names::{MAX_NAME, NameStyle, Names, short, shorter};
+use crate::names::{MAX_NAME, NameStyle, Names, function_of, path, short, shorter, type_of};
 
 /// Names with everything that the parser could trip over.
 fn name() -> impl Strategy<Value = String> {
@@ -113,6 +113,14 @@ proptest! {
         prop_assert_eq!(shown.is_empty(), name.is_empty());
         prop_assert!(shown.len() <= name.len());
         prop_assert_eq!(short(&shown, &file), shown.as_ref());
+    }
+
+    #[test]
+    fn what_a_name_belongs_to_is_there_and_no_longer(name in name(), file in "(x\\.go)?", longest in 0_usize..40) {
+        for part in [path(&name, &file).into_owned(), type_of(&name, &file, longest), function_of(&name, &file)] {
+            prop_assert_eq!(part.is_empty(), name.is_empty(), "{}", part);
+            prop_assert!(part.len() <= name.len(), "{}", part);
+        }
     }
 
     #[test]
