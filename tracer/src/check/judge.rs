@@ -98,6 +98,8 @@ struct Judge<'a> {
     by_pages: bool,
     /// The target was seen in windows: what is live are candidates.
     seen: Option<Seen>,
+    /// Stacks of which ever more survived such windows, and more and more slowly.
+    filling: usize,
     /// Of each suppression whether it matched something found.
     used: Vec<bool>,
     /// Something that can be suppressed was judged.
@@ -120,6 +122,7 @@ impl<'a> Judge<'a> {
             sites: Sites::new(&recorded.profile, &policy.sites),
             by_pages: is_by_pages(recorded),
             seen: None,
+            filling: 0,
             used: vec![false; policy.suppressions.leaks.list().len()],
             suppressible: false,
             over_time: false,
@@ -212,6 +215,10 @@ impl<'a> Judge<'a> {
                 Class::TooLittleData {
                     lack: lack @ (Lack::Events { .. } | Lack::Load { .. }),
                 } => What::Undecided(lack),
+                Class::BoundedFilling { .. } if self.seen.is_some() => {
+                    self.filling += 1;
+                    continue;
+                }
                 _ => continue,
             };
             let accused =

@@ -20,6 +20,8 @@ use crate::profile::series::Series;
 const SLACK: f64 = 1.5;
 /// What explains so much of the growth explains it.
 const ENOUGH: f64 = 0.5;
+/// What is less of the growth than this may be what is left behind in memory that others have taken for good.
+const NOTICED: f64 = 0.2;
 /// Survivors that a leak must show to be found.
 const SURVIVORS: u32 = 20;
 /// Leaks that are to be found for a target to have none, in objects a second: what is found in a minute of exact
@@ -114,9 +116,10 @@ impl Seen {
             }
             let [all, others] = [courses.all(), courses.without(stack)];
             let is_needed = all >= ENOUGH * rate && others < ENOUGH * rate;
+            let is_noticed = leak.bytes_per_second >= NOTICED * rate;
             if accused + leak.bytes_per_second > SLACK * rate {
                 leak.add(Caveat::MoreThanGrew);
-            } else if is_needed || courses.outlives(stack, self.seconds()) {
+            } else if is_noticed && (is_needed || courses.outlives(stack, self.seconds())) {
                 accused += leak.bytes_per_second;
             } else {
                 leak.add(Caveat::MayTurnOver);

@@ -123,16 +123,24 @@ impl Plan {
             }),
             Some(_) => Load::Held,
         };
-        let axis = if options.uneven {
-            Axis::even
+        // What gets old now was allocated earlier, and by that time's length of a window.
+        let (live, old) = if options.uneven {
+            let by_age = delayed(&seconds, age.unwrap_or(0));
+            (
+                Axis::even(&seconds, from_live),
+                Axis::even(&by_age, from_old),
+            )
         } else {
-            Axis::new
+            (
+                Axis::new(&seconds, from_live),
+                Axis::new(&seconds, from_old),
+            )
         };
         Self {
             warm_up,
             age,
-            live: axis(&seconds, from_live),
-            old: axis(&seconds, from_old),
+            live,
+            old,
             old_by_operation,
             load,
             live_by_operation: by_operation(from_live, 0),

@@ -16,6 +16,8 @@ struct Said {
     /// Stacks that grow and are not accused.
     undecided: usize,
     grows: bool,
+    /// A leak would have shown.
+    is_enough: bool,
 }
 
 fn judge(program: &Program, seed: u64) -> Said {
@@ -28,6 +30,7 @@ fn judge(program: &Program, seed: u64) -> Said {
     seen.interpret(&mut report, &whole);
     let mut said = Said {
         grows: whole.grows(),
+        is_enough: seen.sensitivity(12.0).1,
         ..Said::default()
     };
     for one in &report.assessments {
@@ -36,6 +39,7 @@ fn judge(program: &Program, seed: u64) -> Said {
                 said.accused.push(one.stack.0 as usize);
             }
             Class::Leak(_)
+            | Class::BoundedFilling { .. }
             | Class::TooLittleData {
                 lack: Lack::Events { .. } | Lack::Load { .. },
             } => said.undecided += 1,
@@ -119,7 +123,9 @@ fn with(leak: Kind, sight: Sight) -> [u64; 3] {
         let said = judge(&Program::new(kinds, sight), seed);
         let others = said.accused.iter().filter(|&&one| one != place).count();
         counts[0] += u64::from(said.accused.contains(&place));
-        counts[1] += u64::from(!said.grows && said.undecided == 0);
+        counts[1] += u64::from(
+            said.accused.is_empty() && said.undecided == 0 && said.is_enough && !said.grows,
+        );
         counts[2] += others as u64;
     }
     let [found, passed, others] = counts;
