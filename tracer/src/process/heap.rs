@@ -34,7 +34,7 @@ impl HeapStarts {
             if line.name == "[heap]" {
                 starts.first = starts.first.or(Some(line.start));
             } else if line.name.is_empty()
-                && line.start % ALIGNMENT == 0
+                && line.start.is_multiple_of(ALIGNMENT)
                 && starts.others.len() < MOST
             {
                 starts.others.push(line.start);
@@ -66,8 +66,9 @@ impl Words {
     pub fn read(&self, address: u64, into: &mut [u64]) -> io::Result<()> {
         let mut bytes = vec![0; size_of_val(into)];
         self.0.read_exact_at(&mut bytes, address)?;
-        for (word, bytes) in into.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
-            *word = bytes.try_into().map_or(0, u64::from_ne_bytes);
+        let (whole, _) = bytes.as_chunks();
+        for (word, bytes) in into.iter_mut().zip(whole) {
+            *word = u64::from_ne_bytes(*bytes);
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Keys {
         for block in listed {
             let mut key = [0; 1];
             if block > start
-                && block % HEADER == 0
+                && block.is_multiple_of(HEADER)
                 && memory.words(block + WORD, &mut key).is_ok()
                 && key[0] != 0
             {
@@ -157,7 +157,7 @@ impl<M: Memory> Heap<'_, M> {
     /// What the allocator's memory says of a block that was asked for with so many bytes.
     #[must_use]
     pub fn state(&self, address: u64, asked: u64) -> State {
-        if address < HEADER || address % HEADER != 0 {
+        if address < HEADER || !address.is_multiple_of(HEADER) {
             return State::Unknown;
         }
         // The size of the chunk, and the first two words of the block.
@@ -202,7 +202,7 @@ impl<M: Memory> Heap<'_, M> {
         [link ^ (address >> 12), link].into_iter().any(|next| {
             let mut size = [0; 1];
             next == 0
-                || next % HEADER == 0
+                || next.is_multiple_of(HEADER)
                     && next >= HEADER
                     && self.memory.words(next - WORD, &mut size).is_ok()
                     && size[0] & !FLAGS == chunk
