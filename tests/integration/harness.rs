@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::ledger::{Amount, Ledger};
-use tests::process::Child;
+use tests::process::{self, Child};
 use tests::{profile, trial};
 use tracer::profile::{
     CounterClass, CounterValue, Function, Line, Location, LocationIndex, Profile, Sample, Values,
@@ -21,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial::plain("harness::losses_are_not_complete", losses_are_not_complete),
         trial::plain("harness::children_are_reaped", children_are_reaped),
+        trial::root("harness::like_nohup_and_cron", like_nohup_and_cron),
+        trial::root("harness::in_a_terminal", in_a_terminal),
     ]
 }
 
@@ -178,6 +180,71 @@ fn losses_are_not_complete() -> Result<()> {
         profile::check_sane(&negative).is_err(),
         "less than nothing went by"
     );
+    Ok(())
+}
+
+/// Tests that go by signals and standard streams, which their surroundings could change.
+const SENSITIVE: [&str; 3] = [
+    "run::signals_are_forwarded",
+    "run::ignored_hangup_stays_ignored",
+    "run::streams_are_untouched",
+];
+
+/// This test binary without an environment, but for what it needs to find what it tests.
+fn itself(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    let needed = |name: &str| {
+        ["PATH", "CI"].contains(&name)
+            || name.starts_with("TRACER_")
+            || name.starts_with("COUNTER_SERVICE_")
+    };
+    command.envs(std::env::vars().filter(|(name, _)| needed(name)));
+    command
+}
+
+fn expect_passed(command: &mut Command, test: &str) -> Result<()> {
+    let ended = process::run(command, b"")?;
+    let text = String::from_utf8_lossy(&ended.stdout);
+    ensure!(
+        ended.status.success() && text.contains("1 passed"),
+        "{test}: {}",
+        ended.printed()
+    );
+    Ok(())
+}
+
+/// Without HOME and TERM, with nothing to read, and with signals ignored that nohup, cron or a shell in the
+/// background ignores.
+fn like_nohup_and_cron() -> Result<()> {
+    let tests = std::env::current_exe()?;
+    for test in SENSITIVE {
+        let mut command = itself("sh");
+        command
+            .args([
+                "-c",
+                "trap '' HUP INT QUIT PIPE; exec \"$0\" --exact \"$1\" </dev/null",
+            ])
+            .arg(&tests)
+            .arg(test);
+        expect_passed(&mut command, test)?;
+    }
+    Ok(())
+}
+
+/// With a terminal on all three streams.
+fn in_a_terminal() -> Result<()> {
+    let tests = std::env::current_exe()?;
+    let tests = tests.to_str().context("the path is not UTF-8")?;
+    for test in SENSITIVE {
+        let mut command = itself("script");
+        command.env("TERM", "xterm").args([
+            "-qec",
+            &format!("'{tests}' --exact {test}"),
+            "/dev/null",
+        ]);
+        expect_passed(&mut command, test)?;
+    }
     Ok(())
 }
 
