@@ -351,7 +351,7 @@ fn bad_input() -> Result<()> {
             "missing.pb.gz",
             ["missing.pb.gz", "No such file"].as_slice(),
         ),
-        (".", &["could not be read", "directory"]),
+        (".", &["is a folder", "tracer series"]),
         ("cut.pb.gz", &["cut.pb.gz", "cut short"]),
         ("text.pb.gz", &["text.pb.gz", "not a heap profile"]),
         (
