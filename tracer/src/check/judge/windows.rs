@@ -5,6 +5,7 @@ use super::seen::Seen;
 use crate::check::finding::What;
 use crate::check::leaks::MemoryLimit;
 use crate::check::policy::Policy;
+use crate::profile::series::Series;
 use crate::profile::{Profile, Verdict};
 
 /// Why a recording is not judged that has no survivors.
@@ -18,21 +19,33 @@ pub(super) fn are_seen(profile: &Profile) -> bool {
         || counters.any(|counter| counter.name == "windows" && counter.value > 0)
 }
 
+/// The part of what the target allocated that was seen, whether in windows or while it was traced exactly: what is told
+/// of it (`Sampled::share_seen`) is that of windows alone.
+fn share_seen(series: &Series, profile: &Profile) -> f64 {
+    let stacks = series.stacks();
+    let seen: u64 = stacks
+        .map(|(_, stack)| stack.counters().alloc_objects)
+        .sum();
+    let samples = profile.samples.iter();
+    let all: f64 = samples
+        .map(|sample| sample.values.alloc_objects as f64)
+        .sum();
+    match profile.sampled {
+        Some(_) if all > 0.0 => (seen as f64 / all).min(1.0),
+        _ => 0.0,
+    }
+}
+
 impl Judge<'_> {
     /// Judges a recording that saw the target in windows. What is not found there is never nothing: that also takes
     /// that a leak would have shown.
     pub(super) fn in_windows(&mut self, limit: Option<MemoryLimit>) {
         let series = &self.recorded.series;
-        let share = self
-            .recorded
-            .profile
-            .sampled
-            .map_or(0.0, |sampled| sampled.share_seen);
         if matches!(self.recorded.profile.verdict, Verdict::Inconclusive { .. }) {
             // That has been said.
             return;
         }
-        self.seen = Seen::of(series, share);
+        self.seen = Seen::of(series, share_seen(series, &self.recorded.profile));
         if self.seen.is_none() {
             self.reasons.push(UNKNOWN.to_owned());
             return;

@@ -10,7 +10,7 @@ use tracer_common::{Counter, EXACT_GENERATIONS, StackCounters};
 use super::resident::Look;
 use super::{Ended, Recording, Session, SessionError, Source, Status, Ticks, Wake};
 use crate::bpf::StackAmounts;
-use crate::profile::series::{Counters, Mark, Series, StackId, StackWindow, Window};
+use crate::profile::series::{Counters, Mark, Seen, Series, StackId, StackWindow, Window};
 use crate::profile::{Profile, Verdict};
 use crate::session::cost::Events;
 
@@ -89,6 +89,7 @@ impl Session {
         };
         let stopped = self.stop()?;
         let mut amounts = self.kernel.end_window()?;
+        let seen = self.seen();
         self.settle_pages(stopped.look.as_ref(), &mut amounts);
         self.take_the_dead(&mut amounts);
         let is_seen = stopped.look.as_ref().is_none_or(Look::saw_some);
@@ -100,7 +101,7 @@ impl Session {
                 survivors: amount.survivors.take(),
                 ..*amount
             });
-            let window = self.window(stopped.elapsed, &counters, taken);
+            let window = self.window(stopped.elapsed, seen, &counters, taken);
             series.push(window)?;
         }
         Ok((series, self.conclude(ended, stopped, &amounts)?))
@@ -111,6 +112,7 @@ impl Session {
         self.read_memory();
         let elapsed = self.started.elapsed();
         let mut amounts = self.kernel.end_window()?;
+        let seen = self.seen();
         // After the counters: what comes meanwhile is there before it is counted, and not the other way round.
         let look = self.look_at_pages(false);
         self.settle_pages(look.as_ref(), &mut amounts);
@@ -126,13 +128,14 @@ impl Session {
             };
         }
         // The window's list takes the place of theirs.
-        series.push(self.window(elapsed, &counters, amounts.into_iter()))?;
+        series.push(self.window(elapsed, seen, &counters, amounts.into_iter()))?;
         Ok(())
     }
 
     fn window(
         &mut self,
         elapsed: Duration,
+        seen: Option<Seen>,
         counters: &[(Counter, u64)],
         amounts: impl Iterator<Item = StackAmounts>,
     ) -> Window {
@@ -140,7 +143,6 @@ impl Session {
             .iter()
             .find_map(|&(counter, value)| (counter == Counter::UnknownFrees).then_some(value));
         let unknown_frees = self.survivors.unknown_frees(unknown_frees.unwrap_or(0));
-        let seen = self.seen();
         let stacks = amounts.filter_map(|amount| {
             let stack = StackId(self.snapshots.sample_of(amount.index)? as u64);
             let mut counters = totals(&amount.counters);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::estimate::expected;
 use crate::profile::series::{Series, StackHistory, StackId};
 
-/// In how many times the length of the recording blocks must not die to outlive it.
-const LONGER: f64 = 2.0;
+/// How many times as long as the recording blocks live that outlive it: what lives as long is a leak to exact ones, too.
+const LONGER: f64 = 1.0;
 /// Windows of a series after which a generation is old, as a part of all.
 const AGE_SHARE: usize = 8;
 
