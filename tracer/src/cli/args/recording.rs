@@ -11,9 +11,9 @@ use tracer_common::limits::DEFAULT_MAX_STACKS;
 
 use super::times::{duration, share};
 use super::views::{FormatArg, NamesArgs, ValueArg};
-use crate::cli::sites::SitesArgs;
 use crate::bpf::{LogLevel, ProbeKind};
 use crate::check::Bytes;
+use crate::cli::sites::SitesArgs;
 use crate::process::{ProcessError, find_process};
 use crate::session::{Share, Source};
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::times::share;
 use crate::cli::output::{PIPED_WIDTH, text_width};
 use crate::cli::sites::{ByArg, DiffByArg, SitesArgs};
 use crate::export::Format;
-use super::times::share;
 use crate::names::NameStyle;
 use crate::profile::{Filter, ValueKind};
 use crate::session::Share;
