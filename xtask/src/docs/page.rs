@@ -125,19 +125,23 @@ fn masked(line: &str) -> String {
     masked.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What the page is to show of a new output: as much of its beginning as it showed of the old one, where that
-/// ended with `…`.
+/// What the page is to show of a new output: as many lines of its beginning and end as it showed of the old one,
+/// where that had a `…` between them.
 pub(super) fn shortened(expected: &[String], actual: Vec<String>) -> Vec<String> {
-    let any = expected.iter().position(|line| line.trim() == ANY);
-    match any {
-        Some(shown) if shown > 0 && shown < actual.len() => {
-            let mut lines = actual;
-            lines.truncate(shown);
-            lines.push(ANY.to_owned());
-            lines
-        }
-        _ => actual,
+    let Some(first) = expected.iter().position(|line| line.trim() == ANY) else {
+        return actual;
+    };
+    let last = expected.iter().rposition(|line| line.trim() == ANY);
+    let tail = expected.len() - 1 - last.unwrap_or(first);
+    if first == 0 || first + tail >= actual.len() {
+        return actual;
     }
+    let end = actual[actual.len() - tail..].to_vec();
+    let mut lines = actual;
+    lines.truncate(first);
+    lines.push(ANY.to_owned());
+    lines.extend(end);
+    lines
 }
 
 /// The page with new outputs in the place of the old ones.
@@ -256,6 +260,8 @@ $ not run
         let steps = steps_of(PAGE);
         let new = shortened(&steps[0].expected, lines("a\nb\nc"));
         assert_eq!(new, ["a", "…"]);
+        let with_end = shortened(&lines("old\n…\nend"), lines("a\nb\nc"));
+        assert_eq!(with_end, ["a", "…", "c"]);
         let outputs = [
             (steps[0].output.clone(), new),
             (steps[1].output.clone(), lines("d")),
