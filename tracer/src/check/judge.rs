@@ -4,7 +4,7 @@
 //! be told. The last is never the second.
 
 mod amounts;
-mod nameless;
+mod grouping;
 mod open;
 mod order;
 mod pages;
@@ -69,10 +69,15 @@ pub fn judge(
     baseline: Option<&Profile>,
     limit: Option<MemoryLimit>,
 ) -> Result<Judgement, Incompatible> {
-    let recorded = &*nameless::together(recorded);
+    let are_windows = windows::are_seen(&recorded.profile);
+    let recorded = &*if are_windows {
+        grouping::by_site(recorded, policy)
+    } else {
+        grouping::without_nameless(recorded)
+    };
     let mut judge = Judge::new(recorded, policy);
     judge.check_evidence();
-    if windows::are_seen(&recorded.profile) {
+    if are_windows {
         judge.in_windows(limit);
         return Ok(judge.finish());
     }

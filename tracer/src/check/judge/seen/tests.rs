@@ -6,6 +6,7 @@ mod program;
 use super::super::whole::Whole;
 use super::Seen;
 use crate::check::leaks::{Class, Confidence, Lack, Options, leaks};
+use crate::profile::series::StackId;
 use program::{Kind, Program, Sight};
 
 /// What is said of a program.
@@ -21,7 +22,13 @@ struct Said {
 }
 
 fn judge(program: &Program, seed: u64) -> Said {
+    judge_as(program, seed, |stack| stack)
+}
+
+/// Judges stacks as one that `into` gives the same id.
+fn judge_as(program: &Program, seed: u64, into: impl Fn(StackId) -> StackId) -> Said {
     let (series, share) = program.recorded(seed);
+    let series = series.merged(into);
     let seen = Seen::of(&series, share).expect("a recording in windows");
     let options = Options::default();
     let (by_exposure, adapted) = seen.by_exposure(&options);
@@ -181,4 +188,25 @@ fn growth_without_a_stack_accuses_nobody() {
         assert!(said.grows, "{seed}: {said:?}");
         assert!(said.accused.is_empty(), "{seed}: {said:?}");
     }
+}
+
+/// A leak that several threads come to by ways of their own is found once these are one.
+#[test]
+fn a_leak_of_several_stacks_is_found_by_its_site() {
+    let mut found = 0;
+    for seed in 1..=seeds() {
+        let mut kinds = healthy();
+        let first = StackId(kinds.len() as u64);
+        let way = Kind::Leak {
+            rate: 1_000.0,
+            size: 64,
+        };
+        kinds.extend([way, way]);
+        let program = Program::new(kinds, Sight::SLOWED);
+        let said = judge_as(&program, seed, |stack| stack.min(first));
+        let others = said.accused.iter().filter(|&&one| one as u64 != first.0);
+        assert_eq!(others.count(), 0, "{seed}: {said:?}");
+        found += u64::from(said.accused.contains(&(first.0 as usize)));
+    }
+    assert!(found * 10 >= seeds() * 8, "{found} of {}", seeds());
 }
