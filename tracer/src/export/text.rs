@@ -91,9 +91,9 @@ mod tests {
             Showing 3 of 3 sites, 3024.98KiB of 3024.98KiB (100%)
 
                  value  share    sum  where                   line            for  what
-                2000KiB 66.12% 66.12%  counter::Cache::insert  src/cache.rs:9
-                1024kB 33.85%   100%  main                    src/main.rs:12       libc.so.6+0x8f2c1
-                0.98kB 0.032%   100%  counter::walk           src/walk.rs:3
+               2000KiB 66.12% 66.12%  counter::Cache::insert  src/cache.rs:9
+               1024KiB 33.85%   100%  main                    src/main.rs:12       libc.so.6+0x8f2c1
+               0.98KiB 0.032%   100%  counter::walk           src/walk.rs:3
 
             Counters
               alloc_objects    3048  Allocations counted.

@@ -402,7 +402,7 @@ mod tests {
         let tree_of = |options: TreeOptions| tree(&profile, &options).to_string();
         insta::assert_snapshot!(tree_of(TreeOptions::default()), @r"
         Verdict: complete
-        Type:    inuse_space, total 1.95kB
+        Type:    inuse_space, total 1.95KiB
 
              total total%       self  self%
              2000B   100%          0     0%  … 5 frames of libc, tokio, std

@@ -47,8 +47,8 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
     Showing 3 of 3 sites that changed
 
           change   change%          A          B  where, for and what
-         +65536B    +3.20%     1.95MB     2.02MB  counter::Cache::insert  src/cache.rs:9
-          +4096B       new          0        4kB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
+         +65536B    +3.20%    1.95MiB    2.02MiB  counter::Cache::insert  src/cache.rs:9
+          +4096B       new          0       4KiB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
           -1000B      gone      1000B          0  counter::walk  src/walk.rs:3
 
     Showing 3 of 3 stacks that changed
