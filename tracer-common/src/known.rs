@@ -252,7 +252,7 @@ impl Trail {
         shape.set(self.len, slot::END);
         // No branch, as above: the sign of a difference.
         let is_low = self.places.wrapping_sub(LOW_WORDS as u64) >> 63;
-        shape.set(0, register | is_low as u16 * slot::LOW);
+        shape.set(0, register | (is_low as u16 * slot::LOW));
         if self.len >= SHAPE_SLOTS as u64 || self.places >= OUT_OF_REACH {
             return 0;
         }

@@ -263,7 +263,7 @@ fn what_counts() {
     let (frames, check) = walk(&code, &stack, &mut shape).unwrap_or_default();
     assert_eq!(frames, [0, APART, 2 * APART]);
     let wanted = [
-        slot::RELATIVE & !slot::PLACE | slot::LOW,
+        (slot::RELATIVE & !slot::PLACE) | slot::LOW,
         slot::WORD | 1,
         slot::WORD | 4,
         slot::END,
