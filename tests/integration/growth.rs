@@ -272,7 +272,7 @@ fn check_populated() -> Result<()> {
 /// What pages do not tell is said before anything is done.
 fn check_refuses() -> Result<()> {
     for (rule, name) in [
-        ("--max-peak=1GiB", "the peak"),
+        ("--max-peak=1GB", "the peak"),
         ("--write-baseline=x", "a baseline"),
     ] {
         let mut command = tracer(["check", "--source=growth", rule, "--", "true"])?;
@@ -292,7 +292,7 @@ fn check_refuses() -> Result<()> {
 /// Nothing is done before the target grows.
 fn when_growing() -> Result<()> {
     let mut workload = Workload::start("pages", &[])?;
-    let arguments = ["--when-growing=8MiB", "--source", "growth"];
+    let arguments = ["--when-growing=8MB", "--source", "growth"];
     let mut tracing = Tracing::begin_attach(workload.pid(), &arguments)?;
     let waiting = |line: &str| line.starts_with("waiting until pages");
     let child = tracing.child();
@@ -320,7 +320,7 @@ fn never_grown() -> Result<()> {
     workload.child().signal(Signal::KILL)?;
     let ended = child.wait()?;
     ensure!(
-        ended.status.code() == Some(2) && ended.stderr.contains("it did not grow by 16.00 MiB"),
+        ended.status.code() == Some(2) && ended.stderr.contains("it did not grow by 16.00 MB"),
         "{}",
         ended.printed()
     );

@@ -104,13 +104,13 @@ fn check() -> Result<()> {
         process::run(&mut command, b"\n")
     };
     // 12,000,000 + 10 MiB + 12 MiB.
-    let kept = checked("33.6MiB", &["text"])?;
+    let kept = checked("33.6MB", &["text"])?;
     kept.expect_code(0)?;
     let text = String::from_utf8_lossy(&kept.stdout).into_owned();
     ensure!(text.contains("; peak 33."), "{}", kept.printed());
     let forms = ["text", "markdown", "github", "junit", "sarif"];
     for form in forms {
-        let over = checked("33MiB", &[form])?;
+        let over = checked("33MB", &[form])?;
         over.expect_code(1)?;
         let text = String::from_utf8_lossy(&over.stdout).into_owned();
         // The program's own ledger has the names, too.
@@ -147,7 +147,7 @@ fn saved(folder: &TempDir, program: &std::path::Path) -> Result<()> {
             "{}",
             ended.printed()
         );
-        for (limit, code) in [("33MiB", 1), ("34MiB", 0)] {
+        for (limit, code) in [("33MB", 1), ("34MB", 0)] {
             let mut command = tracer(["check", "--max-peak", limit])?;
             let ended = process::run(command.arg(&file), b"")?;
             ended.expect_code(code)?;

@@ -145,10 +145,10 @@ fn wrapper() -> Result<()> {
 /// Memory that the program maps for itself.
 fn mapped() -> Result<()> {
     let (profile, said) = attach(&mut blocks(["0", "512", "100", "0"])?, 3)?;
-    expect(&profile, "inconclusive", &["MiB by which", "mmap"])?;
+    expect(&profile, "inconclusive", &["MB by which", "mmap"])?;
     let unseen = profile::counter(&profile, "unseen_growth_bytes")?;
     ensure!((45 << 20..=52 << 20).contains(&unseen), "{unseen}");
-    ensure!(said.contains("MiB by which"), "{said}");
+    ensure!(said.contains("MB by which"), "{said}");
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn mapped_in_check() -> Result<()> {
     workload.finish()?;
     ended.expect_code(3)?;
     ensure!(
-        ended.printed().contains("MiB by which"),
+        ended.printed().contains("MB by which"),
         "{}",
         ended.printed()
     );
@@ -192,7 +192,7 @@ fn python_leak() -> Result<()> {
     expect(
         &profile,
         "inconclusive",
-        &["MiB by which", "PYTHONMALLOC=malloc"],
+        &["MB by which", "PYTHONMALLOC=malloc"],
     )?;
     ensure!(profile::counter(&profile, "unseen_growth_bytes")? > 10 << 20);
     Ok(())

@@ -457,7 +457,7 @@ fn not_judged() -> Result<()> {
         "format": "tracer-profile", "version": 1, "profile": profile,
     });
     fs::write(&file, text.to_string())?;
-    for rules in [&[][..], &["--no-leaks"], &["--max-peak", "1GiB"]] {
+    for rules in [&[][..], &["--no-leaks"], &["--max-peak", "1GB"]] {
         let mut command = tracer(["check"])?;
         let ended = process::run(command.arg(&file).args(rules), b"")?;
         ended.expect_code(3)?;

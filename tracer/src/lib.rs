@@ -23,6 +23,7 @@ pub mod profile;
 pub mod report;
 pub mod session;
 pub mod sites;
+mod size;
 pub mod survivors;
 pub mod symbolize;
 pub mod unwind;

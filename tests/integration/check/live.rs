@@ -168,7 +168,7 @@ pub(super) fn inconclusive() -> Result<()> {
     ensure!(matches!(code, Some(2 | 3)), "{code:?}\n{}", ended.printed());
     // With a limit that nothing can exceed, too.
     let idle = Child::spawn(Command::new("sleep").arg("1000"))?;
-    let (ended, _) = check(idle.pid(), &["--duration=3s", "--max-peak=1GiB"])?;
+    let (ended, _) = check(idle.pid(), &["--duration=3s", "--max-peak=1GB"])?;
     let code = ended.status.code();
     ensure!(matches!(code, Some(2 | 3)), "{code:?}\n{}", ended.printed());
     Ok(())
@@ -191,7 +191,7 @@ pub(super) fn commands() -> Result<()> {
     ensure!(text.contains("at forgotten_describe"), "{text}");
     let mut shell = Command::new("sh");
     shell.args(["-c", "exit 7"]);
-    let mut check = run(&["--allow-leaks", "--max-peak=1GiB"], shell)?;
+    let mut check = run(&["--allow-leaks", "--max-peak=1GB"], shell)?;
     let ended = check.wait()?;
     ended.expect_code(2)?;
     ensure!(
@@ -201,11 +201,11 @@ pub(super) fn commands() -> Result<()> {
     );
     let mut shell = Command::new("sh");
     shell.args(["-c", "exit 0"]);
-    run(&["--allow-leaks", "--max-peak=1GiB"], shell)?
+    run(&["--allow-leaks", "--max-peak=1GB"], shell)?
         .wait()?
         .expect_code(0)?;
     // It allocates nothing: no probe fires.
-    let mut check = run(&["--allow-leaks", "--max-peak=1GiB"], Command::new("true"))?;
+    let mut check = run(&["--allow-leaks", "--max-peak=1GB"], Command::new("true"))?;
     check.wait()?.expect_code(3)?;
     let mut check = run(&[], Command::new("/no/such/program"))?;
     check.wait()?.expect_code(2)

@@ -206,7 +206,7 @@ pub(super) fn baseline(service: &'static Service) -> Result<()> {
     builds.build("after", &moved)?;
     builds.build("leaky", &service.leaking(&moved)?)?;
 
-    builds.record("before", "--max-peak=1MiB")?.expect_code(0)?;
+    builds.record("before", "--max-peak=1MB")?.expect_code(0)?;
     builds
         .record("after", "--baseline=before.pb.gz")?
         .expect_code(0)?;

@@ -101,7 +101,7 @@ fn group_without_room() -> Result<()> {
     ended.expect_code(2)?;
     for words in [
         "control group",
-        "limited to 300 MiB",
+        "limited to 300 MB",
         "outside the container",
     ] {
         ensure!(
@@ -123,6 +123,6 @@ fn group_with_room() -> Result<()> {
     let notes = profile.metadata.notes.join("\n");
     ensure!(notes.contains("control group"), "{notes}");
     let most: u64 = fs::read_to_string(&group.most)?.trim().parse()?;
-    ensure!(most < 260 * MIB, "{} MiB were used at most", most / MIB);
+    ensure!(most < 260 * MIB, "{} MB were used at most", most / MIB);
     Ok(())
 }

@@ -261,7 +261,7 @@ mod tests {
         let rule = Rule::Budget("handle$".to_owned());
         let breaches = limits(
             "[[budget]]\nfunction = \"handle$\"\nmax-live = \"2000000B\"\n\
-             max-live-objects = 2000\nmax-allocated = \"1MiB\"\nmax-allocated-objects = 3006\n\
+             max-live-objects = 2000\nmax-allocated = \"1MB\"\nmax-allocated-objects = 3006\n\
              [[budget]]\nfunction = \"nobody\"\nmax-live = 0\n",
         )?;
         assert_eq!(
@@ -334,7 +334,7 @@ mod tests {
         let breaches = compared("tolerance = \"1%\"", &before, &after)?;
         assert_eq!(summary(&breaches), [(&walk, space, 1_500, 1_010)]);
         let breaches = compared(
-            "min-growth = \"1KiB\"\ntolerance = \"0.5%\"",
+            "min-growth = \"1kB\"\ntolerance = \"0.5%\"",
             &before,
             &after,
         )?;

@@ -5,22 +5,22 @@
 //! allow-undecided = false        # true: don't end with 3 for stacks that can't be judged yet
 //! warm-up = "10s"                # ignore growth before this; default: the first fifth
 //!
-//! max-growth = ["1KiB/s", "16B/op"]  # of live memory after the warm-up
+//! max-growth = ["1kB/s", "16B/op"]  # of live memory after the warm-up
 //! operations-per-second = 1000   # for growth per operation
 //!
-//! max-peak = "512MiB"            # most that may be live at once
+//! max-peak = "512MB"            # most that may be live at once
 //! max-peak-objects = 1000000
-//! memory-limit = "2GiB"          # for the time until it is reached
+//! memory-limit = "2GB"          # for the time until it is reached
 //!
 //! baseline = "baseline.pb.gz"    # fail if more is live than in this profile
 //! tolerance = "10%"              # allow this much growth over the baseline; default 0%
-//! min-growth = "64KiB"           # ignore growth up to this size; default 0B
+//! min-growth = "64kB"           # ignore growth up to this size; default 0B
 //!
 //! [[budget]]                     # of a function and all it calls; any number of them
 //! function = "^cache::"          # regular expression, anywhere in the name
-//! max-live = "64MiB"
+//! max-live = "64MB"
 //! max-live-objects = 100000
-//! max-allocated = "1GiB"
+//! max-allocated = "1GB"
 //! max-allocated-objects = 5000000
 //!
 //! [sites]                        # whose code is what, beyond what tracer knows
@@ -115,7 +115,7 @@ impl Growth {
     }
 }
 
-/// A limit of growth: `1KiB/s` or `16B/op`.
+/// A limit of growth: `1kB/s` or `16B/op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxGrowth {
     /// Most bytes a second.
@@ -132,7 +132,7 @@ impl FromStr for MaxGrowth {
             Some((bytes, "s")) => Ok(Self::PerSecond(bytes.parse()?)),
             Some((bytes, "op")) => Ok(Self::PerOperation(bytes.parse()?)),
             _ => Err(format!(
-                "`{text}` is no limit of growth: say it as 1KiB/s or 16B/op"
+                "`{text}` is no limit of growth: say it as 1kB/s or 16B/op"
             )),
         }
     }

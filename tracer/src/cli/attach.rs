@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::HumanBytes;
 
 use super::args::AttachArgs;
 use super::exit::Exit;
@@ -14,6 +13,7 @@ use crate::check::Bytes;
 use crate::printable::Shown as _;
 use crate::process::{Identity, check_traceable};
 use crate::session::{Ended, Session, Target, check_privilege, wait_until_grown};
+use crate::size::Size;
 
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
@@ -51,16 +51,16 @@ async fn wait(who: &Identity, size: Bytes, is_quiet: bool) -> anyhow::Result<()>
             "waiting until {} (pid {}) grows by {}",
             who.name,
             who.pid,
-            HumanBytes(size)
+            Size::from(size)
         ));
     }
     let grown = wait_until_grown(who, size)
         .await
-        .with_context(|| format!("it did not grow by {}", HumanBytes(size)))?;
+        .with_context(|| format!("it did not grow by {}", Size::from(size)))?;
     if !is_quiet {
         say(format_args!(
             "it has grown by {} in {:.1} s",
-            HumanBytes(grown.bytes),
+            Size::from(grown.bytes),
             grown.within.as_secs_f64()
         ));
     }

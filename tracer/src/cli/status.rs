@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanCount;
 
 use crate::printable::printable;
 use crate::profile::Values;
 use crate::session::{Recording, Source, Status};
+use crate::size::Size;
 
 /// The live line; nothing where standard error is no terminal.
 pub(super) struct StatusLine {
@@ -166,13 +167,13 @@ fn amounts(status: &Status, rate: u64) -> Vec<Part> {
         ],
         (Source::Probes, None) => vec![
             part(1, format!("{} allocations/s", HumanCount(rate))),
-            part(0, format!("live {}", HumanBytes(status.live_bytes))),
+            part(0, format!("live {}", Size::from(status.live_bytes))),
             part(5, format!("in {} objects", HumanCount(status.live_objects))),
             part(
                 2,
                 format!(
                     "peak {}",
-                    HumanBytes(status.peak_bytes.max(status.live_bytes))
+                    Size::from(status.peak_bytes.max(status.live_bytes))
                 ),
             ),
         ],
@@ -180,7 +181,7 @@ fn amounts(status: &Status, rate: u64) -> Vec<Part> {
             part(1, format!("{} pages/s", HumanCount(rate))),
             part(
                 0,
-                format!("{} more resident", HumanBytes(status.live_bytes)),
+                format!("{} more resident", Size::from(status.live_bytes)),
             ),
         ],
     }
@@ -198,7 +199,7 @@ pub(super) fn summary(recording: &Recording) -> String {
         .samples
         .iter()
         .fold(Values::default(), |sum, sample| sum.plus(sample.values));
-    let bytes = |value: i64| HumanBytes(value.unsigned_abs());
+    let bytes = |value: i64| Size::from(value);
     let count = |value: i64| HumanCount(value.unsigned_abs());
     let peak = profile.peak.map_or_else(String::new, |peak| {
         let since = match recording.mode {
@@ -278,7 +279,7 @@ mod tests {
         let shown = wide(&status(4, 9_000, 0), Some(&status(2, 5_000, 0)));
         assert_eq!(
             shown,
-            "   4s  2,000 allocations/s  live 3.00 MiB  in 12,345 objects  peak 5.00 MiB  7 stacks  nothing lost  costs 1.2% of a CPU"
+            "   4s  2,000 allocations/s  live 3.00 MB  in 12,345 objects  peak 5.00 MB  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
 
@@ -294,10 +295,10 @@ mod tests {
         for (columns, shown) in [
             (
                 80,
-                " 100s  2,000 allocations/s  live 3.00 MiB  peak 5.00 MiB  costs 1.2% of a CPU",
+                " 100s  2,000 allocations/s  live 3.00 MB  peak 5.00 MB  costs 1.2% of a CPU",
             ),
-            (60, " 100s  live 3.00 MiB  costs 1.2% of a CPU"),
-            (20, " 100s  live 3.00 Mi"),
+            (60, " 100s  live 3.00 MB  costs 1.2% of a CPU"),
+            (20, " 100s  live 3.00 MB"),
         ] {
             let text = fit(line(&status(100, 200_000, 0), None), columns);
             assert_eq!(text, shown, "{columns}");
@@ -323,7 +324,7 @@ mod tests {
         };
         assert_eq!(
             wide(&status, None),
-            "   4s  2,000 pages/s  3.00 MiB more resident  7 stacks  nothing lost  costs 1.2% of a CPU"
+            "   4s  2,000 pages/s  3.00 MB more resident  7 stacks  nothing lost  costs 1.2% of a CPU"
         );
     }
 

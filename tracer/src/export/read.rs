@@ -27,7 +27,7 @@ pub enum ReadError {
     #[error("the file is damaged: {0}")]
     Gzip(#[source] io::Error),
     /// It is larger than anything this program writes.
-    #[error("the file holds more than {} MiB or {} million records", MAX_INFLATED >> 20, decode::MAX_RECORDS / 1_000_000)]
+    #[error("the file holds more than {} MB or {} million records", MAX_INFLATED >> 20, decode::MAX_RECORDS / 1_000_000)]
     TooLarge,
     /// It is something else.
     #[error("not a heap profile in pprof's or tracer's JSON format")]

@@ -83,25 +83,25 @@ mod tests {
         profile.counters[1].value = 0;
         let mut out = Vec::new();
         write(&profile, ValueKind::InuseSpace, &Style::default(), &mut out)?;
-        insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
-            Source:  attach to counter-service (pid 4711) for 30.0 s
-            Verdict: degraded
-                     2 of 3048 allocations have no stack.
-            Type:    inuse_space, total 2.95MiB
-            Showing 3 of 3 sites, 3024.98KiB of 3024.98KiB (100%)
+        insta::assert_snapshot!(String::from_utf8_lossy(&out), @"
+        Source:  attach to counter-service (pid 4711) for 30.0 s
+        Verdict: degraded
+                 2 of 3048 allocations have no stack.
+        Type:    inuse_space, total 2.95MB
+        Showing 3 of 3 sites, 3024.98kB of 3024.98kB (100%)
 
-                 value  share    sum  where                   line            for  what
-               2000KiB 66.12% 66.12%  counter::Cache::insert  src/cache.rs:9
-               1024KiB 33.85%   100%  main                    src/main.rs:12       libc.so.6+0x8f2c1
-               0.98KiB 0.032%   100%  counter::walk           src/walk.rs:3
+             value  share    sum  where                   line            for  what
+            2000kB 66.12% 66.12%  counter::Cache::insert  src/cache.rs:9
+            1024kB 33.85%   100%  main                    src/main.rs:12       libc.so.6+0x8f2c1
+            0.98kB 0.032%   100%  counter::walk           src/walk.rs:3
 
-            Counters
-              alloc_objects    3048  Allocations counted.
-              stack_unreadable    2  Stacks not read.
+        Counters
+          alloc_objects    3048  Allocations counted.
+          stack_unreadable    2  Stacks not read.
 
-            Notes
-              The target exited before the end.
-            ");
+        Notes
+          The target exited before the end.
+        ");
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Profile, ValueKind};
+use crate::size::Size;
 
 /// The most that was live at once.
 ///
@@ -21,20 +22,9 @@ pub struct Peak {
 }
 
 impl fmt::Display for Peak {
-    /// `201.00 MiB after 0.5 s`
+    /// `201.00 MB after 0.5 s`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-        let (mut amount, mut unit) = (self.bytes as f64, "B");
-        for larger in UNITS {
-            if amount.abs() < 1024.0 {
-                break;
-            }
-            (amount, unit) = (amount / 1024.0, larger);
-        }
-        match unit {
-            "B" => write!(f, "{amount} B")?,
-            _ => write!(f, "{amount:.2} {unit}")?,
-        }
+        write!(f, "{}", Size::from(self.bytes))?;
         match self.after_nanos {
             Some(nanos) => write!(f, " after {:.1} s", nanos as f64 / 1e9),
             None => Ok(()),
@@ -100,9 +90,9 @@ mod tests {
             };
             peak.to_string()
         };
-        assert_eq!(peak(201 << 20, Some(451_000_000)), "201.00 MiB after 0.5 s");
+        assert_eq!(peak(201 << 20, Some(451_000_000)), "201.00 MB after 0.5 s");
         assert_eq!(peak(1_000, None), "1000 B");
-        assert_eq!(peak(-1_536, None), "-1.50 KiB");
+        assert_eq!(peak(-1_536, None), "-1.50 kB");
     }
 
     #[test]

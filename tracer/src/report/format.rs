@@ -1,8 +1,9 @@
-//! Numbers and names as text, the way pprof prints them, but for the units: those of the whole command.
+//! Numbers and names as text, the way pprof prints them.
 
 use std::borrow::Cow;
 
 use crate::printable::printable;
+use crate::size::UNITS;
 
 /// The unit one report prints its amounts in, so that they can be compared down a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,22 +18,14 @@ pub(super) struct ByteUnit {
     bytes: f64,
 }
 
-/// Powers of 1024, under the names that every output and every policy has for them. pprof calls them kB and MB.
 const BYTE_UNITS: [ByteUnit; 6] = {
-    const fn unit(name: &'static str, shift: u32) -> ByteUnit {
+    const fn unit(power: usize) -> ByteUnit {
         ByteUnit {
-            name,
-            bytes: (1_u64 << shift) as f64,
+            name: UNITS[power],
+            bytes: (1_u64 << (10 * power)) as f64,
         }
     }
-    [
-        unit("B", 0),
-        unit("KiB", 10),
-        unit("MiB", 20),
-        unit("GiB", 30),
-        unit("TiB", 40),
-        unit("PiB", 50),
-    ]
+    [unit(0), unit(1), unit(2), unit(3), unit(4), unit(5)]
 };
 
 impl Unit {
@@ -239,11 +232,11 @@ mod tests {
     fn sizes_have_the_units_of_policies() {
         assert_eq!(show_alone(0, "bytes"), "0");
         assert_eq!(show_alone(1023, "bytes"), "1023B");
-        assert_eq!(show_alone(1024, "bytes"), "1KiB");
-        assert_eq!(show_alone(1536, "bytes"), "1.50KiB");
-        assert_eq!(show_alone(-3 << 20, "bytes"), "-3MiB");
-        assert_eq!(show_alone(i64::MAX, "bytes"), "8192PiB");
-        assert_eq!(show_alone(i64::MIN, "bytes"), "-8192PiB");
+        assert_eq!(show_alone(1024, "bytes"), "1kB");
+        assert_eq!(show_alone(1536, "bytes"), "1.50kB");
+        assert_eq!(show_alone(-3 << 20, "bytes"), "-3MB");
+        assert_eq!(show_alone(i64::MAX, "bytes"), "8192PB");
+        assert_eq!(show_alone(i64::MIN, "bytes"), "-8192PB");
         assert_eq!(show_alone(5_000, "count"), "5000");
     }
 
@@ -254,10 +247,10 @@ mod tests {
             let unit = Unit::choose("bytes", amounts.iter().copied(), total);
             amounts.iter().map(|&a| unit.show(a)).collect::<Vec<_>>()
         };
-        assert_eq!(show(&[2048, 1024]), ["2KiB", "1KiB"]);
+        assert_eq!(show(&[2048, 1024]), ["2kB", "1kB"]);
         // The small one decides while the large one is not a hundred times as much.
         assert_eq!(show(&[3000, 1000]), ["3000B", "1000B"]);
-        assert_eq!(show(&[2 << 20, 100]), ["2048KiB", "0.10KiB"]);
+        assert_eq!(show(&[2 << 20, 100]), ["2048kB", "0.10kB"]);
         assert_eq!(show(&[0, 0]), ["0", "0"]);
     }
 

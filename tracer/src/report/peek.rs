@@ -252,21 +252,21 @@ mod tests {
     #[test]
     fn callers_above_and_callees_below() -> Result<(), regex::Error> {
         let peek = peek(&counter_service(), &options("main|insert")?);
-        insta::assert_snapshot!(peek, @r"
+        insta::assert_snapshot!(peek, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MiB
+        Type:    inuse_space, total 2.95MB
 
               flat  flat%        cum   cum%      calls calls% + context
         --------------------------------------------------------------
-                                               2000KiB   100% |   counter::handle
-           2000KiB 66.12%    2000KiB 66.12%                   | counter::Cache::insert
+                                                2000kB   100% |   counter::handle
+            2000kB 66.12%     2000kB 66.12%                   | counter::Cache::insert
         --------------------------------------------------------------
-                 0     0% 3024.98KiB   100%                   | main
-                                               2000KiB 66.12% |   counter::handle
-                                               1024KiB 33.85% |   libc.so.6+0x8f2c1
-                                               0.98KiB 0.032% |   counter::walk
+                 0     0%  3024.98kB   100%                   | main
+                                                2000kB 66.12% |   counter::handle
+                                                1024kB 33.85% |   libc.so.6+0x8f2c1
+                                                0.98kB 0.032% |   counter::walk
         ");
         Ok(())
     }
@@ -277,19 +277,19 @@ mod tests {
             by: ValueKind::AllocSpace,
             ..options("handle")?
         };
-        insta::assert_snapshot!(peek(&estimated(), &options), @r"
+        insta::assert_snapshot!(peek(&estimated(), &options), @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: sampled
                  Only windows were seen.
-        Type:    alloc_space, total 3.93MiB ±4%
+        Type:    alloc_space, total 3.93MB ±4%
         Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
 
               flat         flat%        cum          cum%      calls        calls% + context
         -----------------------------------------------------------------------------------
-                                                          3000.68KiB    ±4%   100% |   main
-                 0            0% 3000.68KiB    ±4% 74.48%                          | counter::handle
-                                                             3000KiB    ±4%   100% |   counter::Cache::insert
-                                                             0.68KiB   ±20% 0.023% |   libc.so.6+0x8f2c1
+                                                           3000.68kB    ±4%   100% |   main
+                 0            0%  3000.68kB    ±4% 74.48%                          | counter::handle
+                                                              3000kB    ±4%   100% |   counter::Cache::insert
+                                                              0.68kB   ±20% 0.023% |   libc.so.6+0x8f2c1
 
         ±: standard error of what is estimated
         ");
@@ -326,7 +326,7 @@ mod tests {
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MiB
+        Type:    inuse_space, total 2.95MB
 
         No function in the profile matches "^nothing$".
         "#);

@@ -228,19 +228,19 @@ mod tests {
     #[test]
     fn by_flat_with_the_allocator_hidden() {
         let top = top(&counter_service(), &TopOptions::default());
-        insta::assert_snapshot!(top, @r"
+        insta::assert_snapshot!(top, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MiB
-        Showing 5 of 5 functions, 3024.98KiB of 3024.98KiB (100%)
+        Type:    inuse_space, total 2.95MB
+        Showing 5 of 5 functions, 3024.98kB of 3024.98kB (100%)
 
               flat  flat%   sum%        cum   cum%
-           2000KiB 66.12% 66.12%    2000KiB 66.12%  counter::Cache::insert
-           1024KiB 33.85%   100%    1024KiB 33.85%  libc.so.6+0x8f2c1
-           0.98KiB 0.032%   100%    0.98KiB 0.032%  counter::walk
-                 0     0%   100% 3024.98KiB   100%  main
-                 0     0%   100%    2000KiB 66.12%  counter::handle
+            2000kB 66.12% 66.12%     2000kB 66.12%  counter::Cache::insert
+            1024kB 33.85%   100%     1024kB 33.85%  libc.so.6+0x8f2c1
+            0.98kB 0.032%   100%     0.98kB 0.032%  counter::walk
+                 0     0%   100%  3024.98kB   100%  main
+                 0     0%   100%     2000kB 66.12%  counter::handle
         ");
     }
 
@@ -281,18 +281,18 @@ mod tests {
             ..TopOptions::default()
         };
         let top = top(&counter_service(), &options);
-        insta::assert_snapshot!(top, @r"
+        insta::assert_snapshot!(top, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MiB
+        Type:    inuse_space, total 2.95MB
         Filter:  focus = walk
         Filter:  ignore = nobody (matches nothing)
-        Showing 2 of 2 functions, 0.98KiB of 3024.98KiB (0.032%)
+        Showing 2 of 2 functions, 0.98kB of 3024.98kB (0.032%)
 
               flat  flat%   sum%        cum   cum%
-           0.98KiB 0.032% 0.032%    0.98KiB 0.032%  counter::walk
-                 0     0% 0.032%    0.98KiB 0.032%  main
+            0.98kB 0.032% 0.032%     0.98kB 0.032%  counter::walk
+                 0     0% 0.032%     0.98kB 0.032%  main
         ");
         Ok(())
     }
@@ -322,20 +322,20 @@ mod tests {
             by: ValueKind::AllocSpace,
             ..TopOptions::default()
         };
-        insta::assert_snapshot!(top(&estimated(), &options), @r"
+        insta::assert_snapshot!(top(&estimated(), &options), @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: sampled
                  Only windows were seen.
-        Type:    alloc_space, total 3.93MiB ±4%
+        Type:    alloc_space, total 3.93MB ±4%
         Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
-        Showing 5 of 5 functions, 4028.59KiB of 4028.59KiB (100%)
+        Showing 5 of 5 functions, 4028.59kB of 4028.59kB (100%)
 
               flat         flat%   sum%        cum          cum%
-           3000KiB    ±4% 74.47% 74.47%    3000KiB    ±4% 74.47%  counter::Cache::insert
-        1024.68KiB   ±10% 25.44% 99.90% 1024.68KiB   ±10% 25.44%  libc.so.6+0x8f2c1
-           3.91KiB  ~±70% 0.097%   100%    3.91KiB  ~±70% 0.097%  counter::walk
-                 0            0%   100% 4028.59KiB    ±4%   100%  main
-                 0            0%   100% 3000.68KiB    ±4% 74.48%  counter::handle
+            3000kB    ±4% 74.47% 74.47%     3000kB    ±4% 74.47%  counter::Cache::insert
+         1024.68kB   ±10% 25.44% 99.90%  1024.68kB   ±10% 25.44%  libc.so.6+0x8f2c1
+            3.91kB  ~±70% 0.097%   100%     3.91kB  ~±70% 0.097%  counter::walk
+                 0            0%   100%  4028.59kB    ±4%   100%  main
+                 0            0%   100%  3000.68kB    ±4% 74.48%  counter::handle
 
         ±: standard error of what is estimated
         ~: half of the amount or more may be error

@@ -321,18 +321,18 @@ mod tests {
     #[test]
     fn branches_indent_and_thin_ones_fold() {
         let tree = tree(&counter_service(), &TreeOptions::default());
-        insta::assert_snapshot!(tree, @r"
+        insta::assert_snapshot!(tree, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    inuse_space, total 2.95MiB
+        Type:    inuse_space, total 2.95MB
 
              total total%       self  self%
-        3024.98KiB   100%          0     0%  main
-           2000KiB 66.12%          0     0%  - counter::handle
-           2000KiB 66.12%    2000KiB 66.12%    counter::Cache::insert
-           1024KiB 33.85%    1024KiB 33.85%  - libc.so.6+0x8f2c1
-           0.98KiB 0.032%          0     0%  - (1 more below 1%)
+         3024.98kB   100%          0     0%  main
+            2000kB 66.12%          0     0%  - counter::handle
+            2000kB 66.12%     2000kB 66.12%    counter::Cache::insert
+            1024kB 33.85%     1024kB 33.85%  - libc.so.6+0x8f2c1
+            0.98kB 0.032%          0     0%  - (1 more below 1%)
         ");
     }
 
@@ -343,20 +343,20 @@ mod tests {
             ..TreeOptions::default()
         };
         let tree = tree(&estimated(), &options);
-        insta::assert_snapshot!(tree, @r"
+        insta::assert_snapshot!(tree, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: sampled
                  Only windows were seen.
-        Type:    alloc_space, total 3.93MiB ±4%
+        Type:    alloc_space, total 3.93MB ±4%
         Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
 
              total        total%       self         self%
-        4028.59KiB    ±4%   100%          0            0%  main
-        3000.68KiB    ±4% 74.48%          0            0%  - counter::handle
-           3000KiB    ±4% 74.47%    3000KiB    ±4% 74.47%    - counter::Cache::insert
-           0.68KiB   ±20% 0.017%          0            0%    - (1 more below 1%)
-           1024KiB   ±10% 25.42%    1024KiB   ±10% 25.42%  - libc.so.6+0x8f2c1
-           3.91KiB  ~±70% 0.097%          0            0%  - (1 more below 1%)
+         4028.59kB    ±4%   100%          0            0%  main
+         3000.68kB    ±4% 74.48%          0            0%  - counter::handle
+            3000kB    ±4% 74.47%     3000kB    ±4% 74.47%    - counter::Cache::insert
+            0.68kB   ±20% 0.017%          0            0%    - (1 more below 1%)
+            1024kB   ±10% 25.42%     1024kB   ±10% 25.42%  - libc.so.6+0x8f2c1
+            3.91kB  ~±70% 0.097%          0            0%  - (1 more below 1%)
 
         ±: standard error of what is estimated
         ~: half of the amount or more may be error
@@ -377,22 +377,22 @@ mod tests {
         let own: i64 = tree.nodes.iter().map(|node| node.own).sum();
         assert_eq!(own, tree.header.total);
         assert!(tree.nodes.iter().all(|node| node.folded == 0));
-        insta::assert_snapshot!(tree, @r"
+        insta::assert_snapshot!(tree, @"
         Source:  attach to counter-service (pid 4711) for 30.0 s
         Verdict: degraded
                  2 of 3048 allocations have no stack.
-        Type:    alloc_space, total 3.93MiB
+        Type:    alloc_space, total 3.93MB
 
              total total%       self  self%
-        4028.59KiB   100%          0     0%  main
-        3000.68KiB 74.48%          0     0%  - counter::handle
-           3000KiB 74.47%          0     0%    - counter::Cache::insert
-           3000KiB 74.47%    3000KiB 74.47%      alloc::alloc::alloc (inline)
-           0.68KiB 0.017%    0.68KiB 0.017%    - libc.so.6+0x8f2c1
-           1024KiB 25.42%    1024KiB 25.42%  - libc.so.6+0x8f2c1
-           3.91KiB 0.097%          0     0%  - counter::walk
-           3.91KiB 0.097%          0     0%    counter::walk
-           3.91KiB 0.097%    3.91KiB 0.097%    counter::walk
+         4028.59kB   100%          0     0%  main
+         3000.68kB 74.48%          0     0%  - counter::handle
+            3000kB 74.47%          0     0%    - counter::Cache::insert
+            3000kB 74.47%     3000kB 74.47%      alloc::alloc::alloc (inline)
+            0.68kB 0.017%     0.68kB 0.017%    - libc.so.6+0x8f2c1
+            1024kB 25.42%     1024kB 25.42%  - libc.so.6+0x8f2c1
+            3.91kB 0.097%          0     0%  - counter::walk
+            3.91kB 0.097%          0     0%    counter::walk
+            3.91kB 0.097%     3.91kB 0.097%    counter::walk
         ");
     }
 
@@ -402,7 +402,7 @@ mod tests {
         let tree_of = |options: TreeOptions| tree(&profile, &options).to_string();
         insta::assert_snapshot!(tree_of(TreeOptions::default()), @r"
         Verdict: complete
-        Type:    inuse_space, total 1.95KiB
+        Type:    inuse_space, total 1.95kB
 
              total total%       self  self%
              2000B   100%          0     0%  … 5 frames of libc, tokio, std

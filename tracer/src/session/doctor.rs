@@ -293,7 +293,7 @@ fn namespace() -> Check {
 /// The control group that the process and tracer are both in.
 fn control_group(group: &LimitedGroup) -> Check {
     let found = format!(
-        "the process's own ({}) is tracer's, too: {} of {} MiB are left, and tracer takes {} at least",
+        "the process's own ({}) is tracer's, too: {} of {} MB are left, and tracer takes {} at least",
         group.folder.shown(),
         group.room() >> 20,
         group.limit >> 20,

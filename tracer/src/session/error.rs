@@ -21,7 +21,7 @@ pub enum SessionError {
     Privilege(String),
     /// The target's heap moved and no probe fired: it uses another allocator.
     #[error(
-        "attached to the allocator, but it was never called in {seconds:.1} s, while the target's memory changed by {changed} KiB: {hint}. {}",
+        "attached to the allocator, but it was never called in {seconds:.1} s, while the target's memory changed by {changed} kB: {hint}. {}",
         GROWTH_INSTEAD
     )]
     NeverFired {
@@ -34,8 +34,8 @@ pub enum SessionError {
     },
     /// The tracer is in the target's control group, and there is no room for it.
     #[error(
-        "the tracer is in the same control group as the target, {}, whose memory is limited to {limit} MiB with \
-         {used} MiB in use: its tables take at least {least} MiB there, more than 1/{share} of what is left, \
+        "the tracer is in the same control group as the target, {}, whose memory is limited to {limit} MB with \
+         {used} MB in use: its tables take at least {least} MB there, more than 1/{share} of what is left, \
          and the kernel might end the target for it; run tracer outside the container or control group \
          (on the host, or in a pod of its own), or raise the limit",
         group.shown()
@@ -54,7 +54,7 @@ pub enum SessionError {
     },
     /// The control group of the tracer has no memory left for the tables.
     #[error(
-        "{error}; the control group that tracer is in, {}, has {room} MiB left of {limit}: run tracer outside it, \
+        "{error}; the control group that tracer is in, {}, has {room} MB left of {limit}: run tracer outside it, \
          raise its limit, or take smaller tables (--max-live, --max-stacks)",
         group.shown()
     )]

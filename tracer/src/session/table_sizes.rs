@@ -66,7 +66,7 @@ pub(super) fn limits(
     })?;
     let note = (limits != wanted).then(|| {
         format!(
-            "the tracer is in the target's control group ({}), which has {} MiB left of {}: its tables were \
+            "the tracer is in the target's control group ({}), which has {} MB left of {}: its tables were \
              made smaller, {} live allocations and {} stacks at most; run it outside for more",
             group.folder.shown(),
             group.room() >> 20,
@@ -202,7 +202,7 @@ mod tests {
                 // Each of the tables has its least beside the others' shares.
                 assert!(
                     bytes(&limits) <= most + least_bytes(generations) - FIXED_BYTES,
-                    "{limits:?} of {} MiB",
+                    "{limits:?} of {} MB",
                     room / MIB
                 );
                 assert!(limits.ring.is_power_of_two());

@@ -307,7 +307,7 @@ mod tests {
             assert_eq!(verdict.name(), "inconclusive");
             let reason = &verdict.reasons()[0];
             assert!(
-                reason.contains("118.0 MiB") && reason.contains(words),
+                reason.contains("118.0 MB") && reason.contains(words),
                 "{reason}"
             );
         }

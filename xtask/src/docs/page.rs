@@ -188,7 +188,7 @@ int main;
 Text.
 ```console
 $ one --two
-3.2 MiB in 12,345 objects
+3.2 MB in 12,345 objects
 …
 $ three \\
   four
@@ -222,20 +222,20 @@ $ not run
         let steps = steps_of(PAGE);
         assert_eq!(steps.len(), 2);
         assert_eq!((steps[0].line, &*steps[0].command), (7, "one --two"));
-        assert_eq!(steps[0].expected, ["3.2 MiB in 12,345 objects", "…"]);
+        assert_eq!(steps[0].expected, ["3.2 MB in 12,345 objects", "…"]);
         assert_eq!(steps[1].command, "three \\\n  four");
         assert!(steps[1].expected.is_empty());
     }
 
     #[test]
     fn only_numbers_may_differ() {
-        let expected = lines("live 3.2 MiB in 12,345 objects (±4%)\n  -  0x7f3a  main.rs:12");
-        let other = lines("live 17 KiB in 2 objects (±12%)\n - 0x123  main.rs:9");
+        let expected = lines("live 3.2 MB in 12,345 objects (±4%)\n  -  0x7f3a  main.rs:12");
+        let other = lines("live 17 kB in 2 objects (±12%)\n - 0x123  main.rs:9");
         assert!(agrees(&expected, &other));
         for wrong in [
-            "live 17 KiB in 2 blocks (±12%)\n - 0x123 main.rs:9",
-            "live 17 KiB in 2 objects (±12%)",
-            "live 17 KiB in 2 objects (±12%)\n - 0x123 main.rs:9\nmore",
+            "live 17 kB in 2 blocks (±12%)\n - 0x123 main.rs:9",
+            "live 17 kB in 2 objects (±12%)",
+            "live 17 kB in 2 objects (±12%)\n - 0x123 main.rs:9\nmore",
             "",
         ] {
             assert!(!agrees(&expected, &lines(wrong)), "{wrong}");

@@ -106,7 +106,7 @@ mod tests {
             panic!("{:?}", open.reasons());
         };
         assert!(
-            possible.contains("2 possible leaks of 1 KiB/s"),
+            possible.contains("2 possible leaks of 1 kB/s"),
             "{possible}"
         );
         assert!(few.contains("1 stack grew, by 64 B"), "{few}");

@@ -194,13 +194,10 @@ mod tests {
         let policy =
             |limit: &str| format!("no-leaks = false\n[growth]\nmax-per-second = \"{limit}\"\n");
         assert_eq!(
-            judged(&recorded, &policy("2MiB"))?.outcome,
+            judged(&recorded, &policy("2MB"))?.outcome,
             Outcome::NothingFound
         );
-        assert_eq!(
-            judged(&recorded, &policy("500KiB"))?.outcome,
-            Outcome::Found
-        );
+        assert_eq!(judged(&recorded, &policy("500kB"))?.outcome, Outcome::Found);
         Ok(())
     }
 
@@ -208,9 +205,9 @@ mod tests {
     fn what_pages_do_not_tell_is_not_judged() -> Checked<()> {
         let recorded = recorded(40, |_| 0, |_| MIB)?;
         for (policy, name) in [
-            ("[peak]\nmax-live = \"1GiB\"\n", "the peak"),
+            ("[peak]\nmax-live = \"1GB\"\n", "the peak"),
             (
-                "[[budget]]\nfunction = \"x\"\nmax-live = \"1GiB\"\n",
+                "[[budget]]\nfunction = \"x\"\nmax-live = \"1GB\"\n",
                 "a budget",
             ),
         ] {

@@ -87,7 +87,7 @@ fn a_leak_is_found_with_all_that_is_known_of_it() -> Checked<()> {
         limit_bytes: 1 << 20,
         used_bytes: (1 << 20) - 640,
     };
-    let policy = Policy::parse("[growth]\nmax-per-second = \"1MiB\"\noperations-per-second = 10")?;
+    let policy = Policy::parse("[growth]\nmax-per-second = \"1MB\"\noperations-per-second = 10")?;
     let found = judge(&recorded(40, leaking)?, &policy, None, Some(limit))?;
     assert_eq!(found.outcome, Outcome::Found);
     assert_eq!(found.rules, [RuleId::Leak, RuleId::Growth]);
@@ -243,7 +243,7 @@ fn no_allocation_is_no_evidence() -> Checked<()> {
     profile.samples.clear();
     series.push(profile, &ValueKind::ALL)?;
     let silent = series.finish().ok_or("no profiles")?;
-    let judged = judged(&silent, "[peak]\nmax-live = \"1GiB\"")?;
+    let judged = judged(&silent, "[peak]\nmax-live = \"1GB\"")?;
     assert_eq!(judged.outcome, Outcome::Inconclusive);
     assert!(judged.reasons[0].contains("no allocation was seen"));
     Ok(())
@@ -252,19 +252,19 @@ fn no_allocation_is_no_evidence() -> Checked<()> {
 #[test]
 fn one_profile_is_enough_for_amounts() -> Checked<()> {
     let one = recorded(1, resting)?;
-    let peak = judged(&one, "[peak]\nmax-live = \"1GiB\"")?;
+    let peak = judged(&one, "[peak]\nmax-live = \"1GB\"")?;
     // One profile shows what was live at its moment, not what was before.
     assert_eq!(peak.outcome, Outcome::Inconclusive);
     assert!(peak.reasons[0].contains("the peak could not be judged"));
     assert_eq!(peak.rules, [RuleId::Peak]);
     assert!(peak.notes[0].contains("leaks were not judged"));
-    let over = judged(&one, "[peak]\nmax-live = \"1MiB\"")?;
+    let over = judged(&one, "[peak]\nmax-live = \"1MB\"")?;
     assert_eq!(over.outcome, Outcome::Found);
     assert_eq!(over.findings[0].place().map(|frame| frame.line), Some(9));
     let budget = judged(&one, "[[budget]]\nfunction = \"walk\"\nmax-live = \"1B\"")?;
     assert_eq!(budget.findings.len(), 1);
     // Who asks for leaks gets an answer, or none.
-    let both = judged(&one, "no-leaks = true\n[peak]\nmax-live = \"1GiB\"")?;
+    let both = judged(&one, "no-leaks = true\n[peak]\nmax-live = \"1GB\"")?;
     assert_eq!(both.outcome, Outcome::Inconclusive);
     let growth = judged(&one, "[growth]\nmax-per-second = 1")?;
     assert_eq!(growth.outcome, Outcome::Inconclusive);
@@ -286,10 +286,10 @@ fn the_peak_is_the_mark_and_its_holders() -> Checked<()> {
     one.profile.samples[1].values.peak_space = 2 << 20;
     one.profile.samples[1].values.peak_objects = 4_900;
     let limit = |text: &str| judged(&one, &format!("no-leaks = false\n[peak]\n{text}"));
-    let kept = limit("max-live = \"9MiB\"\nmax-live-objects = 5000")?;
+    let kept = limit("max-live = \"9MB\"\nmax-live-objects = 5000")?;
     assert_eq!(kept.outcome, Outcome::NothingFound);
     assert_eq!(kept.peak, Some(mark));
-    let over = limit("max-live = \"8MiB\"\nmax-live-objects = 4999")?;
+    let over = limit("max-live = \"8MB\"\nmax-live-objects = 4999")?;
     assert_eq!((over.outcome, over.findings.len()), (Outcome::Found, 2));
     let held = |finding: &Finding| -> Vec<i64> {
         let stacks = finding.stack.iter().chain(&finding.others);
@@ -318,7 +318,7 @@ fn snapshots_prove_that_a_limit_was_exceeded_and_name_who_did() -> Checked<()> {
         }
     };
     let recorded = recorded(4, hump)?;
-    let over = judged(&recorded, "no-leaks = false\n[peak]\nmax-live = \"32MiB\"")?;
+    let over = judged(&recorded, "no-leaks = false\n[peak]\nmax-live = \"32MB\"")?;
     assert_eq!(over.outcome, Outcome::Found);
     let stack = over.findings[0].stack.as_ref().ok_or("no stack")?;
     assert_eq!(stack.values.inuse_space, 64 << 20);
@@ -380,7 +380,7 @@ fn the_baseline_is_compared_stack_by_stack() -> Checked<()> {
     assert_eq!(found.outcome, Outcome::Found);
     assert_eq!(found.findings.len(), 2, "the whole and the stack");
     assert!(found.findings.iter().all(|f| f.rule() == RuleId::Baseline));
-    let tolerated = judge(&now, &policy("min-growth = \"6KiB\"")?, Some(&before), None)?;
+    let tolerated = judge(&now, &policy("min-growth = \"6kB\"")?, Some(&before), None)?;
     assert_eq!(tolerated.outcome, Outcome::NothingFound);
     let known = policy("[suppressions]\nleaks = [\"walk.rs\"]")?;
     let known = judge(&now, &known, Some(&before), None)?;

@@ -57,7 +57,7 @@ impl TryFrom<PolicyFile> for Policy {
         let mut peak = Peak::default();
         if let Some(old) = file.growth {
             notes.push(
-                "the table [growth] is read as before; write max-growth = [\"1KiB/s\", \"16B/op\"] and \
+                "the table [growth] is read as before; write max-growth = [\"1kB/s\", \"16B/op\"] and \
                  operations-per-second at the top instead"
                     .to_owned(),
             );
@@ -327,7 +327,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected growth such as \"1KiB/s\" or \"16B/op\""
+    expecting = "expected growth such as \"1kB/s\" or \"16B/op\""
 )]
 enum OneOrMore {
     One(String),

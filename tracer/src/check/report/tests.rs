@@ -64,7 +64,7 @@ fn text() -> Result<(), Box<dyn std::error::Error>> {
         leak of 64 B/s, confidence medium
           at counter::walk  service/src/walk.rs:3
           64 B/s, 1 objects/s, since 1 s into the recording
-          allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
+          allocated 24.4 kB in 390 objects, live 2.44 kB in 39 objects (10%)
           last touched by 0123456789ab (Ada, 2026-01-02): walk faster
             > counter::walk  service/src/walk.rs:3
               counter::walk  service/src/walk.rs:3
@@ -95,7 +95,7 @@ fn markdown() -> Result<(), Box<dyn std::error::Error>> {
         <details><summary>leak of 64 B/s, confidence medium at service/src/walk.rs:3</summary>
 
         - 64 B/s, 1 objects/s, since 1 s into the recording
-        - allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
+        - allocated 24.4 kB in 390 objects, live 2.44 kB in 39 objects (10%)
         - last touched by 0123456789ab (Ada, 2026-01-02): walk faster
 
         ```text
@@ -126,7 +126,7 @@ fn markdown() -> Result<(), Box<dyn std::error::Error>> {
 #[test]
 fn annotations() -> Result<(), Box<dyn std::error::Error>> {
     insta::assert_snapshot!(shown(Form::Github, &judgement()?)?, @r"
-        ::error file=service/src/walk.rs,line=3,title=tracer%3A leak of 64 B/s%2C confidence medium::leak of 64 B/s, confidence medium%0Aat counter::walk  service/src/walk.rs:3%0A64 B/s, 1 objects/s, since 1 s into the recording%0Aallocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%25)%0AWhich generations survive is not known, only how much is live.%0Alast touched by 0123456789ab (Ada, 2026-01-02): walk faster%0A  counter::walk  service/src/walk.rs:3%0A  counter::walk  service/src/walk.rs:3%0A  counter::walk  service/src/walk.rs:3%0A  main  service/src/main.rs:12
+        ::error file=service/src/walk.rs,line=3,title=tracer%3A leak of 64 B/s%2C confidence medium::leak of 64 B/s, confidence medium%0Aat counter::walk  service/src/walk.rs:3%0A64 B/s, 1 objects/s, since 1 s into the recording%0Aallocated 24.4 kB in 390 objects, live 2.44 kB in 39 objects (10%25)%0AWhich generations survive is not known, only how much is live.%0Alast touched by 0123456789ab (Ada, 2026-01-02): walk faster%0A  counter::walk  service/src/walk.rs:3%0A  counter::walk  service/src/walk.rs:3%0A  counter::walk  service/src/walk.rs:3%0A  main  service/src/main.rs:12
         ::notice title=tracer check::unused suppression: nobody*<x>
         ");
     Ok(())
@@ -141,7 +141,7 @@ fn junit() -> Result<(), Box<dyn std::error::Error>> {
             <testcase classname="tracer.leak" name="leak in counter::walk (walk.rs)">
               <failure message="leak of 64 B/s, confidence medium" type="leak">at counter::walk  service/src/walk.rs:3
         64 B/s, 1 objects/s, since 1 s into the recording
-        allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
+        allocated 24.4 kB in 390 objects, live 2.44 kB in 39 objects (10%)
         Which generations survive is not known, only how much is live.
         last touched by 0123456789ab (Ada, 2026-01-02): walk faster
             counter::walk  service/src/walk.rs:3
@@ -152,7 +152,7 @@ fn junit() -> Result<(), Box<dyn std::error::Error>> {
             <testcase classname="tracer.leak" name="leak in counter::walk (walk.rs) (2)">
               <skipped message="suppressed by known: leak of 64 B/s, confidence medium">at counter::walk  service/src/walk.rs:3
         64 B/s, 1 objects/s, since 1 s into the recording
-        allocated 24.4 KiB in 390 objects, live 2.44 KiB in 39 objects (10%)
+        allocated 24.4 kB in 390 objects, live 2.44 kB in 39 objects (10%)
         Which generations survive is not known, only how much is live.
         last touched by 0123456789ab (Ada, 2026-01-02): walk faster
             counter::walk  service/src/walk.rs:3

@@ -336,7 +336,7 @@ fn amounts(stack: &Stack) -> String {
     )
 }
 
-/// `200 MiB in 1 object at the peak`
+/// `200 MB in 1 object at the peak`
 fn at_peak(stack: &Stack) -> String {
     let Values {
         peak_space,

@@ -31,7 +31,7 @@ pub(in crate::cli) struct AttachArgs {
     pub(in crate::cli) duration: Option<Duration>,
     /// Wait until the process has grown by SIZE above its lowest use, then attach; costs nothing until then
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
-          default_missing_value = "16MiB")]
+          default_missing_value = "16MB")]
     pub(in crate::cli) when_growing: Option<Bytes>,
     #[command(flatten)]
     pub(in crate::cli) recording: RecordingArgs,

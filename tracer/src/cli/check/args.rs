@@ -70,14 +70,14 @@ pub(super) struct RuleArgs {
     /// Ignore growth in the first TIME [default: a fifth of the recording]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) warm_up: Option<Duration>,
-    /// Fail if live memory grows faster than this after the warm-up, such as 1KiB/s or 16B/op; may be given
+    /// Fail if live memory grows faster than this after the warm-up, such as 1kB/s or 16B/op; may be given
     /// once for each
     #[arg(long, value_name = "SIZE/s|SIZE/op")]
     pub(super) max_growth: Vec<MaxGrowth>,
     /// Count N operations a second, for growth per operation
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) operations_per_second: Option<f64>,
-    /// Fail if more is live at once, such as 512MiB, however short the peak
+    /// Fail if more is live at once, such as 512MB (units are powers of 1024), however short the peak
     #[arg(long, value_name = "SIZE")]
     pub(super) max_peak: Option<Bytes>,
     /// Fail if more objects are live at once
@@ -89,7 +89,7 @@ pub(super) struct RuleArgs {
     /// Allow this much growth over the baseline, such as 10%, of each stack and of the total
     #[arg(long, value_name = "SHARE")]
     pub(super) tolerance: Option<Tolerance>,
-    /// Ignore growth up to this size, such as 64KiB
+    /// Ignore growth up to this size, such as 64kB
     #[arg(long, value_name = "SIZE")]
     pub(super) min_growth: Option<Bytes>,
     #[command(flatten)]
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn growth_has_a_measure() {
         let growth = |text: &str| text.parse::<MaxGrowth>();
-        assert_eq!(growth("1KiB/s"), Ok(MaxGrowth::PerSecond(Bytes(1_024))));
+        assert_eq!(growth("1kB/s"), Ok(MaxGrowth::PerSecond(Bytes(1_024))));
         assert_eq!(growth("16/op"), Ok(MaxGrowth::PerOperation(Bytes(16))));
-        for text in ["1KiB", "1kB/s", "/s", "1KiB/h", "-1/s"] {
+        for text in ["1kB", "/s", "1kB/h", "-1/s"] {
             assert!(growth(text).is_err(), "{text}");
         }
     }

@@ -32,7 +32,7 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
         ..CompareOptions::default()
     };
     let compare = compare(side("a.pb.gz", &before), side("b.pb.gz", &after), &options)?;
-    insta::assert_snapshot!(compare, @r"
+    insta::assert_snapshot!(compare, @"
     A:       a.pb.gz
              attach to counter-service (pid 4711) for 30.0 s
              verdict: degraded
@@ -42,23 +42,23 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
              verdict: complete
     Losses:           A          B
                       2          0  stack_unreadable: Stacks not read.
-    Type:    inuse_space, 2.95MiB in A, 3.02MiB in B: +67.02KiB (+2.22%)
+    Type:    inuse_space, 2.95MB in A, 3.02MB in B: +67.02kB (+2.22%)
 
     Showing 3 of 3 sites that changed
 
           change   change%          A          B  where, for and what
-         +65536B    +3.20%    1.95MiB    2.02MiB  counter::Cache::insert  src/cache.rs:9
-          +4096B       new          0       4KiB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
+         +65536B    +3.20%     1.95MB     2.02MB  counter::Cache::insert  src/cache.rs:9
+          +4096B       new          0        4kB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
           -1000B      gone      1000B          0  counter::walk  src/walk.rs:3
 
     Showing 3 of 3 stacks that changed
 
-         +65536B    +3.20%  1.95MiB in A, 2.02MiB in B; +64 objects
+         +65536B    +3.20%  1.95MB in A, 2.02MB in B; +64 objects
             counter::Cache::insert  src/cache.rs:9
             counter::handle  src/main.rs:44
             main  src/main.rs:12
 
-          +4096B       new  0 in A, 4KiB in B; +1 objects
+          +4096B       new  0 in A, 4kB in B; +1 objects
             libc.so.6+0x8f2c1
             counter::handle  src/main.rs:44
             main  src/main.rs:12
@@ -150,7 +150,7 @@ fn no_change_is_said() -> Result<(), Incompatible> {
                2 of 3048 allocations have no stack.
     Losses:           A          B
                       2          2  stack_unreadable: Stacks not read.
-    Type:    inuse_space, 2.95MiB in A, 2.95MiB in B: 0 (0%)
+    Type:    inuse_space, 2.95MB in A, 2.95MB in B: 0 (0%)
 
     No site holds more or less in B.
     ");

@@ -350,16 +350,16 @@ mod tests {
         for nth in 0..4 {
             builder.push(&format!("heap-{nth}.pb.gz"), &step(nth))?;
         }
-        insta::assert_snapshot!(builder.finish(), @r"
+        insta::assert_snapshot!(builder.finish(), @"
         Verdict: degraded
                  2 of 3048 allocations have no stack.
         Times:   since 2023-11-14T22:13:20Z
 
               time        live     objects   allocated/s     objects/s        step since first
-             0.0 s     2.95MiB        2011             -             -           0           0  heap-0.pb.gz
-            10.0 s     2.96MiB        2012          4KiB            40    +1.10KiB    +1.10KiB  heap-1.pb.gz
-            20.0 s     2.96MiB        2013          4KiB            40       +924B       +2KiB  heap-2.pb.gz
-            30.0 s     2.96MiB        2014          4KiB            40    +1.10KiB    +3.10KiB  heap-3.pb.gz
+             0.0 s      2.95MB        2011             -             -           0           0  heap-0.pb.gz
+            10.0 s      2.96MB        2012           4kB            40     +1.10kB     +1.10kB  heap-1.pb.gz
+            20.0 s      2.96MB        2013           4kB            40       +924B        +2kB  heap-2.pb.gz
+            30.0 s      2.96MB        2014           4kB            40     +1.10kB     +3.10kB  heap-3.pb.gz
 
         Showing 2 of 2 stacks that have more inuse_space at the end
 

@@ -15,7 +15,7 @@ fn a_row_says_where_what_for_and_what() {
     };
     insta::assert_snapshot!(sites(&service(), &options), @r"
     Verdict: complete
-    Type:    inuse_space, total 1.95KiB
+    Type:    inuse_space, total 1.95kB
     Showing 2 of 2 sites, 2000B of 2000B (100%)
 
          value  share    sum  where                       line                                 for                             what
@@ -37,7 +37,7 @@ fn a_narrow_terminal_has_two_lines_a_row() {
     );
     insta::assert_snapshot!(text, @r"
     Verdict: complete
-    Type:    inuse_space, total 1.95KiB
+    Type:    inuse_space, total 1.95kB
     Showing 2 of 2 sites, 2000B of 2000B (100%)
 
          value  share    sum  where                       line
@@ -85,23 +85,23 @@ fn estimates_have_errors() {
         max_width: Some(160),
         ..SitesOptions::default()
     };
-    insta::assert_snapshot!(sites(&estimated(), &options), @r"
-        Source:  attach to counter-service (pid 4711) for 30.0 s
-        Verdict: sampled
-                 Only windows were seen.
-        Type:    alloc_space, total 3.93MiB ±4%
-        Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
-        Showing 4 of 4 sites, 4028.59KiB of 4028.59KiB (100%)
+    insta::assert_snapshot!(sites(&estimated(), &options), @"
+    Source:  attach to counter-service (pid 4711) for 30.0 s
+    Verdict: sampled
+             Only windows were seen.
+    Type:    alloc_space, total 3.93MB ±4%
+    Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
+    Showing 4 of 4 sites, 4028.59kB of 4028.59kB (100%)
 
-             value         share    sum  where                   line            for  what
-           3000KiB    ±4% 74.47% 74.47%  counter::Cache::insert  src/cache.rs:9
-           1024KiB   ±10% 25.42% 99.89%  main                    src/main.rs:12       libc.so.6+0x8f2c1
-           3.91KiB  ~±70% 0.097%   100%  counter::walk           src/walk.rs:3
-           0.68KiB   ±20% 0.017%   100%  counter::handle         src/main.rs:44       libc.so.6+0x8f2c1
+         value         share    sum  where                   line            for  what
+        3000kB    ±4% 74.47% 74.47%  counter::Cache::insert  src/cache.rs:9
+        1024kB   ±10% 25.42% 99.89%  main                    src/main.rs:12       libc.so.6+0x8f2c1
+        3.91kB  ~±70% 0.097%   100%  counter::walk           src/walk.rs:3
+        0.68kB   ±20% 0.017%   100%  counter::handle         src/main.rs:44       libc.so.6+0x8f2c1
 
-        ±: standard error of what is estimated
-        ~: half of the amount or more may be error
-        ");
+    ±: standard error of what is estimated
+    ~: half of the amount or more may be error
+    ");
 }
 
 #[test]

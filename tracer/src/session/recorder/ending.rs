@@ -245,7 +245,7 @@ impl Session {
         let runtime_bytes = counter("runtime_bytes");
         if let (Some(runtime), 1..) = (self.found.runtime, runtime_bytes) {
             notes.push(format!(
-                "{} MiB of what the target holds is not in this profile: {}",
+                "{} MB of what the target holds is not in this profile: {}",
                 runtime_bytes >> 20,
                 runtime.words
             ));

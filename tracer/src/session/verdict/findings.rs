@@ -534,7 +534,7 @@ fn not_probed(findings: &Findings) -> Vec<String> {
 
 fn unseen(findings: &Findings) -> Vec<String> {
     vec![format!(
-        "{:.1} MiB by which the target's memory grew were handed out by no allocator that is \
+        "{:.1} MB by which the target's memory grew were handed out by no allocator that is \
          probed: {}",
         findings.unseen_growth_bytes as f64 / f64::from(1 << 20),
         findings.runtime.unwrap_or(NO_RUNTIME)
