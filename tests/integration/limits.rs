@@ -6,15 +6,19 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::time::Duration;
+use std::{ptr, thread};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::process::{self, Child};
 use tests::tracing::tracer;
 use tests::workload::Workload;
 use tests::{binaries, profile, trial};
+use tracer::process::{MappingEvent, Sideband};
 
 /// Descriptors that the tracer may have.
 const DESCRIPTORS: usize = 200;
@@ -24,8 +28,39 @@ const FILES: usize = 500;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::root("limits::more_files_than_descriptors", more_files),
+        trial::root("limits::mappings_while_nobody_reads", unread_mappings),
         trial::plain("limits::a_file_that_claims_too_much", claims),
     ]
+}
+
+/// A reader that is busy for a second misses no record, though the kernel's buffers hold fewer: other programs start
+/// meanwhile.
+fn unread_mappings() -> Result<()> {
+    const AT_ONCE: usize = 1_000;
+    const TIMES: usize = 12;
+    let mut sideband = Sideband::open()?;
+    for _ in 0..TIMES {
+        for _ in 0..AT_ONCE {
+            // SAFETY: a new mapping at an address of the kernel's choice, which nobody uses.
+            unsafe {
+                let code = mmap_anonymous(ptr::null_mut(), 1, ProtFlags::EXEC, MapFlags::PRIVATE)?;
+                munmap(code, 1)?;
+            }
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let (mut seen, mut lost) = (0, 0);
+    sideband.drain(|event| match event {
+        MappingEvent::Map { pid, .. } if pid == std::process::id() => seen += 1,
+        MappingEvent::Lost(records) => lost += records,
+        _ => {}
+    });
+    ensure!(
+        lost == 0 && seen >= TIMES * AT_ONCE,
+        "{seen} of {}, {lost} lost",
+        TIMES * AT_ONCE
+    );
+    Ok(())
 }
 
 /// All of them are kept, none is lost, and the same mapping again and again is no news.

@@ -12,7 +12,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use byteorder::NativeEndian;
 use linux_perf_event_reader::{
@@ -31,6 +34,11 @@ use super::{FileId, ProcessError};
 const DATA_PAGES: usize = 64;
 /// Bytes of `perf_event_header`.
 const HEADER: usize = 8;
+/// How often it is looked whether a buffer fills. Starting programs as fast as it can, a CPU takes 200 ms to
+/// fill one.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+/// Bytes of records per CPU that may wait for a reader: those of a minute of nothing but starting programs.
+const MAX_MOVED: usize = 64 << 20;
 
 /// A record of the side-band.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +91,15 @@ pub enum MappingEvent {
 }
 
 /// The open streams, one a CPU.
+///
+/// A thread keeps the kernel's buffers from running full while the reader is busy: placing a probe takes tens of
+/// milliseconds, in which a machine that starts many programs fills a buffer, and the kernel drops what is too much.
 #[derive(Debug)]
 pub struct Sideband {
-    streams: Vec<Stream>,
+    events: Vec<OwnedFd>,
+    rings: Arc<Mutex<Vec<Ring>>>,
+    keeper: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Sideband {
@@ -95,127 +109,190 @@ impl Sideband {
     ///
     /// No privilege, or the kernel has no perf events.
     pub fn open() -> Result<Self, ProcessError> {
-        let cpus = online_cpus().map_err(ProcessError::Sideband)?;
-        let streams = cpus
-            .into_iter()
-            .map(Stream::open)
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(ProcessError::Sideband)?;
-        Ok(Self { streams })
+        Self::open_all().map_err(ProcessError::Sideband)
+    }
+
+    fn open_all() -> io::Result<Self> {
+        let mut attr = attributes();
+        let layout = layout(&attr)?;
+        let mut events = Vec::new();
+        let mut rings = Vec::new();
+        for cpu in online_cpus()? {
+            let event = open_event(&mut attr, cpu)?;
+            rings.push(Ring::map(&event, layout)?);
+            events.push(event);
+        }
+        let rings = Arc::new(Mutex::new(rings));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let keeper = {
+            let (rings, is_over) = (Arc::clone(&rings), Arc::clone(&is_over));
+            let keep = move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    lock(&rings).iter_mut().for_each(Ring::make_room);
+                    thread::park_timeout(ROOM_INTERVAL);
+                }
+            };
+            thread::Builder::new().name("sideband".into()).spawn(keep)?
+        };
+        Ok(Self {
+            events,
+            rings,
+            keeper: Some(keeper),
+            is_over,
+        })
     }
 
     /// File descriptors that become readable when there are records.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.streams.iter().map(|stream| stream.event.as_fd())
+        self.events.iter().map(|event| event.as_fd())
     }
 
     /// Takes the records that are there; those of different CPUs come in no order.
     pub fn drain(&mut self, mut each: impl FnMut(MappingEvent)) {
-        for stream in &mut self.streams {
-            stream.drain(&mut each);
+        for ring in lock(&self.rings).iter_mut() {
+            ring.drain(&mut each);
         }
     }
 }
 
-#[derive(Debug)]
-struct Stream {
-    event: OwnedFd,
-    ring: NonNull<u8>,
-    ring_len: usize,
-    page: usize,
-    layout: RecordParseInfo,
+impl Drop for Sideband {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.thread().unpark();
+            let _ = keeper.join();
+        }
+    }
 }
 
-impl Stream {
-    fn open(cpu: i32) -> io::Result<Self> {
-        let mut attr = attributes();
-        let layout = layout(&attr)?;
-        const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
-        // SAFETY: the attribute block is valid and carries its own size.
-        let fd = unsafe {
-            perf_event_open_sys::perf_event_open(&mut attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        let event = unsafe { OwnedFd::from_raw_fd(fd) };
+/// What a thread that panicked left is a whole number of records.
+fn lock(rings: &Mutex<Vec<Ring>>) -> MutexGuard<'_, Vec<Ring>> {
+    rings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open_event(attr: &mut perf_event_attr, cpu: i32) -> io::Result<OwnedFd> {
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: the attribute block is valid and carries its own size.
+    let fd =
+        unsafe { perf_event_open_sys::perf_event_open(attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The buffer that the kernel writes records into.
+#[derive(Debug)]
+struct Ring {
+    start: NonNull<u8>,
+    len: usize,
+    page: usize,
+    layout: RecordParseInfo,
+    /// Records that were taken out to make room, the oldest first.
+    moved: Vec<u8>,
+}
+
+// SAFETY: the mapping belongs to the process, and `Ring` is its only user.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn map(event: &OwnedFd, layout: RecordParseInfo) -> io::Result<Self> {
         let page = rustix::param::page_size();
-        let ring_len = (DATA_PAGES + 1) * page;
+        let len = (DATA_PAGES + 1) * page;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let ring = unsafe {
+        let start = unsafe {
             rustix::mm::mmap(
                 ptr::null_mut(),
-                ring_len,
+                len,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
-                &event,
+                event,
                 0,
             )
         }?;
-        let ring = NonNull::new(ring.cast())
+        let start = NonNull::new(start.cast())
             .ok_or_else(|| io::Error::other("the kernel mapped the ring at address 0"))?;
         Ok(Self {
-            event,
-            ring,
-            ring_len,
+            start,
+            len,
             page,
             layout,
+            moved: Vec::new(),
         })
     }
 
-    /// Follows the protocol of `perf_event_mmap_page` in perf_event.h: read `data_head`, barrier,
-    /// read the records, barrier, write `data_tail`.
-    fn drain(&mut self, each: &mut impl FnMut(MappingEvent)) {
-        let control = self.ring.cast::<perf_event_mmap_page>();
+    /// Positions that the kernel writes to and that is read from.
+    fn head_and_tail(&self) -> (&AtomicU64, &AtomicU64) {
+        let control = self.start.cast::<perf_event_mmap_page>();
         // SAFETY: both fields lie in the first page, aligned, for as long as `self` lives; the
         // kernel writes one and reads the other.
-        let (head, tail) = unsafe {
+        unsafe {
             (
                 AtomicU64::from_ptr(&raw mut (*control.as_ptr()).data_head),
                 AtomicU64::from_ptr(&raw mut (*control.as_ptr()).data_tail),
             )
-        };
-        let end = head.load(Ordering::Acquire);
-        let mut at = tail.load(Ordering::Relaxed);
-        let mut record = Vec::new();
-        while at < end {
-            self.copy(at, HEADER, &mut record);
-            let size = usize::from(u16::from_ne_bytes([record[6], record[7]]));
-            if size < HEADER || at + size as u64 > end {
-                // Never written by the kernel; skip the rest rather than loop.
-                at = end;
-                break;
-            }
-            self.copy(at, size, &mut record);
-            if let Some(event) = decode(&record, self.layout) {
-                each(event);
-            }
-            at += size as u64;
         }
-        tail.store(at, Ordering::Release);
     }
 
-    /// Copies bytes out of the ring, which may wrap.
-    fn copy(&self, at: u64, len: usize, into: &mut Vec<u8>) {
+    /// Takes the records out, if there are many, for the next [`drain`](Self::drain).
+    fn make_room(&mut self) {
+        let (head, tail) = self.head_and_tail();
+        let waiting = head.load(Ordering::Acquire) - tail.load(Ordering::Relaxed);
+        if waiting as usize >= DATA_PAGES * self.page / 4 && self.moved.len() < MAX_MOVED {
+            self.take();
+        }
+    }
+
+    /// Moves the records to the end of `moved`.
+    ///
+    /// Follows the protocol of `perf_event_mmap_page` in perf_event.h: read `data_head`, barrier,
+    /// read the records, barrier, write `data_tail`.
+    fn take(&mut self) {
+        let (head, tail) = self.head_and_tail();
+        let end = head.load(Ordering::Acquire);
+        let at = tail.load(Ordering::Relaxed);
         let data_len = DATA_PAGES * self.page;
-        let start = at as usize % data_len;
-        let first = len.min(data_len - start);
-        into.clear();
+        let waiting = (end - at) as usize;
+        let from = at as usize % data_len;
+        let first = waiting.min(data_len - from);
         // SAFETY: the data area begins one page into the mapping and is `data_len` bytes long; the
         // kernel does not touch the part between tail and head.
-        unsafe {
-            let data = self.ring.as_ptr().add(self.page);
-            into.extend_from_slice(std::slice::from_raw_parts(data.add(start), first));
-            into.extend_from_slice(std::slice::from_raw_parts(data, len - first));
+        let [older, newer] = unsafe {
+            let data = self.start.as_ptr().add(self.page);
+            [
+                std::slice::from_raw_parts(data.add(from), first),
+                std::slice::from_raw_parts(data, waiting - first),
+            ]
+        };
+        self.moved.extend_from_slice(older);
+        self.moved.extend_from_slice(newer);
+        self.head_and_tail().1.store(end, Ordering::Release);
+    }
+
+    fn drain(&mut self, each: &mut impl FnMut(MappingEvent)) {
+        self.take();
+        let mut records = self.moved.as_slice();
+        while let Some(header) = records.first_chunk::<HEADER>() {
+            let size = usize::from(u16::from_ne_bytes([header[6], header[7]]));
+            // The kernel writes no other sizes; skip the rest rather than loop.
+            let Some((record, rest)) = records.split_at_checked(size).filter(|_| size >= HEADER)
+            else {
+                break;
+            };
+            if let Some(event) = decode(record, self.layout) {
+                each(event);
+            }
+            records = rest;
         }
+        self.moved = Vec::new();
     }
 }
 
-impl Drop for Stream {
+impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: mapped by `open` with this length and not used after.
-        let _ = unsafe { rustix::mm::munmap(self.ring.as_ptr().cast(), self.ring_len) };
+        // SAFETY: mapped by `map` with this length and not used after.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 
