@@ -7,13 +7,15 @@ use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query,
 };
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 use tracer_common::limits::{COPY_SLOTS, COPY_WORDS, PAGE_BYTES, RING_BYTES};
 use tracer_common::{Counter, EventHeader, EventKind, StackCopyEvent, StackEnd, StackHash};
 
 use crate::count::{atomic_swap, bump, take_number};
-use crate::maps::{COPIED, COPIES, EVENTS, STACK_STARTS};
+use crate::maps::{COPIED, EVENTS, STACK_STARTS};
+use crate::space::space_of;
 use crate::task::Task;
-use crate::unwind::space_of;
 
 /// Bytes of a copy, at most.
 const COPY_BYTES: u64 = COPY_WORDS as u64 * 8;
@@ -33,6 +35,10 @@ pub(crate) struct StackCopy {
     wanted: u64,
     event: StackCopyEvent,
 }
+
+/// Places to copy a stack to. Not per CPU: such a value may not be larger than 32 KiB.
+#[map]
+static COPIES: Array<StackCopy> = Array::with_max_entries(COPY_SLOTS, 0);
 
 /// Whether there may be a copy.
 #[inline(always)]

@@ -14,28 +14,10 @@ use tracer_common::{
 use crate::count::bump;
 use crate::maps::{KNOWN, SHAPES, config};
 use crate::scratch::Scratch;
-use crate::unwind::{read, refill};
+use crate::stack_window::{read, refill};
 
 /// Calls of the callback, at most: each takes some slots, or comes to the end of the window.
 const MAX_CALLS: usize = 64;
-
-/// A recognition under way, kept in the scratch slot.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Known {
-    recognition: Recognition,
-    /// The slot to be taken next.
-    next: u64,
-    /// What the window does not hold: an address of the stack; 0 for none.
-    missing: u64,
-    /// The slot at the end of the shape, once that is reached; else [`RUNNING`].
-    end: u64,
-    /// Index of the counters of the stack; [`NONE`] where it was not recognised.
-    pub(crate) index: u32,
-    padding: u32,
-    /// The check of the stack that was walked; 0 where it can't be remembered.
-    pub(crate) check: u64,
-}
 
 /// No slot.
 const RUNNING: u64 = u64::MAX;

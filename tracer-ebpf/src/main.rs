@@ -10,6 +10,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod account;
+mod block;
 mod context;
 mod copy;
 mod count;
@@ -24,7 +25,11 @@ mod process;
 mod replaced;
 mod resident;
 mod scratch;
+mod search;
+mod space;
 mod stack;
+mod stack_window;
+mod state;
 mod task;
 mod unwind;
 mod walk;

@@ -1,12 +1,12 @@
-//! The kernel maps. Their capacities are set by user space before loading.
+//! The kernel maps, but for slots, which lie beside what they hold (`scratch`, `copy`). Their capacities are set by user space before loading.
 
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, Queue, RingBuf};
 use tracer_common::limits::{
-    COPY_SLOTS, DEFAULT_MAX_STACKS, INNER_MAPPABLE, LOG_WORDS, MAX_HEAPS, MAX_PENDING_CALLS,
-    MAX_TARGETS, MMAPABLE, RING_BYTES, SCRATCH_SLOTS, SPARE_STACKS,
+    DEFAULT_MAX_STACKS, INNER_MAPPABLE, LOG_WORDS, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS,
+    MMAPABLE, RING_BYTES, SPARE_STACKS,
 };
 use tracer_common::{
     AlternateStack, Config, Counter, Flow, GATE_WORDS, GenerationCell, KNOWN_STACKS, KnownStack,
@@ -14,9 +14,6 @@ use tracer_common::{
     RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters,
     StackKey, TargetInfo, TaskOffsets, ThreadCalls, WINDOW_WORDS,
 };
-
-use crate::copy::StackCopy;
-use crate::scratch::Scratch;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: u32 = 1;
@@ -235,17 +232,9 @@ pub(crate) static SPACE_HEADS: maps::Array<u64> =
 pub(crate) static STACK_STARTS: maps::Array<u64> =
     maps::Array::with_max_entries(MAX_HEAPS as u32 + 1, MMAPABLE);
 
-/// Places to copy a stack to. Not per CPU: such a value may not be larger than 32 KiB.
-#[map]
-pub(crate) static COPIES: maps::Array<StackCopy> = maps::Array::with_max_entries(COPY_SLOTS, 0);
-
 /// Stacks copied so far, and how many may be.
 #[map]
 pub(crate) static COPIED: maps::Array<[u64; 2]> = maps::Array::with_max_entries(1, MMAPABLE);
-
-/// Scratch slots of each CPU.
-#[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
 /// Events told in words, and how many may be: see [`LOG_TRIED`](tracer_common::limits::LOG_TRIED).
 #[map]

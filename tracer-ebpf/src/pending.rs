@@ -16,7 +16,7 @@ use aya_ebpf::programs::ProbeContext;
 use tracer_common::limits::{ALLOCATOR_REACH, MAX_NESTED_CALLS, MAX_SUSPENDED_CALLS, PAGE_BYTES};
 use tracer_common::{AllocatorFn, Counter, LiveRecord, PendingCall, ThreadCalls};
 
-use crate::account::put_back;
+use crate::block::put_back;
 use crate::context::Probe as _;
 use crate::count::{add, bump};
 use crate::log::rare;

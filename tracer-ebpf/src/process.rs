@@ -14,8 +14,8 @@ use crate::log::{self, rare};
 use crate::maps::{EVENTS, FREE_HEAPS, HEAPS, IMAGES, config};
 use crate::peak;
 use crate::pending;
+use crate::space;
 use crate::task::{self, Task};
-use crate::unwind;
 
 /// A new image, a new heap: whatever the old image held is gone with it.
 #[inline(always)]
@@ -161,7 +161,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         return;
     }
     let child =
-        new_image(Some(unwind::space_of(&parent))).filter(|info| task::trace(tgid, info).is_ok());
+        new_image(Some(space::space_of(&parent))).filter(|info| task::trace(tgid, info).is_ok());
     match child {
         Some(info) => send(
             EventKind::Fork,

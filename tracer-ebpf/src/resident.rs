@@ -13,7 +13,7 @@ use aya_ebpf::programs::PerfEventContext;
 use tracer_common::limits::PAGE_BYTES;
 use tracer_common::{Counter, Registers};
 
-use crate::account;
+use crate::block::credit;
 use crate::count::bump;
 use crate::maps::config;
 use crate::task;
@@ -49,7 +49,13 @@ pub(crate) fn page_fault(ctx: &PerfEventContext) {
         bump(Counter::ResultUnreadable);
         return;
     };
-    account::became_resident(&task, first, address & !(PAGE_BYTES - 1));
+    credit(
+        &task,
+        first,
+        address & !(PAGE_BYTES - 1),
+        PAGE_BYTES,
+        Counter::PagesAgain,
+    );
 }
 
 /// The registers of user space, also where the kernel itself touched the page, for a system call. The

@@ -2,18 +2,13 @@
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use tracer_common::limits::{SCRATCH_SLOTS, WINDOW_WORDS};
 use tracer_common::{StackEvent, Trail};
 
 use crate::count::atomic_swap;
-use crate::known::Known;
-use crate::maps::SCRATCH;
-use crate::unwind::Unwind;
-use crate::walk::Walk;
-
-/// Bytes that are read at once.
-pub(crate) const WINDOW_BYTES: u64 = (WINDOW_WORDS * 8) as u64;
+use crate::state::{Known, Unwind, Walk};
 
 /// A place to collect a stack in; too large for the 512 bytes of BPF stack.
 #[repr(C)]
@@ -36,21 +31,9 @@ pub(crate) struct Scratch {
     pub(crate) event: StackEvent,
 }
 
-impl Scratch {
-    /// Reads user memory into the window, at most as much as fits.
-    #[inline(always)]
-    pub(crate) fn read(&mut self, address: u64, bytes: u64) -> bool {
-        // SAFETY: `bytes` is at most the window's size, of which the verifier makes sure; the read
-        // itself is checked by the kernel.
-        unsafe {
-            bpf_probe_read_user(
-                self.window.as_mut_ptr().cast(),
-                bytes as u32,
-                address as *const _,
-            ) == 0
-        }
-    }
-}
+/// Scratch slots of each CPU.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
 /// Takes a free slot of this CPU. The program can't migrate, but it can be preempted by a task
 /// that runs the same program on the same CPU.

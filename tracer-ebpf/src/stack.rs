@@ -13,8 +13,9 @@ use crate::log::rare;
 use crate::maps::{EVENTS, FREE_STACKS, STACK_COUNTERS, STACKS, STACKS_USED, config};
 use crate::peak;
 use crate::scratch::{self, Scratch};
+use crate::space;
 use crate::task::Task;
-use crate::unwind::{self, unwind};
+use crate::unwind::unwind;
 use crate::walk::{Walked, walk};
 
 /// Credits an allocation to the stack it came from, and returns the index of the stack's counters. `first` are
@@ -38,7 +39,7 @@ fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) 
     // A constant to the verifier, which drops the other walk.
     let by_tables = config!(unwinding) != Unwinding::FramePointers as u32;
     if by_tables {
-        known::recognise(slot, unwind::owner_of(task), first);
+        known::recognise(slot, space::owner_of(task), first);
         let index = slot.known.index;
         if let Some(counters) = STACK_COUNTERS.get_ptr_mut(index)
             // SAFETY: a valid map value. Until the frames have been sent, they have to be found again.

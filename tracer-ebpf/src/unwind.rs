@@ -8,88 +8,29 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use tracer_common::limits::{LOW_WORDS, MAX_FRAMES, PAGE_BYTES, WINDOW_WORDS};
+use tracer_common::limits::MAX_FRAMES;
 use tracer_common::{
-    Counter, Owner, PUBLICATIONS, Registers, SharedShape, SpaceEntry, SpaceHead, StackEnd,
-    StackHash, Step, Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
+    Counter, Owner, PUBLICATIONS, Registers, SharedShape, SpaceHead, StackEnd, StackHash, Step,
+    Trail, Unwinding, may_be_overwritten, rule_cache_key, rule_ids, step,
 };
 
 use crate::copy;
 use crate::count::{add, bump};
 use crate::known::{self, Context};
 use crate::log;
-use crate::maps::{self, RULE_CACHE, RULES, SPACE_HEADS, SPACES, config};
+use crate::maps::{RULE_CACHE, RULES, config};
 use crate::replaced;
-use crate::scratch::{self, Scratch, WINDOW_BYTES};
+use crate::scratch::{self, Scratch};
+use crate::search::search_slot;
+use crate::space::{head, owner, space_of};
+use crate::stack_window::read;
+use crate::state::Unwind;
 use crate::task::Task;
 use crate::walk::Walked;
 
-/// A window begins this much below the word that is asked for: a saved `rbp` lies below its return
-/// address.
-const BELOW: u64 = 64;
-
-/// Bytes that are read at once of a stack whose words are all low.
-const LOW_BYTES: u64 = BELOW + (LOW_WORDS * 8) as u64;
-/// Halvings that find one of 2^32 rows.
-const SEARCH_STEPS: u32 = 32;
-
-/// A walk under way.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Unwind {
-    // In an order that keeps what begins as 0 apart, see `Walk`.
-    /// What the window holds: from here…
-    pub(crate) base: u64,
-    ip: u64,
-    /// … up to here.
-    pub(crate) limit: u64,
-    sp: u64,
-    hash: StackHash,
-    bp: u64,
-    /// Frames so far.
-    len: u64,
-    /// The address space's first mapping.
-    space: u64,
-    /// 1 where `ip` is a return address.
-    is_return_address: u64,
-    version: u64,
-    /// Rules searched for.
-    searches: u64,
-    /// Mappings.
-    entries: u64,
-    /// A [`StackEnd`].
-    end: u64,
-    /// Where code in no known mapping is taken to keep a frame pointer, because there is no copy:
-    /// [`MAY_GUESS`], and [`GUESSED`] once there was such code. Else 0.
-    guesses: u64,
-    /// The stack's identity where it was copied, else 0.
-    copied: u64,
-    /// Bounds of a search: the entry sought lies in `low..high`.
-    pub(crate) low: u64,
-    pub(crate) high: u64,
-    /// What is sought.
-    pub(crate) wanted: u64,
-    /// Where: the number of an array of rows, and the first of the table.
-    table: u64,
-    first: u64,
-}
-
+/// States of [`Unwind::guesses`].
 const MAY_GUESS: u64 = 1;
 const GUESSED: u64 = 2;
-
-/// Whose stack it is that a task is on.
-#[inline(always)]
-pub(crate) fn owner_of(task: &Task) -> Owner {
-    owner(task, SpaceHead::from_word(head(space_of(task))))
-}
-
-#[inline(always)]
-fn owner(task: &Task, space: SpaceHead) -> Owner {
-    Owner {
-        version: u64::from(space.version),
-        image: task.image,
-    }
-}
 
 /// Walks from a function's return.
 #[inline(always)]
@@ -166,26 +107,6 @@ fn run(scratch: &mut Scratch, owner: Owner, space: SpaceHead, first: Registers) 
         add(Counter::RuleSearches, scratch.unwind.searches);
     }
     scratch.unwind.end as u32
-}
-
-/// The number of a task's address space: its own, or the one it was forked with.
-#[inline(always)]
-pub(crate) fn space_of(task: &Task) -> u32 {
-    if head(task.heap) != 0 {
-        task.heap
-    } else {
-        task.space
-    }
-}
-
-/// Where an address space's mappings are, as a word.
-#[inline(always)]
-fn head(space: u32) -> u64 {
-    match SPACE_HEADS.get_ptr(space) {
-        // SAFETY: a valid map value, which user space replaces whole.
-        Some(head) => unsafe { core::ptr::read_volatile(head) },
-        None => 0,
-    }
 }
 
 #[inline(always)]
@@ -337,201 +258,4 @@ fn take_frame(scratch: &mut Scratch, shape: SharedShape<'_>) -> Option<u32> {
         Step::Failed(_) if fallback => Some(otherwise),
         Step::Failed(failure) => Some(StackEnd::of_failure(failure) as u32),
     }
-}
-
-/// A word of the stack.
-#[inline(always)]
-pub(crate) fn read(scratch: &mut Scratch, address: u64) -> Option<u64> {
-    let mut at = address.wrapping_sub(scratch.unwind.base);
-    if at > scratch.unwind.limit {
-        if !refill(scratch, address, false) {
-            return None;
-        }
-        at = address.wrapping_sub(scratch.unwind.base);
-    }
-    // A stack has whole words only.
-    if !at.is_multiple_of(8) {
-        return None;
-    }
-    Some(scratch.window[(at / 8) as usize & (WINDOW_WORDS - 1)])
-}
-
-/// Fills the window so that it holds the word at an address; `is_low` where no word is needed that is not.
-#[inline(always)]
-pub(crate) fn refill(scratch: &mut Scratch, address: u64, is_low: bool) -> bool {
-    scratch::lend(scratch, |number| {
-        refill_slot(number, address, u64::from(is_low))
-    }) != 0
-}
-
-/// As [`refill`], of the slot with a number. A global function, see `live_insert`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn refill_slot(number: u64, address: u64, is_low: u64) -> u64 {
-    let Some(slot) = scratch::taken(number) else {
-        return 0;
-    };
-    // SAFETY: a valid map value, which this program has taken.
-    let scratch = unsafe { &mut *slot };
-    let base = address.wrapping_sub(BELOW);
-    let page_rest = PAGE_BYTES - address % PAGE_BYTES;
-    if page_rest < 8 {
-        // No word of a stack lies across pages.
-        return 0;
-    }
-    let bytes = if is_low == 0 { WINDOW_BYTES } else { LOW_BYTES };
-    // A read that fails costs a fault; the stack may end with this page.
-    if scratch.read(base, bytes) {
-        scratch.unwind.base = base;
-        scratch.unwind.limit = bytes - 8;
-        return 1;
-    }
-    // Not a comparison, of which the verifier would lose track: part of the rest is as good.
-    let rest = (page_rest & (WINDOW_BYTES - 1)).max(8);
-    if scratch.read(address, rest) {
-        scratch.unwind.base = address;
-        scratch.unwind.limit = rest - 8;
-        return 1;
-    }
-    0
-}
-
-/// Searches for the rule of an address: the number of one, never 0. A global function, see `live_insert`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn search_slot(number: u64, ip: u64, is_return_address: u64) -> u64 {
-    let Some(slot) = scratch::taken(number) else {
-        return u64::from(rule_ids::UNMAPPED);
-    };
-    // SAFETY: a valid map value, which this program has taken.
-    u64::from(search(unsafe { &mut *slot }, ip, is_return_address != 0))
-}
-
-#[inline(always)]
-fn search(scratch: &mut Scratch, ip: u64, is_return_address: bool) -> u16 {
-    scratch.unwind.searches += 1;
-    let address = ip - u64::from(is_return_address);
-    // Entries count from 1 here, so that 0 is "before the first".
-    scratch.unwind.low = 0;
-    scratch.unwind.high = scratch.unwind.entries + 1;
-    scratch.unwind.wanted = address;
-    halve(scratch, search_space);
-    let entry = scratch.unwind.low as u32;
-    if entry == 0 {
-        return rule_ids::UNMAPPED;
-    }
-    let Some(entry) = SPACES.get_ptr(scratch.unwind.space as u32 + entry - 1) else {
-        return rule_ids::UNMAPPED;
-    };
-    // SAFETY: a valid map value. User space may write over it meanwhile: then the walk is dropped, see
-    // `may_be_overwritten`.
-    let SpaceEntry {
-        start,
-        end,
-        pc,
-        table,
-        first,
-        rows,
-    } = unsafe { core::ptr::read_volatile(entry) };
-    if address >= end {
-        return rule_ids::UNMAPPED;
-    }
-    let (without, undescribed) = if config!(unwinding) == Unwinding::Auto as u32 {
-        (rule_ids::FRAME_POINTER, rule_ids::UNDESCRIBED)
-    } else {
-        (rule_ids::GAP, rule_ids::GAP)
-    };
-    if table == 0 {
-        return without;
-    }
-    if table == SpaceEntry::RETURN_PROBES {
-        return rule_ids::RETURN_PROBE;
-    }
-    // Rows, too, count from 1.
-    scratch.unwind.low = 0;
-    scratch.unwind.high = u64::from(rows) + 1;
-    scratch.unwind.wanted = address - start + u64::from(pc);
-    scratch.unwind.table = u64::from(table);
-    scratch.unwind.first = u64::from(first);
-    halve(scratch, search_table);
-    let row = scratch.unwind.low as u32;
-    let mut rule = rule_ids::GAP;
-    if row != 0
-        && let Some(row) = maps::row(table, first + row - 1)
-    {
-        rule = row.rule;
-    }
-    if rule != rule_ids::GAP {
-        return rule;
-    }
-    // A return address at the very beginning of a function, behind a gap, was made by hand: see
-    // `UnwindTable::rule_for`.
-    if is_return_address
-        && row < rows
-        && let Some(next) = maps::row(table, first + row)
-        && u64::from(next.pc) == scratch.unwind.wanted + 1
-    {
-        return rule_ids::STOP;
-    }
-    undescribed
-}
-
-/// Halves `low..high` until one is left, by a callback that looks at the middle.
-#[inline(always)]
-fn halve(scratch: &mut Scratch, look: extern "C" fn(u64, *mut c_void) -> u64) {
-    let mut context: *mut Scratch = scratch;
-    // SAFETY: the callback has the helper's signature, and its context outlives the call.
-    unsafe {
-        bpf_loop(
-            SEARCH_STEPS,
-            look as *mut c_void,
-            (&raw mut context).cast(),
-            0,
-        );
-    }
-}
-
-/// The middle of a search; `None` at its end.
-#[inline(always)]
-fn middle(scratch: &Scratch) -> Option<u64> {
-    let Unwind { low, high, .. } = scratch.unwind;
-    (high - low > 1).then(|| low + (high - low) / 2)
-}
-
-#[inline(always)]
-fn narrow(scratch: &mut Scratch, middle: u64, is_after: bool) {
-    if is_after {
-        scratch.unwind.high = middle;
-    } else {
-        scratch.unwind.low = middle;
-    }
-}
-
-extern "C" fn search_space(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: as in `climb`.
-    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
-    let Some(middle) = middle(scratch) else {
-        return 1;
-    };
-    let Some(entry) = SPACES.get_ptr((scratch.unwind.space + middle - 1) as u32) else {
-        return 1;
-    };
-    // SAFETY: as in `search`.
-    let start = unsafe { core::ptr::read_volatile(&raw const (*entry).start) };
-    narrow(scratch, middle, start > scratch.unwind.wanted);
-    0
-}
-
-extern "C" fn search_table(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: as in `climb`.
-    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
-    let Some(middle) = middle(scratch) else {
-        return 1;
-    };
-    let row = scratch.unwind.first + middle - 1;
-    let Some(row) = maps::row(scratch.unwind.table as u32, row as u32) else {
-        return 1;
-    };
-    narrow(scratch, middle, u64::from(row.pc) > scratch.unwind.wanted);
-    0
 }

@@ -12,7 +12,9 @@ use tracer_common::{Counter, StackEnd, StackHash};
 
 use crate::count::bump;
 use crate::log;
-use crate::scratch::{Scratch, WINDOW_BYTES};
+use crate::scratch::Scratch;
+use crate::stack_window::WINDOW_BYTES;
+use crate::state::Walk;
 
 /// A saved frame pointer and the return address above it.
 const FRAME_BYTES: u64 = 16;
@@ -37,24 +39,6 @@ pub(crate) struct Walked {
 /// Frames that one call of the callback takes. A call costs as much as two frames, and the verifier
 /// follows each frame of a call anew.
 const FRAMES_PER_CALL: usize = 8;
-
-/// A walk under way, kept in the scratch slot: of what lies in a map the verifier assumes nothing,
-/// so that all calls of the callback look alike to it. On the BPF stack it would follow each.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Walk {
-    // In an order that keeps what begins as 0 apart: LLVM makes a call of memset from neighbours,
-    // a loop over bytes.
-    /// Where the window begins; nothing lies at 0.
-    base: u64,
-    /// The next frame's return address.
-    address: u64,
-    hash: StackHash,
-    /// Where its saved frame pointer lies.
-    frame: u64,
-    /// Frames so far.
-    len: u64,
-}
 
 /// Walks from a function's return: `return_address` is where it returns to, `frame_pointer` the
 /// register's value there.
