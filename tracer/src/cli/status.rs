@@ -14,6 +14,8 @@ use crate::size::Size;
 pub(super) struct StatusLine {
     is_shown: bool,
     last: Option<Status>,
+    /// Of the window, when the line was drawn last.
+    columns: usize,
 }
 
 impl StatusLine {
@@ -24,6 +26,7 @@ impl StatusLine {
         Self {
             is_shown: shown && io::stderr().is_terminal(),
             last: None,
+            columns: 0,
         }
     }
 
@@ -36,15 +39,25 @@ impl StatusLine {
             return;
         }
         // Asked each time: the window may have another size now.
-        let text = fit(line(status, self.last.as_ref()), columns());
-        draw(&text);
+        let columns = columns();
+        let text = fit(line(status, self.last.as_ref()), columns);
+        self.draw(&text, columns);
         self.last = Some(*status);
     }
 
-    pub(super) fn clear(&self) {
+    pub(super) fn clear(&mut self) {
         if self.is_shown {
-            draw("");
+            self.draw("", columns());
         }
+    }
+
+    /// Replaces the line. The cursor stays at its beginning: where a narrower window breaks the line in two, it
+    /// is still above all of it, and all below is cleared.
+    fn draw(&mut self, text: &str, columns: usize) {
+        let clear = if columns < self.columns { "J" } else { "K" };
+        self.columns = columns;
+        let mut out = io::stderr().lock();
+        let _ = write!(out, "\r\x1b[{clear}{text}\r").and_then(|()| out.flush());
     }
 }
 
@@ -53,13 +66,6 @@ impl Drop for StatusLine {
     fn drop(&mut self) {
         self.clear();
     }
-}
-
-/// Replaces the line. The cursor stays at its beginning: where a narrower window breaks the line in two, it is
-/// still above all of it, and nothing stale remains.
-fn draw(text: &str) {
-    let mut out = io::stderr().lock();
-    let _ = write!(out, "\r\x1b[J{text}\r").and_then(|()| out.flush());
 }
 
 /// Columns of the terminal; 80 where it does not say.
