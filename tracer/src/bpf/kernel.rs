@@ -23,7 +23,7 @@ use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
 use super::view::View;
-use super::window::{CpuTime, PendingCalls, Windows};
+use super::window::{Gauge, PendingCalls, Windows};
 use super::{BpfError, KernelEvent, events, inherited};
 use crate::profile::series::Survivors;
 
@@ -300,10 +300,10 @@ impl Kernel {
     /// # Errors
     ///
     /// Windows were not asked for, or this was called before; or the kernel refused their program.
-    pub fn windows(&mut self, process: NonZeroU32, cpu_time: CpuTime) -> Result<Windows, BpfError> {
+    pub fn windows(&mut self, process: NonZeroU32, gauge: Gauge) -> Result<Windows, BpfError> {
         let (gate, words) = self.gate.take().ok_or(BpfError::Missing("GATE"))?;
         let program = self.probes.window_program()?;
-        Windows::new(program, process, cpu_time, gate, words)
+        Windows::new(program, process, gauge, gate, words)
     }
 
     /// Forgets the calls that have not returned: after a window, when its links are closed. The blocks that they

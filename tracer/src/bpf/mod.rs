@@ -36,4 +36,4 @@ pub use run_time::{RunTimes, Taken};
 pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};
-pub use window::{Calls, CpuTime, Held as HeldWindow, Site, Window, WindowKind, Windows};
+pub use window::{Calls, Gauge, Held as HeldWindow, Site, Window, WindowKind, Windows, Work};

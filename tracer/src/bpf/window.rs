@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -109,20 +110,55 @@ pub struct Held {
     /// How long it was open, at least and at most: this process may have been interrupted when it opened it. It
     /// closes by itself.
     pub exposure: [Duration; 2],
-    /// CPU time of the target meanwhile; `None` where it has ended.
-    pub used: Option<Duration>,
+    /// What the target did meanwhile; `None` where it has ended.
+    pub work: Option<Work>,
+    /// From the first look at that to the last: some microseconds more than the gate was open.
+    pub looked: Duration,
     /// CPU time that it took to place the probes.
     pub placing: Duration,
 }
 
-/// Tells how much CPU time a process has used; `None` where it has ended.
-pub type CpuTime = fn(NonZeroU32) -> Option<Duration>;
+/// What a process has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// CPU time.
+    pub cpu: Duration,
+    /// System calls that read and that write, as the kernel counts them; 0 where it does not.
+    pub io: [u64; 2],
+}
+
+impl Work {
+    /// What came after an earlier look.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        let [reads, writes] = self.io;
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            io: [
+                reads.saturating_sub(before.io[0]),
+                writes.saturating_sub(before.io[1]),
+            ],
+        }
+    }
+
+    /// Together with other work.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu),
+            io: [self.io[0] + other.io[0], self.io[1] + other.io[1]],
+        }
+    }
+}
+
+/// Tells what a process has done so far; `None` where it has ended.
+pub type Gauge = Arc<dyn Fn() -> Option<Work> + Send + Sync>;
 
 /// Holds windows on a process, in whatever thread.
 pub struct Windows {
     program: OwnedFd,
     process: NonZeroU32,
-    cpu_time: CpuTime,
+    gauge: Gauge,
     gate: View<u64>,
     /// Keeps the view's memory known as the map's.
     _gate: MapData,
@@ -146,7 +182,7 @@ impl Windows {
     pub(super) fn new(
         program: BorrowedFd<'_>,
         process: NonZeroU32,
-        cpu_time: CpuTime,
+        gauge: Gauge,
         gate: MapData,
         words: PerCpuArray<MapData, u64>,
     ) -> Result<Self, BpfError> {
@@ -154,7 +190,7 @@ impl Windows {
         Ok(Self {
             program: program.map_err(|error| map_error("a program", "shared", &error))?,
             process,
-            cpu_time,
+            gauge,
             gate: View::new("GATE", gate.fd().as_fd(), GATE_WORDS as usize)?,
             _gate: gate,
             words,
@@ -195,11 +231,11 @@ impl Windows {
             }
         }
         let placing = own_time().saturating_sub(begun);
-        let before = (self.cpu_time)(self.process);
+        let (before, from) = ((self.gauge)(), Instant::now());
         let exposure = self.expose(window);
-        let after = (self.cpu_time)(self.process);
-        let used = before.zip(after);
-        let used = used.map(|(before, after)| after.saturating_sub(before));
+        let (after, until) = ((self.gauge)(), Instant::now());
+        let work = before.zip(after);
+        let work = work.map(|(before, after)| after.since(before));
         if links.len() == 1 {
             // At once, by who is running already.
             links.clear();
@@ -207,7 +243,8 @@ impl Windows {
         let held = exposure.map(|(begun, exposure)| Held {
             begun,
             exposure,
-            used,
+            work,
+            looked: until - from,
             placing,
         });
         (held, links)

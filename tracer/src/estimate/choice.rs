@@ -26,6 +26,8 @@ pub struct Slowdown {
 /// What amounts were held against, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Choice {
+    /// Marks that were counted all the time.
+    Counted,
     /// Marks, since full windows slow the target down, or it can't be told that they do not.
     Marks(Slowdown),
     /// Time, since there are as many marks a second in full windows as in others.
@@ -46,6 +48,21 @@ impl<K: Copy + Eq + Hash> Windows<K> {
             error: (full_variance + progress_variance).sqrt(),
             degrees: least(&self.full).min(least(&self.progress)),
         })
+    }
+
+    /// Estimates what was allocated in `span`, in which there were `unseen` marks outside of full windows and exact
+    /// phases: they were counted, and have no error.
+    ///
+    /// # Errors
+    ///
+    /// Fewer than four full windows have marks.
+    pub fn estimate_by_count(
+        &self,
+        span: Duration,
+        unseen: f64,
+    ) -> Result<(Estimates<K>, Choice), Impossible> {
+        let unseen = self.unseen_counted(span, unseen)?;
+        Ok((self.estimates(Clock::Marks, unseen), Choice::Counted))
     }
 
     /// Estimates what was allocated in `span` by the clock that the windows speak for. `outside` is what there was outside

@@ -146,6 +146,27 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         }
     }
 
+    /// The same, of marks that were counted all the time.
+    pub(super) fn unseen_counted(&self, span: Duration, marks: f64) -> Result<Unseen, Impossible> {
+        let nothing = Unseen::nothing(Clock::Marks);
+        if self.hidden(span).is_zero() {
+            return Ok(nothing);
+        }
+        let effective = self.full.marks.effective();
+        if effective < MIN_WINDOWS {
+            return Err(Impossible::FullWindows { effective });
+        }
+        Ok(Unseen {
+            amount: marks.max(0.0),
+            ..nothing
+        })
+    }
+
+    /// Time in which no stacks were seen.
+    fn hidden(&self, span: Duration) -> Duration {
+        span.saturating_sub(self.exact.saturating_add(self.full.elapsed))
+    }
+
     /// How much the target did where no stacks were seen.
     pub(super) fn unseen(
         &self,
@@ -153,8 +174,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         span: Duration,
         outside: Option<Duration>,
     ) -> Result<Unseen, Impossible> {
-        let seen = self.exact.saturating_add(self.full.elapsed);
-        let hidden = span.saturating_sub(seen);
+        let hidden = self.hidden(span);
         if hidden.is_zero() {
             return Ok(Unseen::nothing(clock));
         }

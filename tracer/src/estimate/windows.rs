@@ -9,15 +9,15 @@ use foldhash::fast::RandomState;
 use super::ratio::{Base, Sums};
 
 /// A time in which calls were counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Window {
     /// How long it was.
     pub elapsed: Duration,
     /// The part of it that was the target's own: less the time that the probes took. Of progress windows CPU time, where
     /// that is known to be what the target had outside.
     pub exposure: Duration,
-    /// Calls of the mark in it.
-    pub marks: u64,
+    /// Calls of the mark in it; of what the kernel counts, as many as belong to it.
+    pub marks: f64,
 }
 
 /// What was allocated.
@@ -151,7 +151,7 @@ impl Quantity {
         self.known += amount;
         self.sum += amount;
         self.squares += amount * amount;
-        self.by_marks += amount * window.marks as f64;
+        self.by_marks += amount * window.marks;
         self.by_exposure += amount * window.exposure.as_secs_f64();
     }
 
@@ -193,7 +193,7 @@ pub(super) struct Kind {
 impl Kind {
     fn add(&mut self, window: &Window) {
         let exposure = window.exposure.as_secs_f64();
-        let marks = window.marks as f64;
+        let marks = window.marks;
         self.windows += 1;
         self.elapsed = self.elapsed.saturating_add(window.elapsed);
         let length = window.elapsed.as_secs_f64();

@@ -45,6 +45,6 @@ pub use pidfd::Pidfd;
 pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};
-pub use threads::{cpu_time, has_first_thread, shown_as, threads_of};
+pub use threads::{IoCalls, cpu_time, has_first_thread, shown_as, threads_of};
 pub use translators::translator;
 pub(crate) use vdso::vdso;

@@ -1,8 +1,9 @@
 //! The threads of processes. A process lives as long as any of them: its first thread may have ended, and
 //! then /proc/PID shows no memory, no executable and no root, where /proc/TID of another still does.
 
-use std::fs;
+use std::fs::{self, File};
 use std::num::NonZeroU32;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 /// The threads of processes that have not ended, in no order; nothing of a process that is gone.
@@ -39,6 +40,33 @@ pub fn cpu_time(process: NonZeroU32) -> Option<Duration> {
             && libc::clock_gettime(clock, &raw mut time) == 0
     };
     is_known.then(|| Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32))
+}
+
+/// The system calls for I/O that a process has made, as the kernel counts them in `/proc/PID/io`.
+#[derive(Debug)]
+pub struct IoCalls(File);
+
+impl IoCalls {
+    /// Of a process; `None` where the kernel does not count, or does not tell.
+    #[must_use]
+    pub fn of(process: NonZeroU32) -> Option<Self> {
+        let calls = Self(File::open(format!("/proc/{process}/io")).ok()?);
+        calls.read().map(|_| calls)
+    }
+
+    /// How many there were: of `read`, `readv` and `pread`, and of `write`, `writev` and `pwrite`. `None` where the
+    /// process is gone. Allocates nothing.
+    #[must_use]
+    pub fn read(&self) -> Option<[u64; 2]> {
+        let mut text = [0; 512];
+        let len = self.0.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(text.get(..len)?).ok()?;
+        let of = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim().parse().ok()
+        };
+        Some([of("syscr:")?, of("syscw:")?])
+    }
 }
 
 /// The number under which /proc shows a process's memory and files: its own, or where its first thread has

@@ -40,4 +40,4 @@ pub use recorder::{
     Ended, Limit, Options, Pace, Progress, Recording, Session, Source, Status, Target,
 };
 pub use watch::{Grown, wait_until_grown};
-pub use windows::{Share, WindowsStatus};
+pub use windows::{Mark, Share, WindowsStatus};

@@ -10,7 +10,7 @@ fn window(marks: u64) -> Window {
     Window {
         elapsed: Duration::from_millis(100),
         exposure: Duration::from_millis(100),
-        marks,
+        marks: marks as f64,
     }
 }
 

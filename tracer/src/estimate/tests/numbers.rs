@@ -11,7 +11,7 @@ fn window(marks: u64) -> Window {
     Window {
         elapsed: Duration::from_secs(1),
         exposure: Duration::from_secs(1),
-        marks,
+        marks: marks as f64,
     }
 }
 

@@ -201,7 +201,7 @@ impl Plan {
             let window = Window {
                 elapsed: Duration::from_secs_f64(self.length),
                 exposure: Duration::from_secs_f64(self.length * own),
-                marks: seen.marks,
+                marks: seen.marks as f64,
             };
             if kind == Kind::Full {
                 let amounts = seen.stacks.into_iter().enumerate();

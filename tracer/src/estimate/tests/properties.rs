@@ -36,7 +36,7 @@ fn window() -> impl Strategy<Value = Window> {
     (time(), time(), count()).prop_map(|(elapsed, exposure, marks)| Window {
         elapsed,
         exposure,
-        marks,
+        marks: marks as f64,
     })
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tracer_common::Counter;
 
 use super::{Session, SessionError, Ticks};
-use crate::process::{cpu_time, has_first_thread, threads_of};
+use crate::bpf::{Gauge, Work};
+use crate::process::{has_first_thread, threads_of};
 use crate::session::allocator::Allocator;
 use crate::session::cost::{EventCosts, Events};
-use crate::session::windows::{Fit, Share, Step, Windows};
+use crate::session::windows::{Fit, Share, Step, Windows, gauge};
 
 /// How often it is looked what exact tracing takes.
 const LOOK: Duration = Duration::from_millis(50);
@@ -31,6 +32,7 @@ pub struct Limit {
 /// How the target is traced, where that may not take more than a limit.
 pub(super) struct Effort {
     process: NonZeroU32,
+    gauge: Gauge,
     limit: Limit,
     fit: Fit,
     phase: Phase,
@@ -47,11 +49,11 @@ enum Phase {
     Stuck(String),
 }
 
-/// Some moment: when, the target's CPU time, and the events until then.
+/// Some moment: when, what the target had done, and the events until then.
 #[derive(Clone, Copy)]
 struct Look {
     at: Instant,
-    cpu: Duration,
+    work: Work,
     events: Events,
 }
 
@@ -59,6 +61,7 @@ impl Effort {
     /// Of a session that begins to count.
     pub(super) fn new(process: NonZeroU32, limit: Limit) -> Self {
         let now = Instant::now();
+        let gauge = gauge(process);
         Self {
             process,
             limit,
@@ -66,9 +69,10 @@ impl Effort {
             phase: Phase::Exact(now, Duration::ZERO),
             looked: Look {
                 at: now,
-                cpu: cpu_time(process).unwrap_or_default(),
+                work: gauge().unwrap_or_default(),
                 events: Events::default(),
             },
+            gauge,
             looks: Ticks::new(Some(LOOK)),
         }
     }
@@ -145,7 +149,7 @@ impl Session {
         let now = Look {
             at: Instant::now(),
             // What has ended uses nothing.
-            cpu: cpu_time(effort.process).unwrap_or(before.cpu),
+            work: (effort.gauge)().unwrap_or(before.work),
             events,
         };
         effort.looked = now;
@@ -153,7 +157,7 @@ impl Session {
         let share = costs.share(now.events.since(before.events), elapsed);
         let took = elapsed.mul_f64(share);
         *taken += took;
-        let time = elapsed.max(now.cpu.saturating_sub(before.cpu));
+        let time = elapsed.max(now.work.since(before.work).cpu);
         if effort.fit.goes_on(time, took) {
             return Ok(());
         }
@@ -179,13 +183,13 @@ impl Session {
         let Phase::Exact(since, taken) = effort.phase else {
             return Ok(());
         };
-        let (at, cpu) = (effort.looked.at, effort.looked.cpu);
+        let (at, work) = (effort.looked.at, effort.looked.work);
         let windows = match &mut self.windows {
             Some(windows) => windows,
             none => {
                 let share = effort.limit.share;
                 // Before the probes are gone: without windows they stay.
-                match Windows::new(&mut self.kernel, effort.process, share, (at, cpu)) {
+                match Windows::new(&mut self.kernel, effort.process, share, (at, work)) {
                     Ok(windows) => none.insert(windows),
                     Err(error) => {
                         effort.phase = Phase::Stuck(format!("windows can't be held: {error}"));
@@ -227,7 +231,7 @@ impl Session {
         effort.phase = Phase::Exact(Instant::now(), Duration::ZERO);
         effort.looked = Look {
             at: Instant::now(),
-            cpu: cpu_time(effort.process).unwrap_or_default(),
+            work: (effort.gauge)().unwrap_or_default(),
             events: Events::of(&self.kernel.counters()?),
         };
         Ok(())

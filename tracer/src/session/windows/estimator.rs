@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tracer_common::{Callee, StackKey};
+use tracer_common::StackKey;
 
 use super::deltas::{Stack, StackDelta};
-use crate::bpf::{Calls, WindowKind};
+use super::marks::Mark;
+use crate::bpf::{Calls, WindowKind, Work};
 use crate::estimate::{self, Amount, Choice, Estimates, Impossible};
 use crate::profile::{Errors, Sampled, SampledBy};
 
@@ -40,24 +41,27 @@ pub(super) struct Closed<'a> {
     pub(super) exposure: Duration,
     /// Whether that is known well enough to tell of what was not seen.
     pub(super) is_sure: bool,
-    /// CPU time of the target meanwhile, and what the probes took of that.
-    pub(super) used: Duration,
+    /// What the target did meanwhile.
+    pub(super) work: Work,
+    /// CPU time that the probes took of that.
     pub(super) took: Duration,
-    /// The function whose calls amounts go by, where one is known by now.
-    pub(super) mark: Option<Callee>,
+    /// From the first look at the work to the last: a little longer than the exposure.
+    pub(super) looked: Duration,
+    /// What amounts go by, where that is known by now.
+    pub(super) mark: Option<Mark>,
     /// The calls that began in it, by function: those of the mark among them.
     pub(super) calls: &'a Calls,
     /// What was allocated in it; nothing in one that counts marks. Each stack once.
     pub(super) stacks: &'a [StackDelta],
 }
 
-/// The mark, by whose calls amounts are scaled.
+/// Whether the mark is known, by which amounts are scaled.
 #[derive(Clone, Debug)]
-enum Mark {
+enum Choosing {
     /// Not chosen yet: the full windows so far, whole.
     Pending(Vec<Kept>),
-    /// Chosen for good; `None` where no function is called rarely enough.
-    Chosen(Option<Callee>),
+    /// Chosen for good; `None` where there is none.
+    Chosen(Option<Mark>),
 }
 
 /// A full window that waits for the choice of the mark.
@@ -65,6 +69,9 @@ enum Mark {
 struct Kept {
     length: Duration,
     calls: Calls,
+    work: Work,
+    /// The part of the work that belongs to it.
+    part: f64,
     stacks: Vec<StackDelta>,
 }
 
@@ -72,11 +79,11 @@ struct Kept {
 #[derive(Clone, Debug)]
 pub(super) struct Estimator {
     windows: estimate::Windows<Stack>,
-    mark: Mark,
+    mark: Choosing,
     full: Sums,
     progress: Sums,
-    /// CPU time of the target while it was traced exactly, seconds.
-    exact: f64,
+    /// What the target did while it was traced exactly, and in windows that stand for nothing else.
+    exact: Work,
 }
 
 /// Sums over windows of a kind, in seconds.
@@ -89,7 +96,7 @@ struct Sums {
     traps: f64,
     /// What programs took, by their own clock.
     ran: f64,
-    /// Calls of the mark.
+    /// The mark.
     marks: f64,
 }
 
@@ -98,7 +105,7 @@ impl Sums {
         self.length += window.exposure.as_secs_f64();
         let ran = Duration::from_nanos(window.calls.ran_ns);
         self.ran += ran.as_secs_f64();
-        self.used += window.used.saturating_sub(ran).as_secs_f64();
+        self.used += window.work.cpu.saturating_sub(ran).as_secs_f64();
         self.traps += window.took.saturating_sub(ran).as_secs_f64();
     }
 }
@@ -120,20 +127,20 @@ impl Default for Estimator {
     fn default() -> Self {
         Self {
             windows: estimate::Windows::default(),
-            mark: Mark::Pending(Vec::new()),
+            mark: Choosing::Pending(Vec::new()),
             full: Sums::default(),
             progress: Sums::default(),
-            exact: 0.0,
+            exact: Work::default(),
         }
     }
 }
 
 impl Estimator {
     /// The mark, once it is chosen.
-    pub(super) const fn mark(&self) -> Option<Callee> {
+    pub(super) const fn mark(&self) -> Option<Mark> {
         match self.mark {
-            Mark::Chosen(mark) => mark,
-            Mark::Pending(_) => None,
+            Choosing::Chosen(mark) => mark,
+            Choosing::Pending(_) => None,
         }
     }
 
@@ -144,6 +151,7 @@ impl Estimator {
             // What was allocated was allocated, and stands for nothing else.
             if window.kind == WindowKind::Full {
                 self.windows.exact(length, amounts(window.stacks));
+                self.exact = self.exact.and(window.work);
             }
             return;
         }
@@ -153,9 +161,9 @@ impl Estimator {
                 self.take_full(length, window);
             }
             WindowKind::Progress(mark) => {
-                let marks = window.calls.of(mark);
+                let marks = window.calls.of(mark) as f64;
                 self.progress.add(window);
-                self.progress.marks += marks as f64;
+                self.progress.marks += marks;
                 self.windows.progress(&estimate::Window {
                     elapsed: length,
                     exposure: own(window),
@@ -165,22 +173,26 @@ impl Estimator {
         }
     }
 
-    /// Takes in what was allocated in a time in which the target was traced exactly, and used so much CPU time.
-    pub(super) fn take_exact(&mut self, elapsed: Duration, used: Duration, stacks: &[StackDelta]) {
+    /// Takes in what was allocated in a time in which the target was traced exactly, and did so much.
+    pub(super) fn take_exact(&mut self, elapsed: Duration, work: Work, stacks: &[StackDelta]) {
         self.windows.exact(elapsed, amounts(stacks));
-        self.exact += used.as_secs_f64();
+        self.exact = self.exact.and(work);
     }
 
     fn take_full(&mut self, length: Duration, window: &Closed<'_>) {
+        let looked = window.looked.max(length).as_secs_f64();
+        let part = length.as_secs_f64() / looked.max(f64::MIN_POSITIVE);
         match &mut self.mark {
-            Mark::Chosen(mark) => {
-                let marks = mark.map_or(0, |mark| window.calls.of(mark));
+            Choosing::Chosen(mark) => {
+                let marks = marks(*mark, window.calls, window.work, part);
                 self.add(length, marks, window.stacks);
             }
-            Mark::Pending(kept) => {
+            Choosing::Pending(kept) => {
                 kept.push(Kept {
                     length,
                     calls: *window.calls,
+                    work: window.work,
+                    part,
                     stacks: window.stacks.to_vec(),
                 });
                 let stacks: usize = kept.iter().map(|kept| kept.stacks.len()).sum();
@@ -193,24 +205,24 @@ impl Estimator {
     }
 
     /// Chooses the mark, and takes in what has waited for it.
-    fn choose(&mut self, mark: Option<Callee>) {
-        let before = std::mem::replace(&mut self.mark, Mark::Chosen(mark));
-        if let Mark::Pending(kept) = before {
+    fn choose(&mut self, mark: Option<Mark>) {
+        let before = std::mem::replace(&mut self.mark, Choosing::Chosen(mark));
+        if let Choosing::Pending(kept) = before {
             for window in kept {
-                let marks = mark.map_or(0, |mark| window.calls.of(mark));
+                let marks = marks(mark, &window.calls, window.work, window.part);
                 self.add(window.length, marks, &window.stacks);
             }
         }
     }
 
-    fn add(&mut self, length: Duration, marks: u64, stacks: &[StackDelta]) {
+    fn add(&mut self, length: Duration, marks: f64, stacks: &[StackDelta]) {
         let window = estimate::Window {
             elapsed: length,
             // As it was: what the probes took of it is what marks are for.
             exposure: length,
             marks,
         };
-        self.full.marks += marks as f64;
+        self.full.marks += marks;
         self.windows.full(&window, amounts(stacks));
     }
 
@@ -220,27 +232,33 @@ impl Estimator {
         for &(key, sample) in moved {
             self.windows.join(Stack::Ended(sample), Stack::Known(key));
         }
-        if let Mark::Pending(kept) = &mut self.mark {
+        if let Choosing::Pending(kept) = &mut self.mark {
             for window in kept {
                 rename(&mut window.stacks, &sample_of);
             }
         }
     }
 
-    /// What was allocated in `span`, the whole recording, in which the target used so much CPU time.
+    /// What was allocated in `span`, the whole recording, in which the target did so much.
     ///
     /// # Errors
     ///
     /// There were too few windows.
-    pub(super) fn estimate(&self, span: Duration, used: Duration) -> Result<Estimated, Impossible> {
+    pub(super) fn estimate(&self, span: Duration, work: Work) -> Result<Estimated, Impossible> {
         let mut all = Cow::Borrowed(self);
-        if matches!(self.mark, Mark::Pending(_)) {
+        if matches!(self.mark, Choosing::Pending(_)) {
             all.to_mut().choose(None);
         }
-        let outside = Duration::try_from_secs_f64(all.outside(used)).unwrap_or_default();
-        let (estimates, choice) = all.windows.estimate_by_evidence(span, Some(outside))?;
+        let (estimates, choice) = match all.unseen(work) {
+            Some(marks) => all.windows.estimate_by_count(span, marks),
+            None => {
+                let outside = Duration::try_from_secs_f64(all.outside(work.cpu));
+                let outside = Some(outside.unwrap_or_default());
+                all.windows.estimate_by_evidence(span, outside)
+            }
+        }?;
         let taken = (all.full.traps + all.full.ran) / all.full.length.max(1e-9);
-        let cpus = used.as_secs_f64() / span.as_secs_f64().max(1e-9);
+        let cpus = work.cpu.as_secs_f64() / span.as_secs_f64().max(1e-9);
         let doubt = match choice {
             Choice::Unproven if taken > if cpus > BUSY { NOTICED } else { PLAIN } => {
                 Some(doubt(taken, cpus))
@@ -253,7 +271,7 @@ impl Estimator {
             sampled: all.facts(&estimates, choice, may_be_low),
             stacks: stacks(&estimates),
             by: match (choice, self.mark()) {
-                (Choice::Marks(_), Some(mark)) => format!("by calls of {}", mark.name()),
+                (Choice::Marks(_) | Choice::Counted, Some(mark)) => format!("by {}", mark.shown()),
                 _ => "by time".to_owned(),
             },
             doubt,
@@ -269,7 +287,7 @@ impl Estimator {
         let nanos = |seconds: f64| (seconds * 1e9) as u64;
         Sampled {
             by: match choice {
-                Choice::Marks(_) => SampledBy::Marks,
+                Choice::Marks(_) | Choice::Counted => SampledBy::Marks,
                 Choice::Even(_) => SampledBy::Time,
                 Choice::Unproven => SampledBy::TimeAlone,
             },
@@ -302,6 +320,14 @@ impl Estimator {
         }
     }
 
+    /// Marks outside of full windows and exact tracing, where they were counted all the time.
+    fn unseen(&self, work: Work) -> Option<f64> {
+        let mark = self.mark()?;
+        let of = |work| mark.count(&Calls::default(), work) as f64;
+        let unseen = of(work) - of(self.exact) - self.full.marks;
+        mark.function().is_none().then_some(unseen)
+    }
+
     /// CPU time outside of all windows and exact tracing, in seconds: as much as if the probes of progress windows had taken what was
     /// known before.
     fn outside(&self, used: Duration) -> f64 {
@@ -311,7 +337,7 @@ impl Estimator {
             ran,
             ..
         } = self.progress;
-        let seen = in_windows + ran + self.full.used + self.full.ran + self.exact;
+        let seen = in_windows + ran + self.full.used + self.full.ran + self.exact.cpu.as_secs_f64();
         let outside = (used.as_secs_f64() - seen).max(0.0);
         let own = |dearer: f64| in_windows - (traps * dearer).min(in_windows * MOST_TAKEN);
         if in_windows > 0.0 {
@@ -334,9 +360,19 @@ impl Estimator {
     }
 }
 
+/// The mark in a window, of whose work a part belongs to it.
+fn marks(mark: Option<Mark>, calls: &Calls, work: Work, part: f64) -> f64 {
+    let count = mark.map_or(0, |mark| mark.count(calls, work)) as f64;
+    match mark.and_then(Mark::function) {
+        Some(_) => count,
+        None => count * part,
+    }
+}
+
 /// What of a window's CPU time was the target's own.
 fn own(window: &Closed<'_>) -> Duration {
-    window.used - window.took.min(window.used.mul_f64(MOST_TAKEN))
+    let used = window.work.cpu;
+    used - window.took.min(used.mul_f64(MOST_TAKEN))
 }
 
 /// Each stack's amounts, rounded, and the errors of its own, rounded up.

@@ -1,9 +1,10 @@
-//! Which function's calls tell how much the target does: one that is called now and then, so that a probe on it
-//! costs next to nothing, and that is called as often as memory is allocated, whatever the target is doing.
+//! What tells how much the target does: something that happens as often as memory is allocated, whatever the target
+//! is doing. The kernel counts system calls for nothing; else it is a function that is called now and then, so that
+//! a probe on it costs next to nothing.
 
 use tracer_common::Callee;
 
-use crate::bpf::Calls;
+use crate::bpf::{Calls, Work};
 
 /// What an allocator's function may be of the allocators' calls to be a mark. In a full window these take up to four
 /// times what the target does itself. A trap that only counts takes a third of what a call takes there on average: so
@@ -15,6 +16,9 @@ const IO_SHARE: f64 = 0.35;
 /// What a call of the mark for each of the allocators' leaves unknown of the rate: what traps take is not known better
 /// than this.
 const DOUBT: f64 = 0.3;
+/// What is unknown of the rate of a function's calls, beside that: it is told from windows, and was an eighth too low
+/// where it could be compared.
+const RATE_DOUBT: f64 = 0.1;
 /// Windows that must be known before one is chosen, weighed by what was allocated in them: a function that goes by the
 /// clock is to be known no sooner than one that goes with the work.
 const WINDOWS: f64 = 6.0;
@@ -27,6 +31,49 @@ const LEAST: f64 = 20.0;
 /// How well allocations per mark must be known, as a part of it: its standard error.
 const UNSURE: f64 = 0.25;
 
+/// What is counted to tell how much the target does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Calls of a function, where it is probed.
+    Function(Callee),
+    /// System calls that read, as the kernel counts them: `read`, `readv`, `pread`.
+    Reads,
+    /// System calls that write: `write`, `writev`, `pwrite`.
+    Writes,
+}
+
+impl Mark {
+    /// Those that the kernel counts, in the order of [`Work::io`].
+    const BY_KERNEL: [Self; 2] = [Self::Reads, Self::Writes];
+
+    /// The function that it takes a probe on.
+    pub(super) const fn function(self) -> Option<Callee> {
+        match self {
+            Self::Function(callee) => Some(callee),
+            Self::Reads | Self::Writes => None,
+        }
+    }
+
+    /// How often it came. None of a function in work, none of system calls in calls.
+    pub(super) fn count(self, calls: &Calls, work: Work) -> u64 {
+        let [reads, writes] = work.io;
+        match self {
+            Self::Function(callee) => calls.of(callee),
+            Self::Reads => reads,
+            Self::Writes => writes,
+        }
+    }
+
+    /// For people: amounts go by it.
+    pub(super) fn shown(self) -> String {
+        match self {
+            Self::Function(callee) => format!("calls of {}", callee.name()),
+            Self::Reads => "system calls that read, which the kernel counts".to_owned(),
+            Self::Writes => "system calls that write, which the kernel counts".to_owned(),
+        }
+    }
+}
+
 /// What is known of the functions that may be marks, from full windows.
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
@@ -34,7 +81,9 @@ pub(super) struct Marks {
     allocations: Sums,
     /// In the order of their cookies.
     each: [Sums; Callee::COUNT],
-    chosen: Option<Callee>,
+    work: Work,
+    by_kernel: [Sums; 2],
+    chosen: Option<Mark>,
 }
 
 /// Of a number in each window.
@@ -80,6 +129,8 @@ impl Default for Marks {
             all: Calls::default(),
             allocations: Sums::default(),
             each: [Sums::default(); Callee::COUNT],
+            work: Work::default(),
+            by_kernel: [Sums::default(); 2],
             chosen: None,
         }
     }
@@ -87,24 +138,29 @@ impl Default for Marks {
 
 impl Marks {
     /// Takes in a full window. The first choice stays: what was counted of another is of no use for it.
-    pub(super) fn take(&mut self, calls: &Calls) {
+    pub(super) fn take(&mut self, calls: &Calls, work: Work) {
         let allocations = calls.allocations();
         self.all.add(calls);
         self.allocations.add(allocations, allocations);
         for (sums, callee) in self.each.iter_mut().zip(Callee::all()) {
             sums.add(calls.of(callee), allocations);
         }
+        self.work = self.work.and(work);
+        for (sums, count) in self.by_kernel.iter_mut().zip(work.io) {
+            sums.add(count, allocations);
+        }
         self.chosen = self.chosen.or_else(|| self.choose());
     }
 
     /// The mark, once there is one.
-    pub(super) const fn chosen(&self) -> Option<Callee> {
+    pub(super) const fn chosen(&self) -> Option<Mark> {
         self.chosen
     }
 
-    /// How often it was called in full windows, those before it was chosen included.
+    /// How often it came in full windows, those before it was chosen included.
     pub(super) fn known(&self) -> u64 {
-        self.chosen.map_or(0, |mark| self.all.of(mark))
+        self.chosen
+            .map_or(0, |mark| mark.count(&self.all, self.work))
     }
 
     /// Whether a function is to be probed in full windows. Those that can't be marks are not: they cost a breakpoint
@@ -112,7 +168,7 @@ impl Marks {
     pub(super) fn wants(&self, callee: Callee) -> bool {
         match (callee, self.chosen) {
             (Callee::Allocator(_), _) => true,
-            (_, Some(mark)) => callee == mark,
+            (_, Some(mark)) => Some(callee) == mark.function(),
             (_, None) if self.is_young() => true,
             (_, None) => {
                 let calls = self.all.of(callee);
@@ -130,8 +186,9 @@ impl Marks {
         self.all.of(callee) as f64 / self.all.of_allocators().max(1) as f64
     }
 
-    /// Of the functions that are rarely called the one by which allocations are known best.
-    fn choose(&self) -> Option<Callee> {
+    /// Of what the kernel counts, and of the functions that are rarely called, the one by which allocations are known
+    /// best.
+    fn choose(&self) -> Option<Mark> {
         if self.is_young() {
             return None;
         }
@@ -143,10 +200,18 @@ impl Marks {
             };
             let share = self.share(callee);
             let error = sums.error(&self.allocations)?;
-            (share <= most && error <= UNSURE).then(|| (error.hypot(DOUBT * share), callee))
+            let rate = RATE_DOUBT.hypot(DOUBT * share);
+            (share <= most && error <= UNSURE)
+                .then_some((error.hypot(rate), Mark::Function(callee)))
         });
-        let best = candidates.min_by(|a, b| a.0.total_cmp(&b.0));
-        best.map(|(_, callee)| callee)
+        let by_kernel = self.by_kernel.iter().zip(Mark::BY_KERNEL);
+        let by_kernel = by_kernel
+            .filter_map(|(sums, mark)| Some((sums.error(&self.allocations)?, mark)))
+            .filter(|&(error, _)| error <= UNSURE);
+        let best = candidates
+            .chain(by_kernel)
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, mark)| mark)
     }
 }
 
@@ -175,7 +240,7 @@ mod tests {
     fn mark(work: &[u64], window: impl Fn(u64) -> Vec<(Callee, u64)>) -> Marks {
         let mut marks = Marks::default();
         for &work in work {
-            marks.take(&calls(&window(work)));
+            marks.take(&calls(&window(work)), Work::default());
         }
         marks
     }
@@ -193,7 +258,7 @@ mod tests {
                 (READ, if work > 100 { work * 2 } else { work }),
             ]
         });
-        assert_eq!(marks.chosen(), Some(WRITE));
+        assert_eq!(marks.chosen(), Some(Mark::Function(WRITE)));
         assert_eq!(marks.known(), WORK.iter().sum::<u64>());
     }
 
@@ -207,7 +272,7 @@ mod tests {
                 (CLOSE, 3),
             ]
         });
-        assert_eq!(marks.chosen(), Some(REALLOC));
+        assert_eq!(marks.chosen(), Some(Mark::Function(REALLOC)));
     }
 
     #[test]
@@ -236,7 +301,7 @@ mod tests {
                 (WRITE, work),
             ]
         });
-        assert_eq!(marks.chosen(), Some(WRITE));
+        assert_eq!(marks.chosen(), Some(Mark::Function(WRITE)));
     }
 
     #[test]
@@ -257,14 +322,52 @@ mod tests {
         assert_eq!(marks.chosen(), None);
         assert!(marks.wants(READ) && marks.wants(WRITE));
         for more in [90, 95, 99, 103] {
-            marks.take(&calls(&work(more)));
+            marks.take(&calls(&work(more)), Work::default());
         }
-        assert_eq!(marks.chosen(), Some(WRITE));
+        assert_eq!(marks.chosen(), Some(Mark::Function(WRITE)));
         assert!(marks.wants(WRITE) && !marks.wants(READ));
         for _ in 0..50 {
-            marks.take(&calls(&[(MALLOC, 3_000), (FREE, 3_000), (REALLOC, 50)]));
+            let calls = calls(&[(MALLOC, 3_000), (FREE, 3_000), (REALLOC, 50)]);
+            marks.take(&calls, Work::default());
         }
-        assert_eq!(marks.chosen(), Some(WRITE));
+        assert_eq!(marks.chosen(), Some(Mark::Function(WRITE)));
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_better_than_a_probe() {
+        let mut marks = Marks::default();
+        for work in WORK {
+            let calls = calls(&[(MALLOC, work * 17), (FREE, work * 17), (WRITE, work)]);
+            // Reads come in bursts.
+            let io = [if work > 100 { work * 2 } else { work }, work];
+            marks.take(
+                &calls,
+                Work {
+                    io,
+                    ..Work::default()
+                },
+            );
+        }
+        assert_eq!(marks.chosen(), Some(Mark::Writes));
+        assert_eq!(marks.known(), WORK.iter().sum::<u64>());
+        assert!(!marks.wants(WRITE) && marks.wants(MALLOC));
+    }
+
+    #[test]
+    fn what_goes_by_the_clock_is_none_though_the_kernel_counts_it() {
+        let mut marks = Marks::default();
+        for work in [1, 2_000, 3, 2, 4_000, 1, 2, 3].repeat(5) {
+            let calls = calls(&[(MALLOC, work * 10), (FREE, work * 10)]);
+            let io = [5, 5];
+            marks.take(
+                &calls,
+                Work {
+                    io,
+                    ..Work::default()
+                },
+            );
+        }
+        assert_eq!(marks.chosen(), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod marks;
 mod worker;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracer_common::{Callee, StackKey};
@@ -24,13 +25,14 @@ use self::estimator::{Closed, Estimator, rename};
 pub(super) use self::fit::Fit;
 pub use self::governor::Share;
 use self::governor::{Effort, Governor, Plan, Taken};
+pub use self::marks::Mark;
 use self::marks::Marks;
 use self::worker::{Done, Worker};
 use super::SessionError;
 use super::cost::EventCosts;
-use crate::bpf::{Calls, Kernel, Probed, Site, StackAmounts, Window, WindowKind};
+use crate::bpf::{Calls, Gauge, Kernel, Probed, Site, StackAmounts, Window, WindowKind, Work};
 use crate::estimate::Impossible;
-use crate::process::cpu_time;
+use crate::process::{IoCalls, cpu_time};
 
 /// How exactly the length of a window must be known to count for an estimate, as a part of it.
 const UNSURE: u32 = 20;
@@ -63,11 +65,11 @@ pub struct WindowsStatus {
     pub calls_at_edges: u64,
     /// How long the target was traced exactly.
     pub exact: Duration,
-    /// The function by which progress is measured.
-    pub mark: Option<Callee>,
-    /// Its calls in windows in which every call was seen.
+    /// What progress is measured by.
+    pub mark: Option<Mark>,
+    /// How often it came in windows in which every call was seen.
     pub marks: u64,
-    /// Its calls in the others.
+    /// How often it came in the others.
     pub progress_marks: u64,
     /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
     pub share: f64,
@@ -83,19 +85,30 @@ impl WindowsStatus {
         };
         format!(
             "tracing took about {:.2}% of the target's CPU time: {} windows of {:.1} ms together in which every call \
-             was seen, {} of {:.1} ms for its progress, {}{exact}",
+             was seen{}{exact}",
             self.share * 100.0,
             self.windows,
             self.exposure.as_secs_f64() * 1e3,
-            self.progress_windows,
-            self.progress_exposure.as_secs_f64() * 1e3,
-            match self.mark {
-                Some(mark) => format!("which is measured by calls of {}", mark.name()),
-                None => "for which there is no measure: no function that can be counted is called rarely, and still as \
-                         often as memory is allocated"
-                    .to_owned(),
-            }
+            self.progress(),
         )
+    }
+
+    /// How progress was measured.
+    fn progress(&self) -> String {
+        let Some(mark) = self.mark else {
+            return "; there is no measure of its progress: nothing that can be counted is rare, and still as frequent \
+                    as memory is allocated"
+                .to_owned();
+        };
+        let by = format!("its progress is measured by {}", mark.shown());
+        match mark.function() {
+            None => format!("; {by}"),
+            Some(_) => format!(
+                ", {} of {:.1} ms for its progress; {by}",
+                self.progress_windows,
+                self.progress_exposure.as_secs_f64() * 1e3,
+            ),
+        }
     }
 }
 
@@ -118,7 +131,7 @@ enum State {
 
 /// The windows of a session.
 pub(super) struct Windows {
-    process: NonZeroU32,
+    gauge: Gauge,
     worker: Worker,
     governor: Governor,
     plan: Plan,
@@ -138,10 +151,10 @@ pub(super) struct Windows {
     /// Since when there are windows, after exact tracing, and how many there had been before.
     begun: Instant,
     windows_before: u64,
-    /// When time was last given to the governor, and the target's CPU time then.
-    passed: (Instant, Duration),
-    /// The target's CPU time in all.
-    used: Duration,
+    /// When time was last given to the governor, and what the target had done by then.
+    passed: (Instant, Work),
+    /// What it did in all.
+    work: Work,
 }
 
 impl Windows {
@@ -154,12 +167,13 @@ impl Windows {
         kernel: &mut Kernel,
         process: NonZeroU32,
         share: Share,
-        (started, cpu): (Instant, Duration),
+        (started, before): (Instant, Work),
     ) -> Result<Self, SessionError> {
         let governor = Governor::new(share);
+        let gauge = gauge(process);
         Ok(Self {
-            process,
-            worker: Worker::start(kernel.windows(process, cpu_time)?)?,
+            worker: Worker::start(kernel.windows(process, Arc::clone(&gauge))?)?,
+            gauge,
             plan: governor.plan(),
             governor,
             chance: Chance::from_anywhere(),
@@ -174,8 +188,8 @@ impl Windows {
             started,
             begun: started,
             windows_before: 0,
-            passed: (started, cpu),
-            used: Duration::ZERO,
+            passed: (started, before),
+            work: Work::default(),
         })
     }
 
@@ -212,10 +226,10 @@ impl Windows {
     ) -> Result<(), SessionError> {
         let mut stacks = self.deltas.since(&kernel.stacks()?);
         stacks.append(&mut self.ended);
-        let before = self.used;
+        let before = self.work;
         self.pass();
-        let used = self.used.saturating_sub(before);
-        self.estimator.take_exact(elapsed, used, &stacks);
+        self.estimator
+            .take_exact(elapsed, self.work.since(before), &stacks);
         self.status.exact += elapsed;
         self.governor.take_exact(taken);
         Ok(())
@@ -326,7 +340,7 @@ impl Windows {
         // Since the first thread has ended nothing was seen that would tell of what came then.
         let until = self.given_up.map(|at| at - self.started);
         let span = until.unwrap_or(elapsed).min(elapsed);
-        let mut estimated = self.estimator.estimate(span, self.used)?;
+        let mut estimated = self.estimator.estimate(span, self.work)?;
         estimated.sampled.share_taken = self.governor.share_taken();
         Ok(estimated)
     }
@@ -343,7 +357,7 @@ impl Windows {
 
     /// Has a window held.
     fn begin(&mut self, modules: &[Probed<'_>]) -> Result<(), SessionError> {
-        let mark = self.estimator.mark();
+        let mark = self.estimator.mark().and_then(Mark::function);
         let mark = mark.filter(|_| self.chance.happens(PROGRESS));
         let (kind, length) = match mark {
             Some(mark) => (WindowKind::Progress(mark), self.plan.progress),
@@ -381,8 +395,8 @@ impl Windows {
             Err(error) => return Err(SessionError::Window(error)),
         };
         let [least, most] = held.exposure;
-        let (exposure, used) = ((least + most) / 2, held.used.unwrap_or_default());
-        let is_sure = most - least < most / UNSURE && held.used.is_some();
+        let (exposure, work) = ((least + most) / 2, held.work.unwrap_or_default());
+        let is_sure = most - least < most / UNSURE && held.work.is_some();
         let left = kernel.forget_calls()?;
         if self.given_up.is_some() {
             return Ok(());
@@ -407,7 +421,7 @@ impl Windows {
         let events = took(&calls, effort, traps.unwrap_or(TRAPS));
         match kind {
             WindowKind::Full => {
-                self.marks.take(&calls);
+                self.marks.take(&calls, work);
                 self.status.windows += 1;
                 self.status.exposure += exposure;
             }
@@ -426,7 +440,8 @@ impl Windows {
             kind,
             exposure,
             is_sure,
-            used,
+            work,
+            looked: held.looked,
             took: took(&in_window, effort, traps.unwrap_or(TRAPS)),
             mark: self.marks.chosen(),
             calls: &calls,
@@ -450,16 +465,30 @@ impl Windows {
     /// Gives the governor the time that has passed.
     fn pass(&mut self) {
         let now = Instant::now();
-        let (before, used_before) = self.passed;
-        // What has ended uses nothing.
-        let used = cpu_time(self.process).unwrap_or(used_before);
-        let used_since = used.saturating_sub(used_before);
-        self.governor.pass(now - before, used_since);
+        let (before, done_before) = self.passed;
+        // What has ended does nothing.
+        let done = (self.gauge)().unwrap_or(done_before);
+        let since = done.since(done_before);
+        self.governor.pass(now - before, since.cpu);
         if self.given_up.is_none() {
-            self.used += used_since;
+            self.work = self.work.and(since);
         }
-        self.passed = (now, used);
+        self.passed = (now, done);
     }
+}
+
+/// Tells what a process has done.
+pub(super) fn gauge(process: NonZeroU32) -> Gauge {
+    let io = IoCalls::of(process);
+    Arc::new(move || {
+        Some(Work {
+            cpu: cpu_time(process)?,
+            io: match &io {
+                Some(io) => io.read()?,
+                None => [0; 2],
+            },
+        })
+    })
 }
 
 /// Target's time that the calls of a window took: the program, as long as it says that it ran, and the traps.

@@ -1,13 +1,21 @@
 //! Made-up windows, and what is told from them.
 
-use tracer_common::AllocatorFn;
+use tracer_common::{AllocatorFn, Callee};
 
 use super::*;
 
-const MARK: Callee = Callee::Allocator(AllocatorFn::Calloc);
+const CALLOC: Callee = Callee::Allocator(AllocatorFn::Calloc);
+const MARK: Mark = Mark::Function(CALLOC);
 
 const LENGTH: Duration = Duration::from_millis(5);
 const SPAN: Duration = Duration::from_secs(10);
+
+fn cpu(cpu: Duration) -> Work {
+    Work {
+        cpu,
+        ..Work::default()
+    }
+}
 
 fn key(stack: u64) -> StackKey {
     StackKey {
@@ -37,7 +45,7 @@ fn full(estimator: &mut Estimator, calloc: u64, stacks: &[StackDelta]) {
     full_with(estimator, None, calloc, stacks);
 }
 
-fn full_with(estimator: &mut Estimator, mark: Option<Callee>, calloc: u64, stacks: &[StackDelta]) {
+fn full_with(estimator: &mut Estimator, mark: Option<Mark>, calloc: u64, stacks: &[StackDelta]) {
     let calls = calls(&[
         (AllocatorFn::Malloc, 1_000),
         (AllocatorFn::Free, 1_000),
@@ -48,7 +56,8 @@ fn full_with(estimator: &mut Estimator, mark: Option<Callee>, calloc: u64, stack
         kind: WindowKind::Full,
         exposure: LENGTH,
         is_sure: true,
-        used: LENGTH,
+        work: cpu(LENGTH),
+        looked: LENGTH,
         took: LENGTH.mul_f64(0.8),
         calls: &calls,
         stacks,
@@ -58,10 +67,11 @@ fn full_with(estimator: &mut Estimator, mark: Option<Callee>, calloc: u64, stack
 fn progress(estimator: &mut Estimator, marks: u64) {
     estimator.take(&Closed {
         mark: Some(MARK),
-        kind: WindowKind::Progress(MARK),
+        kind: WindowKind::Progress(CALLOC),
         exposure: LENGTH,
         is_sure: true,
-        used: LENGTH,
+        work: cpu(LENGTH),
+        looked: LENGTH,
         took: Duration::ZERO,
         calls: &calls(&[(AllocatorFn::Calloc, marks)]),
         stacks: &[],
@@ -84,7 +94,7 @@ fn the_mark_is_chosen_once_and_knows_the_windows_before() -> Result<(), Impossib
         assert_eq!(estimator.mark(), Some(MARK));
         progress(&mut estimator, 1_000);
     }
-    let estimated = estimator.estimate(SPAN, SPAN)?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
     assert_eq!(estimated.sampled.by, SampledBy::Marks);
     assert!(estimated.by.contains("calloc"), "{}", estimated.by);
     // 50 objects a mark and 200 marks a millisecond, and what was seen.
@@ -102,14 +112,14 @@ fn without_a_mark_time_is_the_clock_and_a_busy_target_is_told() -> Result<(), Im
     for _ in 0..=PATIENCE {
         full(&mut estimator, 0, &[delta(1, 1_000)]);
     }
-    assert!(matches!(estimator.mark, Mark::Chosen(None)));
-    let busy = estimator.estimate(SPAN, SPAN)?;
+    assert!(matches!(estimator.mark, Choosing::Chosen(None)));
+    let busy = estimator.estimate(SPAN, cpu(SPAN))?;
     assert_eq!(busy.sampled.by, SampledBy::TimeAlone);
     assert!(busy.sampled.may_be_low);
     let doubt = busy.doubt.unwrap_or_default();
     assert!(doubt.contains("by 5.0 times at most"), "{doubt}");
     // In bursts, or beside others.
-    let half_idle = estimator.estimate(SPAN, SPAN / 10)?;
+    let half_idle = estimator.estimate(SPAN, cpu(SPAN / 10))?;
     assert!(half_idle.sampled.may_be_low && half_idle.doubt.is_some());
     Ok(())
 }
@@ -123,13 +133,14 @@ fn without_a_mark_a_target_that_is_hardly_slowed_down_is_told_by_time() -> Resul
             kind: WindowKind::Full,
             exposure: LENGTH,
             is_sure: true,
-            used: LENGTH / 5,
+            work: cpu(LENGTH / 5),
+            looked: LENGTH,
             took: LENGTH / 10,
             calls: &Calls::default(),
             stacks: &[delta(1, 1_000)],
         });
     }
-    let idle = estimator.estimate(SPAN, SPAN / 10)?;
+    let idle = estimator.estimate(SPAN, cpu(SPAN / 10))?;
     assert!(!idle.sampled.may_be_low && idle.doubt.is_none());
     Ok(())
 }
@@ -140,10 +151,10 @@ fn windows_that_wait_for_a_mark_count_and_are_few() -> Result<(), Impossible> {
     for _ in 0..5 {
         full(&mut estimator, 20, &[delta(1, 1_000)]);
     }
-    assert_eq!(estimator.estimate(SPAN, SPAN)?.sampled.windows, 5);
+    assert_eq!(estimator.estimate(SPAN, cpu(SPAN))?.sampled.windows, 5);
     let many: Vec<_> = (0..KEPT_STACKS as u64).map(|nth| delta(nth, 1)).collect();
     full(&mut estimator, 20, &many);
-    assert!(matches!(estimator.mark, Mark::Chosen(_)));
+    assert!(matches!(estimator.mark, Choosing::Chosen(_)));
     Ok(())
 }
 
@@ -158,12 +169,13 @@ fn a_window_of_unknown_length_counts_for_what_it_saw() -> Result<(), Impossible>
         kind: WindowKind::Full,
         exposure: LENGTH,
         is_sure: false,
-        used: LENGTH,
+        work: cpu(LENGTH),
+        looked: LENGTH,
         took: Duration::ZERO,
         calls: &Calls::default(),
         stacks: &[delta(2, 7)],
     });
-    let estimated = estimator.estimate(SPAN, SPAN)?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
     assert_eq!(of(&estimated, Stack::Known(key(2)))[0], 7);
     assert_eq!(estimated.sampled.windows, 5);
     Ok(())
@@ -180,7 +192,7 @@ fn stacks_that_have_ended_are_found_by_their_sample() -> Result<(), Impossible> 
         full(&mut estimator, 20, &[delta(stack, 100), delta(5, 100)]);
     }
     estimator.retire(&[(key(1), 3), (key(2), 3)]);
-    let estimated = estimator.estimate(SPAN, SPAN)?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
     let ended = of(&estimated, Stack::Ended(3));
     assert_eq!(ended, of(&estimated, Stack::Known(key(5))));
     assert_eq!(estimated.stacks.len(), 2);
@@ -194,16 +206,17 @@ fn a_mark_that_is_called_too_often_is_told() -> Result<(), Impossible> {
         full_with(&mut estimator, Some(MARK), 20, &[delta(1, 1_000)]);
         estimator.take(&Closed {
             mark: Some(MARK),
-            kind: WindowKind::Progress(MARK),
+            kind: WindowKind::Progress(CALLOC),
             exposure: LENGTH,
             is_sure: true,
-            used: LENGTH,
+            work: cpu(LENGTH),
+            looked: LENGTH,
             took: LENGTH / 2,
             calls: &calls(&[(AllocatorFn::Calloc, 100)]),
             stacks: &[],
         });
     }
-    let estimated = estimator.estimate(SPAN, SPAN)?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
     assert!(estimated.sampled.may_be_low);
     assert!(
         estimated
@@ -217,5 +230,53 @@ fn a_mark_that_is_called_too_often_is_told() -> Result<(), Impossible> {
 fn too_few_windows_tell_nothing() {
     let mut estimator = Estimator::default();
     full(&mut estimator, 20, &[delta(1, 1_000)]);
-    assert!(estimator.estimate(SPAN, SPAN).is_err());
+    assert!(estimator.estimate(SPAN, cpu(SPAN)).is_err());
+}
+
+#[test]
+fn what_the_kernel_counts_needs_no_windows_of_its_own() -> Result<(), Impossible> {
+    let mut estimator = Estimator::default();
+    let calls = calls(&[(AllocatorFn::Malloc, 1_000), (AllocatorFn::Free, 1_000)]);
+    let mut window = |writes: u64, looked: Duration, is_sure: bool| {
+        estimator.take(&Closed {
+            mark: Some(Mark::Writes),
+            kind: WindowKind::Full,
+            exposure: LENGTH,
+            is_sure,
+            work: Work {
+                cpu: LENGTH,
+                io: [7, writes],
+            },
+            looked,
+            took: LENGTH.mul_f64(0.8),
+            calls: &calls,
+            stacks: &[delta(1, 50 * 20)],
+        });
+    };
+    for _ in 0..20 {
+        // A twenty-first lies beside the window.
+        window(21, LENGTH.mul_f64(1.05), true);
+    }
+    window(20, LENGTH, false);
+    estimator.take_exact(
+        Duration::from_secs(1),
+        Work {
+            cpu: Duration::ZERO,
+            io: [0, 1_000],
+        },
+        &[delta(1, 50 * 1_000)],
+    );
+    let all = Work {
+        cpu: SPAN,
+        io: [70_000, 1_000_000],
+    };
+    let estimated = estimator.estimate(SPAN, all)?;
+    assert_eq!(estimated.sampled.by, SampledBy::Marks);
+    assert!(estimated.by.contains("write"), "{}", estimated.by);
+    assert_eq!(estimated.doubt, None);
+    let [objects, _] = of(&estimated, Stack::Known(key(1)));
+    // 50 for each.
+    assert!((objects - 50_000_000).abs() < 50, "{objects}");
+    assert_eq!(estimated.sampled.progress_windows, 0);
+    Ok(())
 }
