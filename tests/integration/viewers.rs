@@ -42,7 +42,7 @@ fn record(format: &str, name: &str) -> Result<Recorded> {
     let folder = TempDir::new()?;
     let file = folder.path().join(name);
     let mut workload = Workload::start("midlife", &[])?;
-    let mut command = tracer(["attach", "--format", format, "--pid"])?;
+    let mut command = tracer(["attach", "--exact", "--format", format, "--pid"])?;
     command.arg(workload.pid().to_string()).arg("-o").arg(&file);
     let mut tracer = Child::spawn(&mut command)?;
     let attached = |line: &str| line.starts_with("attached to");

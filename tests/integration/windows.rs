@@ -32,8 +32,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("windows::need_sessions", need_sessions),
         trial::root("windows::kills", kills),
         trial::root("windows::exact_where_that_fits", exact_where_that_fits),
+        trial::root("windows::by_default", by_default),
         trial::root("windows::exact_again", exact_again),
         trial::root("windows::marks", marks),
+        trial::root("windows::kernel_marks", kernel_marks),
         trial::root("windows::no_marks", no_marks),
         trial::root("windows::series", series),
         trial::root("windows::checked", checked),
@@ -255,24 +257,38 @@ fn requests(mode: &str) -> Result<Profile> {
     Ok(profile)
 }
 
-/// A program that calls `malloc` and `free`, and is measured by how often it writes.
-fn marks() -> Result<()> {
+/// A program that calls `malloc` and `free`, and is measured by how often it writes, which the kernel counts.
+fn kernel_marks() -> Result<()> {
     let profile = requests("write")?;
-    let notes = &profile.metadata.notes;
+    check_marks(&profile, "by system calls that write")?;
     ensure!(
-        notes.iter().any(|note| note.contains("by calls of write")),
-        "{notes:?}"
+        profile::counter(&profile, "progress_windows")? == 0,
+        "{}",
+        profile::summary(&profile)
     );
+    Ok(())
+}
+
+/// One that is measured by how often it looks at a socket, which takes a probe.
+fn marks() -> Result<()> {
+    let profile = requests("recv")?;
+    check_marks(&profile, "by calls of recv")?;
     let of = |name| profile::counter(&profile, name);
     ensure!(
         of("progress_windows")? > 0 && of("progress_marks")? > 0,
         "{}",
         profile::summary(&profile)
     );
+    Ok(())
+}
+
+fn check_marks(profile: &Profile, by: &str) -> Result<()> {
+    let notes = &profile.metadata.notes;
+    ensure!(notes.iter().any(|note| note.contains(by)), "{notes:?}");
     let sampled = profile.sampled.as_ref().context("no estimate")?;
-    let seen = profile::total(&profile).alloc_objects as f64 * sampled.share_seen;
+    let seen = profile::total(profile).alloc_objects as f64 * sampled.share_seen;
     // Each request has twenty; windows begin and end in mid-request.
-    let each = seen / of("marks")? as f64;
+    let each = seen / profile::counter(profile, "marks")? as f64;
     ensure!((18.0..22.0).contains(&each), "{each} allocations a request");
     Ok(())
 }
@@ -369,6 +385,37 @@ fn first_thread_ends() -> Result<()> {
             .any(|note| note.contains("first thread has ended")),
         "{notes:?}"
     );
+    Ok(())
+}
+
+/// `attach` sees every call of a process that does little, and goes easy on one that is busy.
+fn by_default() -> Result<()> {
+    let busy = Workload::start("steady", &[])?;
+    let quiet = Workload::start("idle", &[])?;
+    let folder = TempDir::new()?;
+    let record = |pid: u32, arguments: &[&str]| -> Result<Profile> {
+        let output = folder.path().join("profile.json");
+        let mut command = tracer(["attach", "--duration=4s", "--format=json"])?;
+        command.args(["--pid", &pid.to_string(), "-o"]).arg(&output);
+        process::run(command.args(arguments), b"")?;
+        profile::read_json(&fs::read(&output)?)
+    };
+    let windowed = record(busy.pid(), &[])?;
+    ensure!(
+        windowed.verdict.name() == "sampled",
+        "{}",
+        profile::summary(&windowed)
+    );
+    let notes = &windowed.metadata.notes;
+    ensure!(
+        notes
+            .iter()
+            .any(|note| note.contains("--exact sees every call")),
+        "{notes:?}"
+    );
+    for exact in [record(busy.pid(), &["--exact"])?, record(quiet.pid(), &[])?] {
+        ensure!(exact.sampled.is_none(), "{}", profile::summary(&exact));
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tracer::profile::Profile;
 use tracer::profile::series::{Counters, Series, StackHistory, StackId, Survivors};
 
 use crate::process::Child;
-use crate::tracing::{spawn_run, tracer};
+use crate::tracing::{exactly, spawn_run, tracer};
 use crate::{profile, wait};
 
 /// A running `tracer attach --every`, or `tracer run --every`, with a folder of its own.
@@ -46,7 +46,8 @@ impl SeriesTracing {
         command
             .arg("-o")
             .arg(folder.path().join("series"))
-            .args(arguments);
+            .args(arguments)
+            .args(exactly(arguments));
         let mut child = Child::spawn(&mut command)?;
         let attached = |line: &str| line.starts_with("attached to");
         child.wait_line(|child| &child.stderr, "`attached to`", attached)?;

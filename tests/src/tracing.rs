@@ -54,6 +54,13 @@ pub fn others_come_and_go() -> Result<()> {
     Ok(())
 }
 
+/// What has `attach` see every call, unless the arguments say how far it may go: workloads do nothing but allocate,
+/// and would be seen in windows.
+pub(crate) fn exactly(arguments: &[&str]) -> Option<&'static str> {
+    let is_limited = |argument: &&str| argument.starts_with("--max-overhead");
+    (!arguments.iter().any(is_limited)).then_some("--exact")
+}
+
 /// A running `tracer attach`, or `tracer run`, that writes JSON to a file of its own.
 #[derive(Debug)]
 pub struct Tracing {
@@ -90,7 +97,8 @@ impl Tracing {
         command
             .arg("-o")
             .arg(folder.path().join("profile.json"))
-            .args(arguments);
+            .args(arguments)
+            .args(exactly(arguments));
         Ok(Self {
             child: Child::spawn(&mut command)?,
             folder,

@@ -216,7 +216,13 @@ pub(super) fn folder() -> Result<()> {
     let leaky = pattern(Language::C, "forgotten")?.start(Twin::Leaky)?;
     let folder = TempDir::new()?;
     let series = folder.path().join("series");
-    let mut record = tracer(["attach", "--duration=15s", "--every=250ms", "--pid"])?;
+    let mut record = tracer([
+        "attach",
+        "--exact",
+        "--duration=15s",
+        "--every=250ms",
+        "--pid",
+    ])?;
     record.arg(leaky.pid().to_string()).arg("-o").arg(&series);
     process::run(&mut record, b"")?.expect_code(0)?;
     let judge = || -> Result<Ended> {

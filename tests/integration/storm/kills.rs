@@ -182,6 +182,9 @@ impl Round {
                 self.command.arg(output).arg("--format=json");
             }
         }
+        if self.phase != Phase::Windows {
+            self.command.arg("--exact");
+        }
         if self.phase == Phase::Windows {
             self.command.arg("--max-overhead=50%");
         }

@@ -1,17 +1,20 @@
-/* Allocates and frees in proportion to what it writes, or writes nothing, as fast as it can, until its input ends.
+/* Allocates and frees in proportion to what it writes or looks for on a socket, or does neither, as fast as it can,
+ * until its input ends.
  *
- * Usage: requests write|none
+ * Usage: requests write|recv|none
  */
 #include "gate.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #define BLOCKS 20
 
 static atomic_int stop;
 static int out = -1;
+static int in[2] = {-1, -1};
 
 /* One request: so many blocks at once, and then none. */
 TRACED int answer(uint64_t *random) {
@@ -23,6 +26,10 @@ TRACED int answer(uint64_t *random) {
 	}
 	for (int i = 0; i < BLOCKS; i++)
 		free(blocks[i]);
+	char byte;
+	/* There is nothing to be had. */
+	if (in[0] >= 0 && recv(in[0], &byte, 1, MSG_DONTWAIT) >= 0)
+		return 0;
 	return out < 0 || write(out, "answer\n", 7) == 7;
 }
 
@@ -31,7 +38,7 @@ static void *work(void *argument) {
 	(void)argument;
 	while (!stop)
 		if (!answer(&random))
-			gate_fail("write");
+			gate_fail("answer");
 	return NULL;
 }
 
@@ -42,6 +49,8 @@ int main(int argc, char **argv) {
 		if (out < 0)
 			gate_fail("open");
 	}
+	if (argc > 1 && strcmp(argv[1], "recv") == 0 && socketpair(AF_UNIX, SOCK_DGRAM, 0, in) != 0)
+		gate_fail("socketpair");
 	if (pthread_create(&thread, NULL, work, NULL) != 0)
 		gate_fail("pthread_create");
 	gate_write(1, "ready\n", 6);

@@ -16,7 +16,7 @@ use super::btf::Offsets;
 use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
-use super::ladder::ProbeKind;
+use super::ladder::{MayWindow, ProbeKind};
 use super::live::{LiveSizes, LiveTable};
 use super::log::{KernelLog, LogOptions};
 use super::probes::Probes;
@@ -97,8 +97,8 @@ pub struct LoadOptions {
     pub pidns: Option<(u64, u64)>,
     /// How the probes are placed, where not as the kernel does best.
     pub kind: Option<ProbeKind>,
-    /// Windows may be wanted: see [`Kernel::windows`].
-    pub windows: bool,
+    /// Whether windows may be wanted: see [`Kernel::windows`].
+    pub windows: MayWindow,
     /// How stacks are walked.
     pub unwinding: Unwinding,
     /// Whether stacks that are recognised are walked as well.
@@ -293,6 +293,12 @@ impl Kernel {
     /// The unwind tables.
     pub const fn unwind_maps(&mut self) -> &mut UnwindMaps {
         &mut self.unwind
+    }
+
+    /// Whether there can be windows.
+    #[must_use]
+    pub const fn can_window(&self) -> bool {
+        self.probes.can_window()
     }
 
     /// What holds windows on a process.

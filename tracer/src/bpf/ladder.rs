@@ -77,3 +77,14 @@ pub(super) struct Programs {
     pub(super) sized_free_entry: &'static str,
     pub(super) throwing_entry: &'static str,
 }
+
+/// Whether the target may be seen in windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayWindow {
+    /// It is traced exactly.
+    No,
+    /// Where the kernel can do that.
+    If,
+    /// It is an error where the kernel can't.
+    Must,
+}

@@ -29,7 +29,7 @@ pub use error::BpfError;
 pub use events::{Change, KernelEvent, NewImage, ProcessChange, StackCopy, StackSeen};
 pub use inherited::{Heirs, Threads};
 pub use kernel::{FIRST_HEAP, FIRST_IMAGE, Kernel, Limits, LoadOptions, StackAmounts};
-pub use ladder::ProbeKind;
+pub use ladder::{MayWindow, ProbeKind};
 pub use log::LogOptions;
 pub use probes::{Probed, Probes, Scope};
 pub use run_time::{RunTimes, Taken};

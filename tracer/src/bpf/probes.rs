@@ -18,7 +18,7 @@ use super::error::{attach_error, load_error, map_error};
 use super::faults::FaultEvents;
 use super::holder::Holder;
 use super::inherited::{InheritedProbe, InheritedProbes, LeftEvents, Threads};
-use super::ladder::{ProbeKind, Programs};
+use super::ladder::{MayWindow, ProbeKind, Programs};
 use super::log::KernelLog;
 use super::run_time::RunTimes;
 use super::to_the_end::to_the_end;
@@ -95,9 +95,9 @@ impl Probes {
         object: &'static [u8],
         kind: ProbeKind,
         follow_forks: bool,
-        windows: bool,
+        windows: MayWindow,
     ) -> Result<Self, BpfError> {
-        if windows && kind != ProbeKind::Session {
+        if windows == MayWindow::Must && kind != ProbeKind::Session {
             return Err(BpfError::NoWindows(kind.name()));
         }
         let mut probes = Self {
@@ -122,7 +122,7 @@ impl Probes {
                 .unwrap_or(0);
             let maps = map_fds(&probes.ebpf);
             probes.session = Some(SessionProgram::begin(object, ALLOC_SESSION, btf, maps)?);
-            if windows {
+            if windows != MayWindow::No {
                 let maps = map_fds(&probes.ebpf);
                 let later = LaterProgram::new(object, WINDOW_SESSION, btf, maps)
                     .map_err(|error| map_error("the maps", "shared", &error))?;
@@ -255,6 +255,11 @@ impl Probes {
     pub fn attach(&mut self, module: Probed<'_>, scope: Scope<'_>) -> Result<(), BpfError> {
         self.place_first(module, scope)?;
         self.place_last(module, scope)
+    }
+
+    /// Whether there can be windows.
+    pub(super) const fn can_window(&self) -> bool {
+        self.later.is_some() || self.window.is_some()
     }
 
     /// Begins to load the program of windows, where they were asked for.

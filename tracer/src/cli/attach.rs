@@ -12,7 +12,7 @@ use super::signals::Signals;
 use crate::check::Bytes;
 use crate::printable::Shown as _;
 use crate::process::{Identity, check_traceable};
-use crate::session::{Ended, Session, Target, check_privilege, wait_until_grown};
+use crate::session::{Ended, Limit, Session, Target, check_privilege, wait_until_grown};
 use crate::size::Size;
 
 /// Attaches, records, writes.
@@ -25,7 +25,12 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
         if let Some(size) = args.when_growing {
             wait(&who, size, args.recording.quiet).await?;
         }
-        let session = Session::start(Target::Running(who), &options(&args.recording))?;
+        let mut options = options(&args.recording);
+        // It serves somebody.
+        if !args.recording.exact {
+            options.max_overhead = options.max_overhead.or(Some(Limit::for_live()));
+        }
+        let session = Session::start(Target::Running(who), &options)?;
         // Before anybody is told that there is something to end.
         let until = signals.finish(args.duration);
         if !args.recording.quiet {

@@ -26,10 +26,9 @@ pub(super) fn options(args: &RecordingArgs) -> Options {
         follow_forks: args.follow_forks,
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
-        max_overhead: args.max_overhead.map(|share| Limit {
-            share,
-            never_exact: args.never_exact,
-        }),
+        max_overhead: args
+            .max_overhead
+            .map(|share| Limit::of(share, args.never_exact)),
         unwinding: args.unwind.into(),
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,

@@ -9,7 +9,9 @@ use tracer_common::Unwinding;
 
 use super::allocator::{Found, Searched};
 use super::table_sizes;
-use crate::bpf::{Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Threads};
+use crate::bpf::{
+    Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, MayWindow, ProbeKind, Scope, Threads,
+};
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
@@ -200,7 +202,7 @@ fn trial_options(kind: Option<ProbeKind>) -> LoadOptions {
         follow_forks: false,
         pidns: None,
         kind,
-        windows: false,
+        windows: MayWindow::No,
         unwinding: Unwinding::default(),
         audit: false,
         log: None,

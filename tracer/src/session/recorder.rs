@@ -44,8 +44,8 @@ use super::wake::{ask_for_short_slices, pidfd, watch};
 use super::windows::{Step, Windows, WindowsStatus};
 use super::{Foreseen, SessionError, table_sizes};
 use crate::bpf::{
-    BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, ProbeKind,
-    ProcessChange, Scope, StackCopy, Threads,
+    BpfError, FIRST_HEAP, FIRST_IMAGE, Heirs, Kernel, LoadOptions, LogOptions, MayWindow,
+    ProbeKind, ProcessChange, Scope, StackCopy, Threads,
 };
 use crate::life::Event;
 use crate::printable::Shown as _;
@@ -307,9 +307,11 @@ impl Session {
         }
         let process = NonZeroU32::new(who.pid).ok_or(ProcessError::PidZero)?;
         let reach = Reach::of(process, options);
-        if options.max_overhead.is_some() && !matches!(reach, Reach::Process(_)) {
-            return Err(SessionError::NoWindows);
-        }
+        let limit = match (options.max_overhead, reach) {
+            (Some(limit), Reach::Process(_)) => Some(limit),
+            (Some(Limit { is_asked: true, .. }), _) => return Err(SessionError::NoWindows),
+            _ => None,
+        };
         let kind = match (options.source, reach) {
             (Source::Growth, _) => Some(ProbeKind::Faults),
             (Source::Probes, Reach::Heirs(_)) => Some(ProbeKind::Inherited),
@@ -325,7 +327,11 @@ impl Session {
             follow_forks: options.follow_forks,
             pidns: namespace,
             kind,
-            windows: options.max_overhead.is_some(),
+            windows: match limit {
+                None => MayWindow::No,
+                Some(Limit { is_asked: true, .. }) => MayWindow::Must,
+                Some(_) => MayWindow::If,
+            },
             unwinding: options.unwinding,
             audit: options.audit_stacks,
             log: options.log,
@@ -383,8 +389,8 @@ impl Session {
             heap_at_start = HeapUse::of(who.pid).ok();
         }
         kernel.start()?;
-        let effort = options.max_overhead;
-        let effort = effort.map(|limit| Effort::new(process, limit));
+        let limit = limit.filter(|_| kernel.can_window());
+        let effort = limit.map(|limit| Effort::new(process, limit));
         let mut growth = Growth::default();
         if let (Some(had), "attach") = (heap_at_start, mode) {
             growth.begin(FIRST_IMAGE, had);
@@ -458,8 +464,8 @@ impl Session {
         }
         let when = match &self.effort {
             Some(_) if self.is_in_windows() => ", in windows",
-            Some(_) => ", exactly or in windows",
-            None => "",
+            Some(effort) if effort.is_asked() => ", exactly or in windows",
+            _ => "",
         };
         let modules: Vec<_> = self
             .found

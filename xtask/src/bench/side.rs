@@ -133,10 +133,13 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// `tracer attach` with these arguments, its probes in place and its own measurements done.
+    /// `tracer attach --exact` with these arguments, its probes in place and its own measurements done.
     pub(super) fn tracer(bench: &Bench<'_>, pid: u32, arguments: &[&str]) -> Result<Self> {
         let mut tracer = Self::attach(bench, pid);
-        tracer.arg("--output").arg(bench.profile()).args(arguments);
+        tracer
+            .args(["--exact", "--output"])
+            .arg(bench.profile())
+            .args(arguments);
         Self::probes_of_tracer(bench, tracer, pid)
     }
 
@@ -164,7 +167,7 @@ impl Tracing {
         }
         let mut tracer = Self::attach(bench, pid);
         tracer
-            .args(["--every", every, "--output"])
+            .args(["--exact", "--every", every, "--output"])
             .arg(folder)
             .args(arguments);
         Self::probes_of_tracer(bench, tracer, pid)

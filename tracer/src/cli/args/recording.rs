@@ -128,7 +128,8 @@ pub(in crate::cli) struct RecordingArgs {
     pub(in crate::cli) output: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) source: SourceArgs,
-    /// See every call, whatever it costs the target (default)
+    /// See every call, whatever it costs the target. `run` does so by default; `attach` does as long as that takes
+    /// at most 20% of the target's CPU time, and otherwise traces in windows that take 2%
     #[arg(long, conflicts_with = "max_overhead")]
     pub(in crate::cli) exact: bool,
     /// Take at most this SHARE of the target's CPU time, such as 2% or 0.5%. Trace exactly while that fits;

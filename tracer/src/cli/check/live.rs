@@ -88,10 +88,9 @@ fn options(args: &CheckArgs) -> Options {
         follow_forks: recording.follow_forks,
         series: true,
         probes: None,
-        max_overhead: recording.max_overhead.map(|share| Limit {
-            share,
-            never_exact: recording.never_exact,
-        }),
+        max_overhead: recording
+            .max_overhead
+            .map(|share| Limit::of(share, recording.never_exact)),
         unwinding: Unwinding::default(),
         copy_stacks: false,
         audit_stacks: false,

@@ -12,8 +12,8 @@ use tracer_common::Unwinding;
 use super::meter::Averages;
 use super::{Calibrated, EventCosts};
 use crate::bpf::{
-    FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, ProbeKind, Scope, Taken,
-    Threads,
+    FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, MayWindow, ProbeKind, Scope,
+    Taken, Threads,
 };
 use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
 use crate::session::allocator::{Found, Searched};
@@ -69,7 +69,7 @@ fn measure(
         follow_forks: false,
         pidns: pid_namespace()?,
         kind,
-        windows: false,
+        windows: MayWindow::No,
         unwinding,
         audit: false,
         log: None,

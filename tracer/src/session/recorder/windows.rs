@@ -23,10 +23,38 @@ const UNTIL_KNOWN: EventCosts = EventCosts {
 /// The most that tracing may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
-    /// Of the target's CPU time, or of one CPU where it uses less.
+    /// Of the target's CPU time, or of one CPU where it uses less: what windows take.
     pub share: Share,
+    /// The same of exact tracing. Where that takes more, there are windows.
+    pub exact: Share,
+    /// Somebody asked for it: without windows there is no recording. Else the target is then traced exactly.
+    pub is_asked: bool,
     /// See it in windows also where exact tracing would fit. For tests.
     pub never_exact: bool,
+}
+
+impl Limit {
+    /// That is asked for.
+    #[must_use]
+    pub const fn of(share: Share, never_exact: bool) -> Self {
+        Self {
+            share,
+            exact: share,
+            is_asked: true,
+            never_exact,
+        }
+    }
+
+    /// For a process that serves somebody, where nothing was asked for: 20% exactly, else 2% in windows.
+    #[must_use]
+    pub const fn for_live() -> Self {
+        Self {
+            share: Share::percent(2),
+            exact: Share::percent(20),
+            is_asked: false,
+            never_exact: false,
+        }
+    }
 }
 
 /// How the target is traced, where that may not take more than a limit.
@@ -36,6 +64,7 @@ pub(super) struct Effort {
     limit: Limit,
     fit: Fit,
     phase: Phase,
+    was_in_windows: bool,
     /// When it was last looked what exact tracing takes.
     looked: Look,
     looks: Ticks,
@@ -65,8 +94,9 @@ impl Effort {
         Self {
             process,
             limit,
-            fit: Fit::new(limit.share),
+            fit: Fit::new(limit.exact),
             phase: Phase::Exact(now, Duration::ZERO),
+            was_in_windows: false,
             looked: Look {
                 at: now,
                 work: gauge().unwrap_or_default(),
@@ -75,6 +105,11 @@ impl Effort {
             gauge,
             looks: Ticks::new(Some(LOOK)),
         }
+    }
+
+    /// Whether somebody asked for the limit.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.limit.is_asked
     }
 
     /// Since when the target is traced exactly, where it is.
@@ -87,12 +122,24 @@ impl Effort {
 
     /// Why it takes what it takes, where that is not as it was meant to be.
     pub(super) fn note(&self) -> Option<String> {
-        let Phase::Stuck(why) = &self.phase else {
-            return None;
-        };
-        Some(format!(
-            "tracing took more than --max-overhead allows: the target was traced exactly to the end, because {why}"
-        ))
+        let Limit {
+            share,
+            exact,
+            is_asked,
+            ..
+        } = self.limit;
+        match &self.phase {
+            Phase::Stuck(why) => Some(format!(
+                "tracing took more than --max-overhead allows: the target was traced exactly to the end, because {why}"
+            )),
+            _ if self.was_in_windows && !is_asked => Some(format!(
+                "to see every call would have taken more than {:.0}% of the target's CPU time, so it was traced in \
+                 windows, at {:.0}%: --exact sees every call, --max-overhead SHARE sets another share",
+                exact.get() * 100.0,
+                share.get() * 100.0,
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -128,10 +175,12 @@ impl Session {
         match &self.effort {
             None => Ok(()),
             Some(effort) if effort.limit.never_exact => self.see_in_windows(),
-            Some(_) => {
+            Some(effort) if effort.limit.is_asked => {
                 self.kernel.probes().prepare_windows();
                 Ok(())
             }
+            // Few will need them.
+            Some(_) => Ok(()),
         }
     }
 
@@ -159,6 +208,9 @@ impl Session {
         *taken += took;
         let time = elapsed.max(now.work.since(before.work).cpu);
         if effort.fit.goes_on(time, took) {
+            if effort.fit.is_short() {
+                self.kernel.probes().prepare_windows();
+            }
             return Ok(());
         }
         if self.kept_ns.is_some() || !has_first_thread(effort.process.get()) {
@@ -201,6 +253,7 @@ impl Session {
         self.kernel.probes().make_room_for_windows()?;
         windows.begin_after(&mut self.kernel, since.elapsed(), taken)?;
         effort.phase = Phase::Windows;
+        effort.was_in_windows = true;
         Ok(())
     }
 

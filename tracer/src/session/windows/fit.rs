@@ -39,6 +39,11 @@ impl Fit {
         self.credit >= 0.0
     }
 
+    /// Whether half of what may be taken at once is used up.
+    pub(in crate::session) fn is_short(&self) -> bool {
+        self.credit < self.share * SAVED / 2.0
+    }
+
     /// Windows tell which share exact tracing would take, at least. Returns whether it begins again.
     pub(in crate::session) fn begins_again(
         &mut self,

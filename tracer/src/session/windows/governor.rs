@@ -15,6 +15,13 @@ impl Share {
         (share > 0.0 && share <= 1.0).then_some(Self(share))
     }
 
+    /// Of a hundred; 1 to 100.
+    #[must_use]
+    pub const fn percent(percent: u8) -> Self {
+        assert!(percent > 0 && percent <= 100, "no such share");
+        Self(percent as f64 / 100.0)
+    }
+
     /// As a number.
     #[must_use]
     pub const fn get(self) -> f64 {
