@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use tracer_common::Counter;
 
-use super::{Session, SessionError, Ticks};
+use super::{Session, SessionError};
 use crate::bpf::{Gauge, Work};
 use crate::process::{has_first_thread, threads_of};
 use crate::session::allocator::Allocator;
 use crate::session::cost::{EventCosts, Events};
 use crate::session::windows::{Fit, Share, Step, Windows, gauge};
 
-/// How often it is looked what exact tracing takes.
+/// How often it is looked what exact tracing takes,
 const LOOK: Duration = Duration::from_millis(50);
+/// and how often at first, for so long: a busy target pays for each moment.
+const FIRST_LOOKS: Duration = Duration::from_millis(10);
+const AT_FIRST: Duration = Duration::from_secs(1);
 /// What events take until that is known.
 const UNTIL_KNOWN: EventCosts = EventCosts {
     allocation: 2_500.0,
@@ -67,7 +70,6 @@ pub(super) struct Effort {
     was_in_windows: bool,
     /// When it was last looked what exact tracing takes.
     looked: Look,
-    looks: Ticks,
 }
 
 enum Phase {
@@ -103,7 +105,6 @@ impl Effort {
                 events: Events::default(),
             },
             gauge,
-            looks: Ticks::new(Some(LOOK)),
         }
     }
 
@@ -155,10 +156,14 @@ pub(super) async fn next_step(windows: &mut Option<Windows>) -> Step {
 pub(super) async fn next_look(effort: &mut Option<Effort>) {
     match effort {
         Some(Effort {
-            phase: Phase::Exact(..),
-            looks,
+            phase: Phase::Exact(since, _),
+            looked,
             ..
-        }) => looks.next().await,
+        }) => {
+            let is_new = looked.at - *since < AT_FIRST;
+            let next = looked.at + if is_new { FIRST_LOOKS } else { LOOK };
+            tokio::time::sleep_until(next.into()).await;
+        }
         _ => std::future::pending().await,
     }
 }
@@ -175,11 +180,6 @@ impl Session {
         match &self.effort {
             None => Ok(()),
             Some(effort) if effort.limit.never_exact => self.see_in_windows(),
-            Some(effort) if effort.limit.is_asked => {
-                self.kernel.probes().prepare_windows();
-                Ok(())
-            }
-            // Few will need them.
             Some(_) => Ok(()),
         }
     }
@@ -239,9 +239,9 @@ impl Session {
         let windows = match &mut self.windows {
             Some(windows) => windows,
             none => {
-                let share = effort.limit.share;
+                let shares = (effort.limit.share, effort.limit.exact);
                 // Before the probes are gone: without windows they stay.
-                match Windows::new(&mut self.kernel, effort.process, share, (at, work)) {
+                match Windows::new(&mut self.kernel, effort.process, shares, (at, work)) {
                     Ok(windows) => none.insert(windows),
                     Err(error) => {
                         effort.phase = Phase::Stuck(format!("windows can't be held: {error}"));

@@ -134,6 +134,8 @@ pub(super) struct Windows {
     gauge: Gauge,
     worker: Worker,
     governor: Governor,
+    /// What exact tracing may take.
+    exact: Share,
     plan: Plan,
     chance: Chance,
     state: State,
@@ -166,7 +168,7 @@ impl Windows {
     pub(super) fn new(
         kernel: &mut Kernel,
         process: NonZeroU32,
-        share: Share,
+        (share, exact): (Share, Share),
         (started, before): (Instant, Work),
     ) -> Result<Self, SessionError> {
         let governor = Governor::new(share);
@@ -176,6 +178,7 @@ impl Windows {
             gauge,
             plan: governor.plan(),
             governor,
+            exact,
             chance: Chance::from_anywhere(),
             state: State::Over,
             given_up: None,
@@ -226,12 +229,11 @@ impl Windows {
     ) -> Result<(), SessionError> {
         let mut stacks = self.deltas.since(&kernel.stacks()?);
         stacks.append(&mut self.ended);
-        let before = self.work;
-        self.pass();
-        self.estimator
-            .take_exact(elapsed, self.work.since(before), &stacks);
+        let (passed, work) = self.look();
+        self.governor
+            .pass_exact((passed, work.cpu), self.exact, taken);
+        self.estimator.take_exact(elapsed, work, &stacks);
         self.status.exact += elapsed;
-        self.governor.take_exact(taken);
         Ok(())
     }
 
@@ -464,16 +466,22 @@ impl Windows {
 
     /// Gives the governor the time that has passed.
     fn pass(&mut self) {
+        let (passed, work) = self.look();
+        self.governor.pass(passed, work.cpu);
+    }
+
+    /// The time that has passed since the last look, and what the target did in it.
+    fn look(&mut self) -> (Duration, Work) {
         let now = Instant::now();
         let (before, done_before) = self.passed;
         // What has ended does nothing.
         let done = (self.gauge)().unwrap_or(done_before);
         let since = done.since(done_before);
-        self.governor.pass(now - before, since.cpu);
         if self.given_up.is_none() {
             self.work = self.work.and(since);
         }
         self.passed = (now, done);
+        (now - before, since)
     }
 }
 
