@@ -239,15 +239,21 @@ impl Estimator {
         }
     }
 
-    /// What was allocated in `span`, the whole recording, in which the target did so much.
+    /// What was allocated in `span`, the whole recording, in which the target did so much. Where no mark is chosen yet it
+    /// is `at_last`.
     ///
     /// # Errors
     ///
     /// There were too few windows.
-    pub(super) fn estimate(&self, span: Duration, work: Work) -> Result<Estimated, Impossible> {
+    pub(super) fn estimate(
+        &self,
+        span: Duration,
+        work: Work,
+        at_last: Option<Mark>,
+    ) -> Result<Estimated, Impossible> {
         let mut all = Cow::Borrowed(self);
         if matches!(self.mark, Choosing::Pending(_)) {
-            all.to_mut().choose(None);
+            all.to_mut().choose(at_last);
         }
         let (estimates, choice) = match all.unseen(work) {
             Some(marks) => all.windows.estimate_by_count(span, marks),
@@ -270,7 +276,7 @@ impl Estimator {
         Ok(Estimated {
             sampled: all.facts(&estimates, choice, may_be_low),
             stacks: stacks(&estimates),
-            by: match (choice, self.mark()) {
+            by: match (choice, all.mark()) {
                 (Choice::Marks(_) | Choice::Counted, Some(mark)) => format!("by {}", mark.shown()),
                 _ => "by time".to_owned(),
             },

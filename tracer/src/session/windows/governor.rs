@@ -33,7 +33,7 @@ impl Share {
 /// the tracer some 5 ms of CPU time, and the target cold caches: with one every 150 ms the requests that were kept at
 /// saturation were 91%, with one every 400 ms 96%. Half of
 /// it at most is what passes around a window: the rest is left to chance.
-const CYCLE: Duration = Duration::from_millis(400);
+const CYCLE: Duration = Duration::from_millis(700);
 /// Length of a window at first.
 const FIRST_LENGTH: Duration = Duration::from_millis(1);
 /// The shortest and longest full window.
@@ -314,7 +314,7 @@ mod tests {
             let (governor, windows) = simulate(share, cpus, running, 120);
             let taken = governor.share_taken();
             assert!(taken <= share, "{share} {cpus}: {taken}");
-            assert!(windows > 200, "{share} {cpus}: {windows}");
+            assert!(windows > 100, "{share} {cpus}: {windows}");
             // Where a window can't be long enough, less is taken.
             if governor.length < LENGTHS[1] {
                 assert!(taken > 0.7 * share, "{share} {cpus}: {taken}");
@@ -369,7 +369,7 @@ mod tests {
     fn windows_get_shorter_where_they_take_much_and_longer_where_little() {
         let (dear, _) = simulate(0.02, 2.0, 2.0, 60);
         let (cheap, _) = simulate(0.02, 1.0, 0.01, 60);
-        assert!(dear.length < LENGTHS[1] / 2, "{:?}", dear.length);
+        assert!(dear.length < LENGTHS[1], "{:?}", dear.length);
         assert_eq!(cheap.length, LENGTHS[1]);
     }
 

@@ -157,6 +157,13 @@ impl Marks {
         self.chosen
     }
 
+    /// What is best where a recording ends before one is chosen: of what the kernel counts, since a function would have
+    /// to have been counted between the windows, too.
+    pub(super) fn at_last(&self) -> Option<Mark> {
+        let best = self.counted().min_by(|a, b| a.0.total_cmp(&b.0));
+        self.chosen.or_else(|| best.map(|(_, mark)| mark))
+    }
+
     /// How often it came in full windows, those before it was chosen included.
     pub(super) fn known(&self) -> u64 {
         self.chosen
@@ -204,14 +211,18 @@ impl Marks {
             (share <= most && error <= UNSURE)
                 .then_some((error.hypot(rate), Mark::Function(callee)))
         });
-        let by_kernel = self.by_kernel.iter().zip(Mark::BY_KERNEL);
-        let by_kernel = by_kernel
-            .filter_map(|(sums, mark)| Some((sums.error(&self.allocations)?, mark)))
-            .filter(|&(error, _)| error <= UNSURE);
         let best = candidates
-            .chain(by_kernel)
+            .chain(self.counted())
             .min_by(|a, b| a.0.total_cmp(&b.0));
         best.map(|(_, mark)| mark)
+    }
+
+    /// What the kernel counts and allocations go with, and how well they are known by it.
+    fn counted(&self) -> impl Iterator<Item = (f64, Mark)> + '_ {
+        let by_kernel = self.by_kernel.iter().zip(Mark::BY_KERNEL);
+        by_kernel
+            .filter_map(|(sums, mark)| Some((sums.error(&self.allocations)?, mark)))
+            .filter(|&(error, _)| error <= UNSURE)
     }
 }
 
@@ -349,8 +360,27 @@ mod tests {
             );
         }
         assert_eq!(marks.chosen(), Some(Mark::Writes));
+        assert_eq!(marks.at_last(), Some(Mark::Writes));
         assert_eq!(marks.known(), WORK.iter().sum::<u64>());
         assert!(!marks.wants(WRITE) && marks.wants(MALLOC));
+    }
+
+    #[test]
+    fn a_short_recording_goes_by_what_the_kernel_counts() {
+        let mut marks = Marks::default();
+        for work in [100, 110, 90, 105, 95] {
+            let calls = calls(&[(MALLOC, work * 17), (FREE, work * 17), (WRITE, work)]);
+            let io = [0, work];
+            marks.take(
+                &calls,
+                Work {
+                    io,
+                    ..Work::default()
+                },
+            );
+        }
+        assert_eq!(marks.chosen(), None);
+        assert_eq!(marks.at_last(), Some(Mark::Writes));
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn the_mark_is_chosen_once_and_knows_the_windows_before() -> Result<(), Impossib
         assert_eq!(estimator.mark(), Some(MARK));
         progress(&mut estimator, 1_000);
     }
-    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN), None)?;
     assert_eq!(estimated.sampled.by, SampledBy::Marks);
     assert!(estimated.by.contains("calloc"), "{}", estimated.by);
     // 50 objects a mark and 200 marks a millisecond, and what was seen.
@@ -113,13 +113,13 @@ fn without_a_mark_time_is_the_clock_and_a_busy_target_is_told() -> Result<(), Im
         full(&mut estimator, 0, &[delta(1, 1_000)]);
     }
     assert!(matches!(estimator.mark, Choosing::Chosen(None)));
-    let busy = estimator.estimate(SPAN, cpu(SPAN))?;
+    let busy = estimator.estimate(SPAN, cpu(SPAN), None)?;
     assert_eq!(busy.sampled.by, SampledBy::TimeAlone);
     assert!(busy.sampled.may_be_low);
     let doubt = busy.doubt.unwrap_or_default();
     assert!(doubt.contains("by 5.0 times at most"), "{doubt}");
     // In bursts, or beside others.
-    let half_idle = estimator.estimate(SPAN, cpu(SPAN / 10))?;
+    let half_idle = estimator.estimate(SPAN, cpu(SPAN / 10), None)?;
     assert!(half_idle.sampled.may_be_low && half_idle.doubt.is_some());
     Ok(())
 }
@@ -140,7 +140,7 @@ fn without_a_mark_a_target_that_is_hardly_slowed_down_is_told_by_time() -> Resul
             stacks: &[delta(1, 1_000)],
         });
     }
-    let idle = estimator.estimate(SPAN, cpu(SPAN / 10))?;
+    let idle = estimator.estimate(SPAN, cpu(SPAN / 10), None)?;
     assert!(!idle.sampled.may_be_low && idle.doubt.is_none());
     Ok(())
 }
@@ -151,7 +151,10 @@ fn windows_that_wait_for_a_mark_count_and_are_few() -> Result<(), Impossible> {
     for _ in 0..5 {
         full(&mut estimator, 20, &[delta(1, 1_000)]);
     }
-    assert_eq!(estimator.estimate(SPAN, cpu(SPAN))?.sampled.windows, 5);
+    assert_eq!(
+        estimator.estimate(SPAN, cpu(SPAN), None)?.sampled.windows,
+        5
+    );
     let many: Vec<_> = (0..KEPT_STACKS as u64).map(|nth| delta(nth, 1)).collect();
     full(&mut estimator, 20, &many);
     assert!(matches!(estimator.mark, Choosing::Chosen(_)));
@@ -175,7 +178,7 @@ fn a_window_of_unknown_length_counts_for_what_it_saw() -> Result<(), Impossible>
         calls: &Calls::default(),
         stacks: &[delta(2, 7)],
     });
-    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN), None)?;
     assert_eq!(of(&estimated, Stack::Known(key(2)))[0], 7);
     assert_eq!(estimated.sampled.windows, 5);
     Ok(())
@@ -192,7 +195,7 @@ fn stacks_that_have_ended_are_found_by_their_sample() -> Result<(), Impossible> 
         full(&mut estimator, 20, &[delta(stack, 100), delta(5, 100)]);
     }
     estimator.retire(&[(key(1), 3), (key(2), 3)]);
-    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN), None)?;
     let ended = of(&estimated, Stack::Ended(3));
     assert_eq!(ended, of(&estimated, Stack::Known(key(5))));
     assert_eq!(estimated.stacks.len(), 2);
@@ -216,7 +219,7 @@ fn a_mark_that_is_called_too_often_is_told() -> Result<(), Impossible> {
             stacks: &[],
         });
     }
-    let estimated = estimator.estimate(SPAN, cpu(SPAN))?;
+    let estimated = estimator.estimate(SPAN, cpu(SPAN), None)?;
     assert!(estimated.sampled.may_be_low);
     assert!(
         estimated
@@ -230,7 +233,7 @@ fn a_mark_that_is_called_too_often_is_told() -> Result<(), Impossible> {
 fn too_few_windows_tell_nothing() {
     let mut estimator = Estimator::default();
     full(&mut estimator, 20, &[delta(1, 1_000)]);
-    assert!(estimator.estimate(SPAN, cpu(SPAN)).is_err());
+    assert!(estimator.estimate(SPAN, cpu(SPAN), None).is_err());
 }
 
 #[test]
@@ -270,7 +273,7 @@ fn what_the_kernel_counts_needs_no_windows_of_its_own() -> Result<(), Impossible
         cpu: SPAN,
         io: [70_000, 1_000_000],
     };
-    let estimated = estimator.estimate(SPAN, all)?;
+    let estimated = estimator.estimate(SPAN, all, None)?;
     assert_eq!(estimated.sampled.by, SampledBy::Marks);
     assert!(estimated.by.contains("write"), "{}", estimated.by);
     assert_eq!(estimated.doubt, None);
