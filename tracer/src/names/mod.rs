@@ -58,6 +58,7 @@ pub fn path<'a>(name: &'a str, file: &str) -> Cow<'a, str> {
         traits: false,
         numbers: false,
         arguments: 0,
+        only_own_arguments: false,
         parameters: false,
     };
     shorter(name, file, ALL_MODULES).map_or(Cow::Borrowed(name), Cow::Owned)
@@ -84,6 +85,7 @@ pub fn type_of(name: &str, file: &str, longest: usize) -> String {
         traits: false,
         numbers: false,
         arguments: 1,
+        only_own_arguments: false,
         parameters: false,
     };
     let bare = short(name, file);

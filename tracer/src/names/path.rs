@@ -19,6 +19,8 @@ pub(super) struct Detail {
     pub(super) numbers: bool,
     /// Levels of generic arguments.
     pub(super) arguments: u32,
+    /// Those of the function itself only, not of its type.
+    pub(super) only_own_arguments: bool,
     /// Parameters of C++.
     pub(super) parameters: bool,
 }
@@ -133,10 +135,13 @@ impl Path {
                 ..Part::default()
             }],
         };
-        if detail.traits
-            && let Some(by) = by
+        if let Some(by) = by
+            && (detail.traits || (!detail.path && self.is_function()))
         {
-            let by = type_name(owner(by), detail, depth + 1)?;
+            let mut by = type_name(owner(by), detail, depth + 1)?;
+            if !detail.traits {
+                by = split(&by, "::").pop().unwrap_or_default().to_owned();
+            }
             let of = Path {
                 parts: std::mem::take(&mut self.parts),
                 ..Self::default()
@@ -238,11 +243,25 @@ impl Path {
             }
             _ => self.parts.iter().skip(from).collect(),
         };
+        let own = match detail.only_own_arguments {
+            true => kept.iter().rposition(|part| !part.marker),
+            false => None,
+        };
         let kept: Vec<String> = kept
             .into_iter()
-            .map(|part| format!("{}{}", part.text, part.arguments))
+            .enumerate()
+            .map(|(at, part)| match own {
+                Some(own) if at != own => part.text.clone(),
+                _ => format!("{}{}", part.text, part.arguments),
+            })
             .collect();
         kept.join("::") + &self.parameters
+    }
+
+    /// Whether this is a function that stands for its type, as a handler does. A trait's method is not its own.
+    fn is_function(&self) -> bool {
+        let is_lower = |part: &Part| part.text.starts_with(|c: char| c.is_ascii_lowercase());
+        self.parts.len() > 1 && self.parts.iter().all(|part| !part.marker && is_lower(part))
     }
 
     /// Whether what begins here is a type of Rust's own library, which people name without its crate.
@@ -271,8 +290,8 @@ fn parse_owner(of: &str, detail: Detail, depth: u32) -> Option<Path> {
 fn shown_arguments(inside: &str, detail: Detail, depth: u32) -> String {
     match detail.arguments {
         0 => String::new(),
-        levels => match squeeze(inside, levels - 1, depth) {
-            inside if inside.is_empty() => inside,
+        levels => match squeeze(inside, levels - 1, depth).trim_end() {
+            "" => String::new(),
             inside => format!("<{inside}>"),
         },
     }
@@ -281,7 +300,14 @@ fn shown_arguments(inside: &str, detail: Detail, depth: u32) -> String {
 /// `{closure#1}` as `{closure}`, and so on; `None` for what is no part of a name that people know.
 fn marker(text: &str, detail: Detail) -> Option<String> {
     if detail.numbers {
-        return Some(text.to_owned());
+        return Some(match text.strip_prefix("{lambda(") {
+            // Only what tells it from the others.
+            Some(_) if !detail.parameters => match text.rsplit_once(")#") {
+                Some((_, number)) => format!("{{lambda#{number}"),
+                None => text.to_owned(),
+            },
+            _ => text.to_owned(),
+        });
     }
     let inside = text.trim_matches(['{', '}']);
     let word = inside

@@ -7,12 +7,13 @@ use super::path::Detail;
 use super::{NameStyle, short, shorter};
 
 /// What tells names apart that are alike when short: the first that does is taken.
-const DETAILS: [Detail; 9] = {
+const DETAILS: [Detail; 10] = {
     const NONE: Detail = Detail {
         path: false,
         traits: false,
         numbers: false,
         arguments: 0,
+        only_own_arguments: false,
         parameters: false,
     };
     const ALL: Detail = Detail {
@@ -20,6 +21,7 @@ const DETAILS: [Detail; 9] = {
         traits: true,
         numbers: true,
         arguments: 1,
+        only_own_arguments: false,
         parameters: true,
     };
     [
@@ -28,6 +30,11 @@ const DETAILS: [Detail; 9] = {
             ..NONE
         },
         Detail { path: true, ..NONE },
+        Detail {
+            arguments: 1,
+            only_own_arguments: true,
+            ..NONE
+        },
         Detail {
             arguments: 1,
             ..NONE

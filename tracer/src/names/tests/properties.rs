@@ -148,11 +148,11 @@ proptest! {
     #[test]
     fn details_break_nothing(
         name in name(),
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 5]>(),
         arguments in 0_u32..9,
     ) {
-        let [path, traits, numbers, parameters] = flags;
-        let detail = Detail { path, traits, numbers, arguments, parameters };
+        let [path, traits, numbers, parameters, only_own_arguments] = flags;
+        let detail = Detail { path, traits, numbers, arguments, only_own_arguments, parameters };
         if let Some(shown) = shorter(&name, "", detail) {
             prop_assert!(!shown.is_empty() && shown.len() < name.len());
         }

@@ -30,6 +30,62 @@ fn by_type_arguments() {
 }
 
 #[test]
+fn by_a_functions_own_type_arguments() {
+    let parser = "shop::detail::parser<shop::basic_json<std::map, std::vector> >";
+    let value = |of: &str| format!("bool {parser}::handle_value<{of}>({of})");
+    assert_eq!(
+        shown(&[
+            &value("double&"),
+            &value("bool&"),
+            &format!("{parser}::run()")
+        ]),
+        [
+            "shop::parser::handle_value<double&>",
+            "shop::parser::handle_value<bool&>",
+            "shop::parser::run",
+        ]
+    );
+    // The type's, where those say nothing.
+    let method = |of: &str| format!("shop::stack<shop::item<{of}>, std::allocator<{of}> >::push()");
+    assert_eq!(
+        shown(&[&method("int"), "shop::stack<shop::box >::push()"]),
+        [
+            "shop::stack<shop::item>::push",
+            "shop::stack<shop::box>::push"
+        ]
+    );
+}
+
+#[test]
+fn a_function_that_stands_for_its_type_has_its_trait() {
+    assert_eq!(
+        shown(&[
+            "<shop::count as axum::handler::Handler<(axum::ViaParts,), S>>::call::{closure#0}",
+            "<shop::Count as axum::handler::Handler<(axum::ViaParts,), S>>::call",
+            "<shop::main::{closure#0} as core::ops::function::FnOnce<()>>::call_once",
+            "<u8 as core::fmt::Display>::fmt",
+        ]),
+        [
+            "<shop::count as Handler>::call::{closure}",
+            "shop::Count::call",
+            "shop::main::{closure}",
+            "u8::fmt",
+        ]
+    );
+}
+
+#[test]
+fn lambdas_by_their_numbers() {
+    assert_eq!(
+        shown(&[
+            "uv::ReadStart()::{lambda(uv_handle_s*, unsigned long)#1}::_FUN(uv_handle_s*, unsigned long)",
+            "uv::ReadStart()::{lambda(uv_stream_s*, long)#2}::_FUN(uv_stream_s*, long)",
+        ]),
+        ["uv::ReadStart::{lambda#1}", "uv::ReadStart::{lambda#2}"]
+    );
+}
+
+#[test]
 fn by_trait_module_or_parameters() {
     assert_eq!(
         shown(&[
