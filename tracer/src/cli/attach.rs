@@ -11,8 +11,10 @@ use super::say::say;
 use super::signals::Signals;
 use crate::check::Bytes;
 use crate::printable::Shown as _;
-use crate::process::{Identity, check_traceable};
-use crate::session::{Ended, Limit, Session, Target, check_privilege, wait_until_grown};
+use crate::process::{Identity, ProcessError, check_traceable};
+use crate::session::{
+    Ended, Limit, Session, SessionError, Target, check_privilege, wait_until_grown,
+};
 use crate::size::Size;
 
 /// Attaches, records, writes.
@@ -30,7 +32,8 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
         if !args.recording.exact {
             options.max_overhead = options.max_overhead.or(Some(Limit::for_live()));
         }
-        let session = Session::start(Target::Running(who), &options)?;
+        let session = Session::start(Target::Running(who.clone()), &options)
+            .map_err(|error| or_has_ended(&who, error))?;
         // Before anybody is told that there is something to end.
         let until = signals.finish(args.duration);
         if !args.recording.quiet {
@@ -46,6 +49,18 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
     signals.end();
     deliver(&args.recording, &recorded, place)?;
     Ok(exit)
+}
+
+/// What the kernel says of a process that has ended while it was attached to says less than that it has.
+fn or_has_ended(who: &Identity, error: SessionError) -> anyhow::Error {
+    match check_traceable(who.pid) {
+        Err(ProcessError::NoSuchProcess(_) | ProcessError::Zombie { .. }) => anyhow::anyhow!(
+            "{} (pid {}) has ended while tracer attached to it",
+            who.name,
+            who.pid
+        ),
+        _ => error.into(),
+    }
 }
 
 /// Waits until the process grows. A signal ends the tracer meanwhile: there is nothing to write.

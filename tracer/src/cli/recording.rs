@@ -163,10 +163,15 @@ pub(super) fn deliver(
         }
     };
     if !args.quiet {
-        say(format_args!(
-            "{}{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
+        let width = Some(terminal_width().unwrap_or(PIPED_WIDTH));
+        let text = format!(
+            "{}{}",
             summary(recording),
-            largest(args, &recording.profile),
+            largest(args, &recording.profile)
+        );
+        say(format_args!(
+            "{}\nattached in {:.0} ms, detached in {:.0} ms\nwrote {written}",
+            fitted(&text, width).trim_end(),
             recording.attach_time.as_secs_f64() * 1e3,
             recording.detach_time.as_secs_f64() * 1e3,
         ));
@@ -191,13 +196,9 @@ fn largest(args: &RecordingArgs, profile: &Profile) -> String {
         ..SitesOptions::default()
     };
     let sites = largest_sites(profile, &options);
-    let width = Some(terminal_width().unwrap_or(PIPED_WIDTH));
     let lines = sites.into_iter().map(|site| format!("\n  {site}"));
     match lines.collect::<String>() {
         none if none.is_empty() => none,
-        lines => {
-            let text = format!("\n{head}:{lines}");
-            fitted(&text, width).trim_end().to_owned()
-        }
+        lines => format!("\n{head}:{lines}"),
     }
 }

@@ -126,7 +126,8 @@ impl EventCosts {
                 rate(events.frees),
                 self.free / 1e3,
             );
-            if events.others > 0 {
+            // As little as would be said to be none.
+            if rate(events.others) >= 0.5 {
                 let others = format!(
                     ", {:.0} calls/s that the allocator makes itself or that do nothing",
                     rate(events.others)
