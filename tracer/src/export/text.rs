@@ -90,9 +90,9 @@ mod tests {
         Type:    inuse_space, total 2.95MB
         Showing 3 of 3 sites, 3024.98kB of 3024.98kB (100%)
 
-             value  share    sum  where                   line            for  what
+             value  share    sum  where                   line            what
             2000kB 66.12% 66.12%  counter::Cache::insert  src/cache.rs:9
-            1024kB 33.85%   100%  main                    src/main.rs:12       libc.so.6+0x8f2c1
+            1024kB 33.85%   100%  main                    src/main.rs:12  libc.so.6+0x8f2c1
             0.98kB 0.032%   100%  counter::walk           src/walk.rs:3
 
         Counters

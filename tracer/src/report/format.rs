@@ -50,14 +50,27 @@ impl Unit {
         })
     }
 
-    /// The amount with its unit; at most two decimals, and `0` for what rounds to it.
+    /// The unit for a table of amounts of which more or fewer may be shown: one in which the largest is ten or more.
+    /// So it is the same however many are shown, and amounts down to a thousandth of the largest have a number.
+    pub(super) fn of_largest(unit: &str, amounts: impl Iterator<Item = i64>) -> Self {
+        const LEAST: u64 = 10;
+        let largest = amounts.map(i64::unsigned_abs).max().unwrap_or(0);
+        match unit {
+            "bytes" => Self::Bytes(byte_unit(largest / LEAST)),
+            _ => Self::Count,
+        }
+    }
+
+    /// The amount with its unit; at most two decimals. What would round to 0 is said to be less than what would not.
     pub(super) fn show(self, amount: i64) -> String {
         match self {
             Self::Count => amount.to_string(),
             Self::Bytes(unit) => {
                 let scaled = format!("{:.2}", amount as f64 / unit.bytes);
                 match scaled.strip_suffix(".00").unwrap_or(&scaled) {
-                    "0" | "-0" => "0".to_owned(),
+                    "0" | "-0" if amount == 0 => "0".to_owned(),
+                    "0" => format!("<0.01{}", unit.name),
+                    "-0" => format!(">-0.01{}", unit.name),
                     scaled => format!("{scaled}{}", unit.name),
                 }
             }
@@ -252,6 +265,24 @@ mod tests {
         assert_eq!(show(&[3000, 1000]), ["3000B", "1000B"]);
         assert_eq!(show(&[2 << 20, 100]), ["2048kB", "0.10kB"]);
         assert_eq!(show(&[0, 0]), ["0", "0"]);
+    }
+
+    #[test]
+    fn the_unit_does_not_change_with_how_much_is_shown() {
+        let show = |amounts: &[i64]| {
+            let unit = Unit::of_largest("bytes", amounts.iter().copied());
+            amounts.iter().map(|&a| unit.show(a)).collect::<Vec<_>>()
+        };
+        assert_eq!(show(&[112 << 20, 12 << 20]), ["112MB", "12MB"]);
+        assert_eq!(
+            show(&[112 << 20, 12 << 20, 5000, -1, 0]),
+            ["112MB", "12MB", "<0.01MB", ">-0.01MB", "0"]
+        );
+        assert_eq!(show(&[3 << 30]), ["3072MB"]);
+        assert_eq!(show(&[2_354_670, 900]), ["2299.48kB", "0.88kB"]);
+        assert_eq!(show(&[1000, 1]), ["1000B", "1B"]);
+        assert_eq!(show(&[i64::MIN]), ["-8192PB"]);
+        assert_eq!(Unit::of_largest("count", [7].into_iter()).show(7), "7");
     }
 
     #[test]

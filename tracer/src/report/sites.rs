@@ -89,6 +89,11 @@ pub struct SiteRow {
     /// Where memory is asked for; in the largest of several stacks. `null` where there are no frames.
     #[serde(rename = "where")]
     pub place: Option<Place>,
+    /// Who calls it, where it has no name: the next function of the same file that has one.
+    #[serde(rename = "in")]
+    pub caller: Option<Place>,
+    /// The stacks differ in which nameless function of that caller it is.
+    pub where_differs: bool,
     /// For which of the program's own code, or the outermost of a package; `null` where nothing is known.
     #[serde(rename = "for")]
     pub purpose: Option<Place>,
@@ -155,6 +160,9 @@ pub struct SiteMarks {
     /// Where memory is asked for; `null` where there are no frames.
     #[serde(rename = "where")]
     pub place: Option<Place>,
+    /// Who calls it, where it has no name: the next function of the same file that has one.
+    #[serde(rename = "in")]
+    pub caller: Option<Place>,
     /// For which of the program's own code; `null` where nothing is known.
     #[serde(rename = "for")]
     pub purpose: Option<Place>,
@@ -169,6 +177,7 @@ impl SiteMarks {
         let what = marks.what.as_ref().map(|what| sites.what_name(what));
         Self {
             place: marks.place.as_ref().map(|frame| Place::of(profile, frame)),
+            caller: marks.caller.as_ref().map(|frame| Place::of(profile, frame)),
             purpose: marks
                 .purpose
                 .as_ref()
@@ -177,7 +186,8 @@ impl SiteMarks {
         }
     }
 
-    /// What tells sites apart in two builds: no lines, which move with each line above them.
+    /// What tells sites apart in two builds: no lines, which move with each line above them, and no addresses
+    /// where there is a name near.
     pub(super) fn key(&self) -> (String, String, String) {
         let function = |place: &Option<Place>| {
             place
@@ -186,7 +196,12 @@ impl SiteMarks {
         };
         let module = self.place.as_ref().filter(|place| !place.is_named);
         let module = module.map_or_else(String::new, |place| place.module.clone());
-        (function(&self.place), function(&self.purpose), module)
+        let named = if self.caller.is_some() {
+            &self.caller
+        } else {
+            &self.place
+        };
+        (function(named), function(&self.purpose), module)
     }
 }
 
@@ -301,17 +316,25 @@ fn common(sites: &Sites<'_>, marks: &Marks, by: GroupBy) -> (String, Option<Stri
                 function,
                 file,
                 line,
+                module,
                 ..
             } = &place;
-            // Nameless code that lies in no file has addresses that say nothing.
-            let function = match frame.is_named || !place.module.is_empty() {
-                true => function,
-                false => "",
+            let caller = marks.caller.as_ref();
+            let caller = caller.map(|caller| Place::of(profile, caller).function);
+            // Of code without a name the library and who calls it say more than the address, which says nothing
+            // where it lies in no file.
+            let function = match &caller {
+                Some(caller) => &format!("{module}\0{caller}"),
+                None if frame.is_named || !module.is_empty() => function,
+                None => "",
             };
             return (format!("{function}\0{file}\0{line}\0{purpose}"), None);
         }
         GroupBy::Line if place.line > 0 => format!("{}:{}", place.file, place.line),
-        GroupBy::Line => place.function,
+        GroupBy::Line => match &marks.caller {
+            Some(caller) => format!("{module} in {}", Place::of(profile, caller).function),
+            None => place.function,
+        },
         GroupBy::File if !place.file.is_empty() => place.file,
         GroupBy::File => format!("{module} (no line numbers)"),
         GroupBy::Crate => group(sites, frame).to_owned(),
@@ -340,28 +363,39 @@ fn shown(sites: &Sites<'_>, row: Row) -> SiteRow {
         let what = marks.what.as_ref().map(|what| sites.what_name(what));
         what.filter(|what| !what.is_empty())
     };
-    let largest = row
-        .marks
-        .iter()
-        .max_by_key(|(key, (value, _))| (value.unsigned_abs(), Reverse(**key)));
-    let marks = largest
-        .map(|(_, (_, marks))| marks.clone())
-        .unwrap_or_default();
-    let what = what_of(&marks);
-    let mut others = row.marks.values().map(|(_, marks)| what_of(marks));
+    let mut all: Vec<(&Key, &(i64, Marks))> = row.marks.iter().collect();
+    all.sort_by_key(|(key, (value, _))| (Reverse(value.unsigned_abs()), **key));
+    let mut whats = all.iter().map(|(_, (_, marks))| what_of(marks));
+    // The largest that is anything, and whether any is another.
+    let what = whats.clone().flatten().next();
+    let what_differs = what.is_some() && whats.any(|other| other != what);
+    let marks = all.first().map(|(_, (_, marks))| marks.clone());
+    let marks = marks.unwrap_or_default();
+    let function = |frame: Option<SiteFrame>| {
+        let function = profile.functions.get(frame?.function)?;
+        Some(function.name.as_str())
+    };
+    let caller = function(marks.caller);
+    let mut places = all.iter().map(|(_, (_, marks))| marks);
+    let where_differs = caller.is_some()
+        && places.any(|other| {
+            function(other.caller) == caller && function(other.place) != function(marks.place)
+        });
     SiteRow {
         value: 0,
         error: None,
         percent: 0.0,
         sum_percent: 0.0,
         stacks: row.stacks,
-        name: row.name,
+        where_differs,
         place: marks.place.map(|frame| Place::of(profile, &frame)),
+        caller: marks.caller.map(|frame| Place::of(profile, &frame)),
         purpose: marks
             .purpose
             .map(|purpose| Place::purpose(profile, &purpose)),
-        what_differs: others.any(|other| other != what),
+        what_differs,
         what,
+        name: row.name,
     }
 }
 

@@ -147,17 +147,28 @@ impl<'a> Sites<'a> {
         if named && FrameRules::allocators().hides(of) {
             return Kind::Allocator;
         }
+        let module = mapping.map_or("", |mapping| file_name(mapping));
+        let by_module = table.by_module(module).filter(|_| !is_program);
+        // All of the C library is, whatever it is called; of C++'s people know the containers.
+        if by_module == Some(Kind::Standard) {
+            let by_name = table.by_name(path).filter(|_| named);
+            let container = by_name.filter(|kind| *kind == Kind::Container);
+            return container.unwrap_or(Kind::Standard);
+        }
         // Of the standard library it is `std::vector::_M_realloc_insert` and the like.
         if named && table.is_wrapper(path) && table.by_name(path).is_none() {
             return Kind::Wrapper;
         }
-        let module = mapping.map_or("", |mapping| file_name(mapping));
-        if !is_program && let Some(kind) = table.by_module(module) {
+        if let Some(kind) = by_module {
             return kind;
         }
+        let of_program = match self.is_interpreted() {
+            true => Kind::Runtime,
+            false => Kind::Own,
+        };
         let by_file = table.by_file(&of.file);
         if !of.file.is_empty() && by_file.is_none() && is_program {
-            return Kind::Own;
+            return of_program;
         }
         let by_name = table.by_name(path).filter(|_| named);
         // What a package calls `std` is not, but a container may come in one.
@@ -182,8 +193,33 @@ impl<'a> Sites<'a> {
         }
         match named && self.crates.is_dependency(path) {
             true => Kind::Dependency,
-            false => Kind::Own,
+            false => of_program,
         }
+    }
+
+    /// Whether the program runs others' code: what is in its file is not what its user has written.
+    pub(super) fn is_interpreted(&self) -> bool {
+        let program = self.profile.mappings.first();
+        program.is_some_and(|program| Table::built_in().is_runtime(file_name(program)))
+    }
+
+    /// The path of what a frame is mapped from.
+    pub(super) fn file(&self, frame: &SiteFrame) -> Option<&str> {
+        let mapping = self.profile.mappings.get(frame.mapping?)?;
+        Some(&mapping.path)
+    }
+
+    /// Whether a frame is code that lies in no file, as what is compiled at run time.
+    #[must_use]
+    pub fn is_in_no_file(&self, frame: &SiteFrame) -> bool {
+        self.file(frame).is_none_or(is_no_file)
+    }
+
+    /// Whether a frame is in a library of the language, the C library among them.
+    pub(super) fn is_in_library(&self, frame: &SiteFrame) -> bool {
+        let mapping = frame.mapping.and_then(|m| self.profile.mappings.get(m));
+        let name = mapping.map_or("", |mapping| file_name(mapping));
+        !self.is_program(frame.mapping) && Table::built_in().by_module(name) == Some(Kind::Standard)
     }
 
     /// Whether a mapping is of the program's own file, which has several where it is large.
@@ -228,10 +264,11 @@ fn by_user(function: &Function, mapping: Option<&Mapping>, rules: &Rules) -> Opt
 
 /// Code that lies in no file, and what is no code at all: where a stack is cut or unknown.
 fn is_made_at_run_time(location: &Location, mapping: Option<&Mapping>) -> bool {
-    let has_file = mapping.is_some_and(|mapping| {
-        let path = &mapping.path;
-        path == "[vdso]"
-            || !(path.is_empty() || path.starts_with('[') || path.starts_with("//anon"))
-    });
-    location.unknown.is_some() && !has_file
+    location.unknown.is_some() && mapping.is_none_or(|mapping| is_no_file(&mapping.path))
+}
+
+/// Whether what is mapped is no file, by its path.
+#[must_use]
+pub fn is_no_file(path: &str) -> bool {
+    path != "[vdso]" && (path.is_empty() || path.starts_with('[') || path.starts_with("//anon"))
 }

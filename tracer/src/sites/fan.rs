@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Kind, Sites};
+use super::{Kind, SiteFrame, Sites};
 
 /// Frames that may be between it and the allocator's callers.
 pub(super) const NEAR: usize = 2;
@@ -55,7 +55,7 @@ impl Fan {
                         let seen = Seen {
                             callers: HashSet::new(),
                             is_near: true,
-                            needs: needs(name, frame.kind, frame.is_named),
+                            needs: needs(name, &frame, sites.is_in_no_file(&frame)),
                         };
                         self.functions.insert(name.to_owned(), seen);
                     }
@@ -86,9 +86,9 @@ impl Fan {
 }
 
 /// Callers that it takes; `None` where no number is enough.
-fn needs(name: &str, kind: Kind, is_named: bool) -> Option<usize> {
-    match (kind, is_named, sounds_like_it(name)) {
-        (Kind::Runtime, false, _) => None,
+fn needs(name: &str, frame: &SiteFrame, is_in_no_file: bool) -> Option<usize> {
+    match (frame.kind, frame.is_named, sounds_like_it(name)) {
+        (Kind::Runtime, false, _) if is_in_no_file => None,
         (_, true, true) => Some(FEW),
         (Kind::Own, true, false) => None,
         _ => Some(MANY),

@@ -17,7 +17,7 @@ pub fn group<'a>(sites: &'a Sites<'_>, frame: &SiteFrame) -> &'a str {
     let module = module.split(".so").next().unwrap_or(module);
     match frame.kind {
         Kind::Nothing => "nothing known",
-        Kind::Runtime if !frame.is_named => "code made at run time",
+        Kind::Runtime if !frame.is_named && sites.is_in_no_file(frame) => "code made at run time",
         Kind::Standard | Kind::Container | Kind::Allocator
             if matches!(crate_of(path), Some("core" | "alloc" | "std")) =>
         {

@@ -14,7 +14,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use classify::Sites;
+pub use classify::{Sites, is_no_file};
 pub use fold::{group, groups};
 pub use marks::{Marks, Purpose, SiteFrame};
 pub use rules::Rules;

@@ -19,6 +19,8 @@ pub(super) enum Field {
     File,
     Module,
     Path,
+    Program,
+    Begin,
 }
 
 /// Rules by which frames have their kind.
@@ -30,8 +32,12 @@ pub(super) struct Table {
     files: Rows,
     modules: Rows,
     paths: Rows,
+    programs: Rows,
+    begins: Rows,
     /// Containers and those that are made of them.
     inside: Vec<(&'static str, &'static str)>,
+    /// Containers and what people call them.
+    called: Vec<(&'static str, &'static str)>,
 }
 
 /// Patterns of one field with their kinds, the first that matches wins.
@@ -82,8 +88,8 @@ impl Table {
     }
 
     fn parse(text: &'static str) -> Result<Self, TableError> {
-        let mut rows: [Vec<(Kind, &str)>; 6] = Default::default();
-        let mut inside = Vec::new();
+        let mut rows: [Vec<(Kind, &str)>; 8] = Default::default();
+        let (mut inside, mut called) = (Vec::new(), Vec::new());
         for (line, row) in (1..).zip(text.lines()) {
             let row = row.trim();
             if row.is_empty() || row.starts_with('#') {
@@ -101,8 +107,13 @@ impl Table {
                 .split_once(char::is_whitespace)
                 .ok_or_else(|| wrong("no pattern"))?;
             let pattern = pattern.trim_start();
-            if kind == "inside" {
-                inside.push((field, pattern));
+            let names = match kind {
+                "inside" => Some(&mut inside),
+                "called" => Some(&mut called),
+                _ => None,
+            };
+            if let Some(names) = names {
+                names.push((field, pattern));
                 continue;
             }
             let kind = kind_of(kind).ok_or_else(|| wrong("no kind of that name"))?;
@@ -114,6 +125,10 @@ impl Table {
                 (Field::File, _) => 3,
                 (Field::Module, _) => 4,
                 (Field::Path, _) => 5,
+                (Field::Program, Kind::Runtime) => 6,
+                (Field::Begin, Kind::Standard) => 7,
+                (Field::Program, _) => return Err(wrong("`program` is for runtimes")),
+                (Field::Begin, _) => return Err(wrong("`begin` is of the standard library")),
                 (Field::Last, _) => return Err(wrong("`last` is for wrappers")),
             };
             rows[place].push((kind, pattern));
@@ -124,7 +139,16 @@ impl Table {
                 reason: error.to_string(),
             })
         };
-        let [wrappers, wrappers_by_name, names, files, modules, paths] = rows;
+        let [
+            wrappers,
+            wrappers_by_name,
+            names,
+            files,
+            modules,
+            paths,
+            programs,
+            begins,
+        ] = rows;
         Ok(Self {
             wrappers: compiled(wrappers)?,
             wrappers_by_name: compiled(wrappers_by_name)?,
@@ -132,7 +156,10 @@ impl Table {
             files: compiled(files)?,
             modules: compiled(modules)?,
             paths: compiled(paths)?,
+            programs: compiled(programs)?,
+            begins: compiled(begins)?,
             inside,
+            called,
         })
     }
 
@@ -143,7 +170,17 @@ impl Table {
     }
 
     pub(super) fn by_name(&self, path: &str) -> Option<Kind> {
-        self.names.find(path)
+        self.names.find(path).or_else(|| self.begins.find(path))
+    }
+
+    /// Whether a function is how a program or a thread begins.
+    pub(super) fn begins(&self, path: &str) -> bool {
+        self.begins.find(path).is_some()
+    }
+
+    /// Whether a program, by the name of its file, is one that runs others' code.
+    pub(super) fn is_runtime(&self, program: &str) -> bool {
+        self.programs.find(program).is_some()
     }
 
     pub(super) fn by_file(&self, file: &str) -> Option<Kind> {
@@ -171,6 +208,19 @@ impl Table {
         self.inside
             .iter()
             .any(|&(i, o)| (i == inner || i == inner_last) && (o == outer || o == outer_last))
+    }
+
+    /// A container's short name as people know it: `std::deque<int>` for `std::_Deque_base<int>`.
+    pub(super) fn called(&self, name: &str) -> String {
+        let end = name.find('<').unwrap_or(name.len());
+        let (bare, arguments) = name.split_at(end);
+        let mut known = self.called.iter();
+        let known = known.find(|(of, _)| *of == bare);
+        match known.map(|(_, known)| (*known, known.strip_suffix("<>"))) {
+            None => name.to_owned(),
+            Some((_, Some(known))) => format!("{known}{arguments}"),
+            Some((known, None)) => known.to_owned(),
+        }
     }
 }
 
@@ -201,6 +251,8 @@ fn field_of(name: &str) -> Option<Field> {
         "file" => Field::File,
         "module" => Field::Module,
         "path" => Field::Path,
+        "program" => Field::Program,
+        "begin" => Field::Begin,
         _ => return None,
     })
 }
@@ -217,6 +269,8 @@ mod tests {
             ("# a remark\n\nown name x\nowned name x", 4),
             ("own names x", 1),
             ("own last x", 1),
+            ("own program x", 1),
+            ("own begin x", 1),
             ("own name (", 0),
         ] {
             let error = Table::parse(text).map(|_| ()).map_err(|error| error.line);

@@ -62,9 +62,10 @@ impl<'a> Stacks<'a> {
         for frame in frames.iter().rev() {
             let of = group(&self.sites, frame).to_owned();
             let is_code = matches!(frame.kind, Kind::Own | Kind::Dependency | Kind::System);
-            let made_at_run_time = frame.kind == Kind::Runtime && !frame.is_named;
+            let made_at_run_time =
+                frame.kind == Kind::Runtime && !frame.is_named && self.sites.is_in_no_file(frame);
             let enters = (is_code || made_at_run_time) && last.as_ref() != Some(&of);
-            let marked = is(&marks.place, frame) || is(&purpose, frame);
+            let marked = is(&marks.place, frame) || is(&marks.caller, frame) || is(&purpose, frame);
             let is_own = frame.kind == Kind::Own;
             let shown = is_own || marked || (enters && !is_past_place);
             is_past_place |= is(&marks.place, frame);

@@ -47,23 +47,23 @@ fn both_sides_and_every_change_are_shown() -> Result<(), Incompatible> {
     Showing 3 of 3 sites that changed
 
           change   change%          A          B  where, for and what
-         +65536B    +3.20%     1.95MB     2.02MB  counter::Cache::insert  src/cache.rs:9
-          +4096B       new          0        4kB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
-          -1000B      gone      1000B          0  counter::walk  src/walk.rs:3
+           +64kB    +3.20%     1.95MB     2.02MB  counter::Cache::insert  src/cache.rs:9
+            +4kB       new          0        4kB  counter::handle  src/main.rs:44  libc.so.6+0x8f2c1
+         -0.98kB      gone      1000B          0  counter::walk  src/walk.rs:3
 
     Showing 3 of 3 stacks that changed
 
-         +65536B    +3.20%  1.95MB in A, 2.02MB in B; +64 objects
+           +64kB    +3.20%  1.95MB in A, 2.02MB in B; +64 objects
             counter::Cache::insert  src/cache.rs:9
             counter::handle  src/main.rs:44
             main  src/main.rs:12
 
-          +4096B       new  0 in A, 4kB in B; +1 objects
+            +4kB       new  0 in A, 4kB in B; +1 objects
             libc.so.6+0x8f2c1
             counter::handle  src/main.rs:44
             main  src/main.rs:12
 
-          -1000B      gone  1000B in A, 0 in B; -10 objects
+         -0.98kB      gone  1000B in A, 0 in B; -10 objects
             counter::walk  src/walk.rs:3
             counter::walk  src/walk.rs:3
             counter::walk  src/walk.rs:3
@@ -247,6 +247,7 @@ fn machines_get_stable_names() -> Result<(), Box<dyn std::error::Error>> {
             "kind": "own",
             "is_named": true
           },
+          "in": null,
           "for": {
             "function": "counter::Cache::insert",
             "file": "src/cache.rs",

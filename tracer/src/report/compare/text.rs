@@ -184,9 +184,8 @@ impl Compare {
     }
 
     /// The unit for the changes of one table.
-    fn unit(&self, changes: impl Iterator<Item = i64> + Clone) -> Unit {
-        let largest = changes.clone().map(i64::saturating_abs).max();
-        Unit::choose(&self.unit, changes, largest.unwrap_or(0))
+    fn unit(&self, changes: impl Iterator<Item = i64>) -> Unit {
+        Unit::of_largest(&self.unit, changes)
     }
 }
 

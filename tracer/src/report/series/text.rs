@@ -84,8 +84,7 @@ impl Series {
             self.stacks
         )?;
         let changes = self.growing.iter().map(|stack| stack.change.change);
-        let largest = changes.clone().max().unwrap_or(0);
-        let unit = Unit::choose(&self.unit, changes, largest);
+        let unit = Unit::of_largest(&self.unit, changes);
         let steps = self.rows.len().saturating_sub(1);
         for stack in &self.growing {
             writeln!(

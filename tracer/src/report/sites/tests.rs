@@ -93,11 +93,11 @@ fn estimates_have_errors() {
     Sampled: by rare calls, 45 windows of 200.0 ms together: 0.67% of what was done; all alike ±3.0%
     Showing 4 of 4 sites, 4028.59kB of 4028.59kB (100%)
 
-         value         share    sum  where                   line            for  what
+         value         share    sum  where                   line            what
         3000kB    ±4% 74.47% 74.47%  counter::Cache::insert  src/cache.rs:9
-        1024kB   ±10% 25.42% 99.89%  main                    src/main.rs:12       libc.so.6+0x8f2c1
+        1024kB   ±10% 25.42% 99.89%  main                    src/main.rs:12  libc.so.6+0x8f2c1
         3.91kB  ~±70% 0.097%   100%  counter::walk           src/walk.rs:3
-        0.68kB   ±20% 0.017%   100%  counter::handle         src/main.rs:44       libc.so.6+0x8f2c1
+        0.68kB   ±20% 0.017%   100%  counter::handle         src/main.rs:44  libc.so.6+0x8f2c1
 
     ±: standard error of what is estimated
     ~: half of the amount or more may be error
@@ -131,6 +131,71 @@ fn what_has_no_symbols_says_what_would_help() {
     assert!(text.contains("doxygen+0x79ddd6 [stripped]"), "{text}");
     assert!(text.contains("-dbgsym"), "{text}");
     assert!(text.contains("doxygen  build id acc1720"), "{text}");
+}
+
+#[test]
+fn nameless_functions_are_put_together_in_who_calls_them() {
+    const LIB: &str = "/usr/lib/x86_64-linux-gnu/libsqlite3.so.0";
+    let stack = |nameless: &'static str, caller: &'static str| {
+        vec![
+            ("sqlite3Malloc", "", LIB),
+            (nameless, "", LIB),
+            (caller, "", LIB),
+            ("sqlite3_step", "", LIB),
+            ("sqlite3+0x200c3", "", ""),
+        ]
+    };
+    let mut stacks = [
+        stack("libsqlite3.so.0+0x10", "sqlite3BtreeInsert"),
+        stack("libsqlite3.so.0+0x20", "sqlite3BtreeInsert"),
+        stack("libsqlite3.so.0+0x20", "sqlite3BtreeDelete"),
+        // Symbols of the language's own library would say nothing.
+        vec![(
+            "libstdc++.so.6+0x30",
+            "",
+            "/usr/lib/x86_64-linux-gnu/libstdc++.so.6",
+        )],
+    ];
+    // Where one of the stacks is of the allocator alone, what the other asks for is said.
+    stacks[1].remove(0);
+    let stacks: Vec<&[_]> = stacks.iter().map(Vec::as_slice).collect();
+    let profile = crate::sites::tests::profile("/usr/bin/sqlite3", &stacks);
+    let options = SitesOptions {
+        max_width: Some(160),
+        ..SitesOptions::default()
+    };
+    insta::assert_snapshot!(sites(&profile, &options), @"
+    Verdict: complete
+    Type:    inuse_space, total 3.91kB
+    Showing 3 of 3 sites, 4000B of 4000B (100%)
+
+         value  share    sum  where                                       for           what
+         2000B 50.00% 50.00%  libsqlite3.so.0+… in sqlite3BtreeInsert     sqlite3_step  sqlite3Malloc, …
+         1000B 25.00% 75.00%  libsqlite3.so.0+0x20 in sqlite3BtreeDelete  sqlite3_step  sqlite3Malloc
+         1000B 25.00%   100%  libstdc++.so.6+0x30 [stripped]
+
+    Stripped, so that functions have no names there. Install their -dbgsym (or -debuginfo) packages, or put the debug file
+    of the build id under /usr/lib/debug/.build-id (debuginfod-find debuginfo ID fetches it), and record again:
+      libsqlite3.so.0
+    ");
+    let options = SitesOptions {
+        group: GroupBy::Line,
+        ..options
+    };
+    insta::assert_snapshot!(sites(&profile, &options), @"
+    Verdict: complete
+    Type:    inuse_space, total 3.91kB
+    Showing 3 of 3 lines, 4000B of 4000B (100%)
+
+         value  share    sum  line                                        for           what
+         2000B 50.00% 50.00%  libsqlite3.so.0+… in sqlite3BtreeInsert     sqlite3_step  sqlite3Malloc, …
+         1000B 25.00% 75.00%  libsqlite3.so.0+0x20 in sqlite3BtreeDelete  sqlite3_step  sqlite3Malloc
+         1000B 25.00%   100%  libstdc++.so.6+0x30 [stripped]
+
+    Stripped, so that functions have no names there. Install their -dbgsym (or -debuginfo) packages, or put the debug file
+    of the build id under /usr/lib/debug/.build-id (debuginfod-find debuginfo ID fetches it), and record again:
+      libsqlite3.so.0
+    ");
 }
 
 #[test]
@@ -168,6 +233,8 @@ fn machines_get_stable_names() -> serde_json::Result<()> {
             "kind": "dependency",
             "is_named": true
           },
+          "in": null,
+          "where_differs": false,
           "for": {
             "function": "axum::serve::handle_connection::<L, M, S>",
             "file": "/home/me/.cargo/registry/src/index-1/axum-0.8.9/src/serve/mod.rs",

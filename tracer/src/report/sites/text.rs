@@ -8,6 +8,7 @@ use crate::printable::printable;
 use crate::profile::Profile;
 use crate::report::errors::{column, head, legend};
 use crate::report::format::{Unit, percent, short_file, shorten, shorten_left, show_percent};
+use crate::sites::{Kind, is_no_file};
 
 /// Columns between two columns of text.
 const GAP: usize = 2;
@@ -24,11 +25,7 @@ type Cells = [String; 4];
 impl fmt::Display for SiteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.header)?;
-        let unit = Unit::choose(
-            &self.header.unit,
-            self.rows.iter().map(|row| row.value),
-            self.header.total,
-        );
+        let unit = Unit::of_largest(&self.header.unit, self.rows.iter().map(|row| row.value));
         let shown = self
             .rows
             .iter()
@@ -89,6 +86,15 @@ impl SiteTable {
         };
         let mut cells = vec![heads.map(str::to_owned)];
         cells.extend(self.rows.iter().map(|row| self.cells(row)));
+        // A column that says nothing is left out.
+        for at in 0..heads.len() {
+            let mut rows = cells.iter().skip(1).filter_map(|cells| cells.get(at));
+            if rows.all(String::is_empty)
+                && let Some(head) = cells.first_mut().and_then(|heads| heads.get_mut(at))
+            {
+                head.clear();
+            }
+        }
         let is_wide = self.max_width.is_none_or(|width| width >= WIDE);
         let room = self
             .max_width
@@ -112,11 +118,16 @@ impl SiteTable {
                 false => (shorten(place, widths[0]), path(line, widths[1])),
             };
             let (purpose, what) = (shorten(purpose, widths[2]), shorten(what, widths[3]));
-            let [w0, w1, w2, _] = widths;
-            let text = match is_wide {
-                true => format!("{amount}  {place:w0$}  {line:w1$}  {purpose:w2$}  {what}"),
-                false => format!("{amount}  {place:w0$}  {line}"),
+            let columns: [&str; 4] = match is_wide {
+                true => [&place, &line, &purpose, &what],
+                false => [&place, &line, "", ""],
             };
+            let mut text = amount.clone();
+            for (column, width) in columns.into_iter().zip(widths) {
+                if width > 0 {
+                    text.push_str(&format!("  {column:width$}"));
+                }
+            }
             writeln!(f, "{}", text.trim_end())?;
             if !is_wide && nth > 0 && !(purpose.is_empty() && what.is_empty()) {
                 let text = match (purpose.as_str(), what.as_str()) {
@@ -133,25 +144,30 @@ impl SiteTable {
 
     fn cells(&self, row: &SiteRow) -> Cells {
         let place = row.place.as_ref();
-        let function = place.map_or_else(|| "[no stack]".to_owned(), |p| name(&self.names, p));
+        let caller = row.caller.as_ref();
+        let function = place.map_or_else(
+            || "[no stack]".to_owned(),
+            |place| name_in(&self.names, place, caller, row.where_differs),
+        );
         let line = place.map_or_else(String::new, line);
-        let same = |one: &Place| place.is_some_and(|place| place.function == one.function);
-        let purpose = row.purpose.as_ref().filter(|purpose| !same(purpose));
+        let said = |one: &Place| {
+            let mut said = [place, caller].into_iter().flatten();
+            said.any(|place| place.function == one.function)
+        };
+        let purpose = row.purpose.as_ref().filter(|purpose| !said(purpose));
         let purpose = purpose.map_or_else(String::new, |one| purpose_name(&self.names, one));
         let mut what = row.what.clone().unwrap_or_default();
         what = printable(&what).into_owned();
         if row.what_differs {
-            what.push_str(if what.is_empty() { "…" } else { ", …" });
+            what.push_str(", …");
         }
         match (self.by, &row.name) {
             (GroupBy::Site, _) | (_, None) => [function, line, purpose, what],
-            (GroupBy::Line, Some(own)) => {
-                let own = match line.is_empty() {
-                    true => printable(own).into_owned(),
-                    false => line,
-                };
-                [own, function, purpose, what]
-            }
+            (GroupBy::Line, Some(own)) => match (line.is_empty(), place.is_some()) {
+                (false, _) => [line, function, purpose, what],
+                (true, true) => [function, String::new(), purpose, what],
+                (true, false) => [printable(own).into_owned(), function, purpose, what],
+            },
             (GroupBy::File, Some(own)) => [short_file(&printable(own)), function, purpose, what],
             (_, Some(own)) => {
                 let own = printable(own).into_owned();
@@ -169,7 +185,8 @@ impl SiteTable {
         let mut modules: Vec<(&str, &str)> = Vec::new();
         for row in &self.rows {
             let places = [&row.place, &row.purpose].into_iter().flatten();
-            for place in places.filter(|place| !place.is_named && !place.module.is_empty()) {
+            let places = places.filter(|place| !place.is_named && place.kind != Kind::Standard);
+            for place in places.filter(|place| !is_no_file(&place.module)) {
                 let module = (module_name(place), place.build_id.as_str());
                 if !modules.contains(&module) {
                     modules.push(module);
@@ -202,6 +219,7 @@ pub fn largest_sites(profile: &Profile, options: &SitesOptions) -> Vec<String> {
     let rows = table.rows.iter().map(|row| {
         let marks = SiteMarks {
             place: row.place.clone(),
+            caller: row.caller.clone(),
             purpose: row.purpose.clone(),
             what: row.what.clone(),
         };
@@ -216,13 +234,18 @@ impl SiteMarks {
         let Some(place) = &self.place else {
             return "[no stack]".to_owned();
         };
-        let mut text = name(names, place);
+        let caller = self.caller.as_ref();
+        let mut text = name_in(names, place, caller, false);
         let line = line(place);
         if !line.is_empty() {
             text.push_str(&format!("  {line}"));
         }
         let purpose = self.purpose.as_ref();
-        let purpose = purpose.filter(|purpose| purpose.function != place.function);
+        let said = |one: &Place| {
+            let mut said = std::iter::once(place).chain(caller);
+            said.any(|place| place.function == one.function)
+        };
+        let purpose = purpose.filter(|purpose| !said(purpose));
         let purpose = purpose.map(|purpose| format!("for {}", purpose_name(names, purpose)));
         let what = self.what.as_ref().map(|what| printable(what).into_owned());
         let more: Vec<String> = purpose.into_iter().chain(what).collect();
@@ -238,10 +261,24 @@ fn name(names: &Names, place: &Place) -> String {
     if place.is_named {
         return printable(names.show(&place.function)).into_owned();
     }
-    if place.module.is_empty() || place.module.starts_with("//anon") {
+    if is_no_file(&place.module) {
         return "[code made at run time]".to_owned();
     }
     format!("{} [stripped]", printable(&place.function))
+}
+
+/// The same of a nameless function with the one it is called by: `libz.so.1+0x3f2 in deflate`. Where there are
+/// several such functions, the library stands for them.
+fn name_in(names: &Names, place: &Place, caller: Option<&Place>, differs: bool) -> String {
+    let Some(caller) = caller else {
+        return name(names, place);
+    };
+    let caller = name(names, caller);
+    let nameless = match differs {
+        true => format!("{}+…", printable(module_name(place))),
+        false => printable(&place.function).into_owned(),
+    };
+    format!("{nameless} in {caller}")
 }
 
 /// The same of what memory is for: a closure serves its function.

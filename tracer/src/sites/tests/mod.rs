@@ -1,5 +1,7 @@
 //! Stacks as programs have them, and their marks.
 
+mod programs;
+
 use regex::Regex;
 
 use super::{Kind, Purpose, Rules, Sites};
