@@ -45,7 +45,7 @@ impl Frame {
 pub(super) struct Located {
     /// Without those of the allocator, leaf first.
     pub(super) frames: Vec<Frame>,
-    /// Where memory is asked for.
+    /// Where memory is asked for; of a function without a name the one of its library that calls it.
     pub(super) place: Option<usize>,
     /// The innermost frame of the program's own code, with a line where there is one.
     pub(super) own: Option<usize>,
@@ -70,16 +70,16 @@ pub(super) fn stack<'a>(sites: &Sites<'a>, sample: &'a Sample) -> Located {
         Some(seen) => seen,
     };
     let seen = &seen[..seen.len().min(KEPT)];
-    let place = marks
-        .place
-        .and_then(|place| seen.iter().position(|frame| *frame == place));
+    // An address says nothing, and another one in the next build.
+    let asks = marks.caller.or(marks.place);
+    let place = asks.and_then(|place| seen.iter().position(|frame| *frame == place));
     let owns = seen.iter().enumerate().rev();
     // A frame without a line is no place to go to in an editor, if there is another.
     let own = owns
         .filter(|(_, frame)| frame.kind == Kind::Own)
         .max_by_key(|(_, frame)| has_line(frame, sites))
         .map(|(index, _)| index);
-    let of_place = marks.place.as_ref().map(|place| place.function);
+    let of_place = asks.map(|place| place.function);
     let purpose = match &marks.purpose {
         Some(Purpose::Frame(frame)) if Some(frame.function) == of_place => None,
         Some(Purpose::Frame(frame)) => function(frame).map(|f| f.name.clone()),
@@ -142,6 +142,21 @@ mod tests {
         assert_eq!(marks(&profile, 0), [insert, handle]);
         profile.samples[0].locations.clear();
         assert_eq!(marks(&profile, 0), [None, None]);
+    }
+
+    #[test]
+    fn a_nameless_place_is_the_function_that_calls_it() {
+        const LIB: &str = "/usr/lib/libsqlite3.so.0";
+        let profile = crate::sites::tests::profile(
+            "/usr/bin/p",
+            &[&[
+                ("libsqlite3.so.0+0x10", "", LIB),
+                ("sqlite3BtreeInsert", "", LIB),
+                ("p+0x20", "", ""),
+            ]],
+        );
+        let [place, _] = marks(&profile, 0);
+        assert_eq!(place, Some(("sqlite3BtreeInsert".to_owned(), 0)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::format::percent;
 use super::{Header, filters, names};
 use crate::names::{NameStyle, Names};
 use crate::profile::{Filter, Profile, ValueKind};
-use crate::sites::{Kind, Marks, Purpose, Rules, SiteFrame, Sites, group};
+use crate::sites::{Kind, Marks, Purpose, Rules, SiteFrame, Sites, group, is_no_file};
 
 /// What stacks are put together by: all of these are of *where*, the frame that asks for memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -304,7 +304,7 @@ fn common(sites: &Sites<'_>, marks: &Marks, by: GroupBy) -> (String, Option<Stri
     };
     let place = Place::of(profile, frame);
     let module = match place.module.rsplit('/').next().unwrap_or_default() {
-        "" => "code without a file".to_owned(),
+        _ if is_no_file(&place.module) => "code without a file".to_owned(),
         name => name.to_owned(),
     };
     let shown = match by {
