@@ -109,6 +109,9 @@ pub struct TreeNode {
     /// The crate, namespace or library it belongs to.
     #[serde(skip)]
     group: String,
+    /// It asks for memory, as the table of sites says.
+    #[serde(skip)]
+    asks: bool,
     /// Columns to indent the text by.
     #[serde(skip)]
     indent: usize,
@@ -123,6 +126,7 @@ struct Growing<'a> {
     name: &'a str,
     kind: Kind,
     group: String,
+    asks: bool,
     own: i64,
     total: i64,
     /// Sums of the squares of the stacks' own errors.
@@ -209,6 +213,7 @@ fn siblings(
         inline: false,
         kind: None,
         group: String::new(),
+        asks: false,
         indent: parent.map_or(0, TreeNode::name_column),
         branch: kept.len() + usize::from(!folded.is_empty()) > 1,
     };
@@ -243,6 +248,7 @@ fn siblings(
                 inline: node.inline,
                 kind: Some(node.kind),
                 group: node.group.clone(),
+                asks: node.asks,
                 ..blank.clone()
             },
         )
@@ -271,7 +277,11 @@ fn grow<'a>(sites: &'a Sites<'a>, by: ValueKind) -> (Vec<Growing<'a>>, Vec<usize
         let squares = sample.errors.get(by).map_or(0.0, |own| own * own);
         let mut parent = None;
         let frames: Vec<SiteFrame> = sites.frames(sample).collect();
-        for frame in frames.iter().rev() {
+        let marks = sites.marks(sample);
+        let asks = marks.caller.or(marks.place);
+        // The innermost of a recursion.
+        let asks = frames.iter().position(|frame| Some(*frame) == asks);
+        for (at, frame) in frames.iter().enumerate().rev() {
             let Some(function) = profile.functions.get(frame.function) else {
                 continue;
             };
@@ -281,6 +291,7 @@ fn grow<'a>(sites: &'a Sites<'a>, by: ValueKind) -> (Vec<Growing<'a>>, Vec<usize
                     name,
                     kind: frame.kind,
                     group: group(sites, frame).to_owned(),
+                    asks: false,
                     own: 0,
                     total: 0,
                     own_squares: 0.0,
@@ -299,6 +310,7 @@ fn grow<'a>(sites: &'a Sites<'a>, by: ValueKind) -> (Vec<Growing<'a>>, Vec<usize
                 node.total = node.total.saturating_add(weight);
                 node.total_squares += squares;
                 node.inline &= frame.inlined;
+                node.asks |= asks == Some(at);
             }
             parent = Some(index);
         }
@@ -394,6 +406,18 @@ mod tests {
             3.91kB 0.097%          0     0%    counter::walk
             3.91kB 0.097%     3.91kB 0.097%    counter::walk
         ");
+    }
+
+    #[test]
+    fn what_asks_for_memory_is_not_folded() {
+        let names = ["node::Malloc", "deflateInit2_", "node::Zlib", "uv_run"];
+        let stack = names.map(|name| (name, "", ""));
+        let profile = crate::sites::tests::profile("/usr/bin/node", &[&stack]);
+        let text = tree(&profile, &TreeOptions::default()).to_string();
+        assert!(
+            text.contains(" deflateInit2_\n") && !text.contains("Zlib"),
+            "{text}"
+        );
     }
 
     #[test]

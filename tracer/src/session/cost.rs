@@ -219,6 +219,9 @@ mod tests {
             note.contains("12 allocations/s") && note.contains("11 calls/s"),
             "{note}"
         );
+        // What rounds to none is not said.
+        let note = costs.note(&counters, Duration::from_secs(100));
+        assert!(note.is_some_and(|note| !note.contains("calls/s")));
         assert!(Events::of(&[(Counter::AllocBytes, 5)]).is_none());
     }
 

@@ -141,7 +141,7 @@ impl Tree {
     }
 
     /// Of each node how many from there on only call the next one, without an amount of their own. An entry is
-    /// none of them.
+    /// none of them, and neither is what asks for memory.
     fn chains(&self) -> Vec<usize> {
         let entries = self.entries();
         let mut chains = vec![0; self.nodes.len()];
@@ -155,7 +155,7 @@ impl Tree {
                     && !next.branch
                     && next.folded == 0
             });
-            let is_link = calls && !is_entry;
+            let is_link = calls && !is_entry && !node.asks;
             // The head of a branch is one only where it is plumbing: of others a reader wants to know where they
             // lead.
             let is_head = is_link && (!node.branch || !is_code(node));
