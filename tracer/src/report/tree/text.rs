@@ -39,14 +39,7 @@ impl fmt::Display for Tree {
             .iter()
             .filter(shown)
             .filter_map(|line| self.first(line));
-        let unit = Unit::choose(
-            &self.header.unit,
-            firsts.map(|node| match node.own {
-                0 => node.total,
-                own => own,
-            }),
-            self.header.total,
-        );
+        let unit = Unit::of_largest(&self.header.unit, firsts.map(|node| node.total));
         let error = head(self.header.total_error.is_some());
         writeln!(f, "\n     total{error} total%       self{error}  self%")?;
         for line in lines.iter().filter(shown) {
