@@ -72,7 +72,11 @@ pub fn function_of(name: &str, file: &str) -> String {
     while parts.len() > 1 && parts.last().is_some_and(|last| last.starts_with('{')) {
         parts.pop();
     }
-    parts.join("::")
+    match parts.join("::") {
+        // `::{closure}` is a closure of nothing.
+        function if function.is_empty() => shown.into_owned(),
+        function => function,
+    }
 }
 
 /// The type that a method belongs to, with its arguments one level deep, `Vec<u8>` for

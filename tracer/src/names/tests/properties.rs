@@ -160,6 +160,11 @@ proptest! {
 }
 
 #[test]
+fn a_closure_of_nothing_is_itself() {
+    assert_eq!(function_of("::{closure}", "x.go"), "::{closure}");
+}
+
+#[test]
 fn long_and_deep_names_come_to_an_end() {
     // A few seconds, where little else runs.
     let started = std::time::Instant::now();
