@@ -11,7 +11,9 @@
 //! that some thread with the event has. The program runs for all of them, since it belongs to the event's
 //! definition and not to one perf event. It is attached through a perf event of its own, that is not
 //! inherited: when a child ends, the kernel takes a program that came with an inherited one out for
-//! everybody.
+//! everybody. It is bound to a thread of the kernel's, which has no memory and so no breakpoint: so events
+//! of threads are never the last of a place, on which the kernel waits some 100 ms, for one place after the
+//! other, with the breakpoints of all others still there (3 s).
 //!
 //! Where two tasks that have inherited the same events follow each other on a CPU, the kernel saves work and
 //! exchanges their events. An event that goes with one of them may then be the other's, whose breakpoints
@@ -30,6 +32,7 @@ use perf_event_open_sys::bindings::{
     PERF_TYPE_TRACEPOINT, perf_event_attr,
 };
 
+use super::holder::Holder;
 use super::sys::{bpf, zeroed};
 use super::to_the_end::to_the_end;
 use super::tracefs::{Defined, TraceFs};
@@ -65,6 +68,9 @@ pub(super) struct InheritedProbes {
     /// Until it is closed.
     tracefs: Option<TraceFs>,
     places: Vec<Placed>,
+    /// What programs' events are bound to: a thread of the kernel's; `None` where that can't be seen, and they are bound
+    /// to a thread that has the probes.
+    carrier: Option<u32>,
 }
 
 /// One place.
@@ -81,6 +87,7 @@ impl InheritedProbes {
         Ok(Self {
             tracefs: Some(TraceFs::open()?),
             places: Vec::new(),
+            carrier: Some(KTHREADD).filter(|&pid| is_kernel_thread(pid)),
         })
     }
 
@@ -158,10 +165,11 @@ impl InheritedProbes {
         places: &[InheritedProbe<'_>],
         heirs: Heirs,
     ) -> io::Result<bool> {
+        let carrier = self.carrier.unwrap_or(tid);
         for (placed, place) in self.places[first..].iter_mut().zip(places) {
             let opened = (|| {
                 if placed.program.is_none() {
-                    let carrier = open(placed.event.id, tid, None)?;
+                    let carrier = open(placed.event.id, carrier, None)?;
                     let link = link(place.program, &carrier, place.cookie)?;
                     placed.program = Some((link, carrier));
                 }
@@ -176,11 +184,14 @@ impl InheritedProbes {
         Ok(true)
     }
 
-    /// Closes all, side by side: where a copy is the last one, the kernel waits for each until nobody runs its
-    /// programs any more.
+    /// Closes all, side by side. The breakpoints go with the last copies.
     pub(super) fn close(mut self) -> LeftEvents {
+        let mut places = std::mem::take(&mut self.places);
+        let apart = places.iter_mut().filter(|_| self.carrier.is_some());
+        let programs = apart.filter_map(|placed| placed.program.take()).collect();
         LeftEvents {
-            events: close_all(std::mem::take(&mut self.places)),
+            events: close_all(places),
+            programs,
             tracefs: self.tracefs.take(),
         }
     }
@@ -205,11 +216,16 @@ impl Drop for InheritedProbes {
 pub(super) struct LeftEvents {
     tracefs: Option<TraceFs>,
     events: Vec<Defined>,
+    programs: Vec<(OwnedFd, OwnedFd)>,
 }
 
 impl LeftEvents {
     /// Removes them.
     pub(super) fn remove(self) {
+        // Nobody has breakpoints of them any more.
+        let holder = Holder::new().ok();
+        drop(self.programs);
+        drop(holder);
         if let Some(tracefs) = &self.tracefs {
             remove(tracefs, &self.events);
         }
@@ -221,6 +237,21 @@ fn remove(tracefs: &TraceFs, events: &[Defined]) {
     for event in events {
         let _ = tracefs.remove(event);
     }
+}
+
+/// The thread that starts the kernel's others, seen from the machine's own pid namespace.
+const KTHREADD: u32 = 2;
+
+/// Whether a pid is that of a thread of the kernel's: by `PF_KTHREAD` in the flags of /proc/PID/stat.
+fn is_kernel_thread(pid: u32) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything: state, parent, group, session, terminal, its group, flags.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let flags = fields.split(' ').nth(6);
+    flags
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
 fn close_all(places: Vec<Placed>) -> Vec<Defined> {
