@@ -16,7 +16,7 @@ use libtest_mimic::Trial;
 use tempfile::TempDir;
 use tests::process::{self, Ended};
 use tests::tracing::tracer;
-use tests::trial;
+use tests::{binaries, trial};
 use tracer::export::pprof;
 use tracer::profile::{Profile, ValueKind, Verdict};
 
@@ -201,6 +201,7 @@ fn profiles_of_go() -> Result<()> {
     command
         .current_dir(files.folder.path())
         .env("GOFLAGS", "-mod=mod")
+        .env("GOCACHE", binaries::go_cache())
         .env("GO111MODULE", "off");
     let ended = process::run(&mut command, b"").context("needs Go: apt-get install golang-go")?;
     ended.expect_code(0)?;

@@ -395,12 +395,12 @@ fn by_default() -> Result<()> {
     let folder = TempDir::new()?;
     let record = |pid: u32, arguments: &[&str]| -> Result<Profile> {
         let output = folder.path().join("profile.json");
-        let mut command = tracer(["attach", "--duration=4s", "--format=json"])?;
+        let mut command = tracer(["attach", "--format=json"])?;
         command.args(["--pid", &pid.to_string(), "-o"]).arg(&output);
         process::run(command.args(arguments), b"")?;
         profile::read_json(&fs::read(&output)?)
     };
-    let windowed = record(busy.pid(), &[])?;
+    let windowed = record(busy.pid(), &["--duration=15s"])?;
     ensure!(
         windowed.verdict.name() == "sampled",
         "{}",
@@ -413,7 +413,10 @@ fn by_default() -> Result<()> {
             .any(|note| note.contains("--exact sees every call")),
         "{notes:?}"
     );
-    for exact in [record(busy.pid(), &["--exact"])?, record(quiet.pid(), &[])?] {
+    for exact in [
+        record(busy.pid(), &["--duration=2s", "--exact"])?,
+        record(quiet.pid(), &["--duration=2s"])?,
+    ] {
         ensure!(exact.sampled.is_none(), "{}", profile::summary(&exact));
     }
     Ok(())

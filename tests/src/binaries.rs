@@ -266,13 +266,18 @@ pub fn go(name: &str) -> Result<PathBuf> {
     if !trial::emulated() {
         let mut compiler = Command::new("go");
         compiler.args(["build", "-o"]).arg(&program).arg(".");
-        // Nothing is left in the home folder.
         compiler
-            .env("GOCACHE", into.join("go"))
+            .env("GOCACHE", go_cache())
             .env("GOFLAGS", "-mod=mod -buildvcs=false");
         run(compiler.env("CGO_ENABLED", "1").current_dir(folder))?;
     }
     Ok(program)
+}
+
+/// Where Go keeps what it has compiled: nothing is left in the home folder, which there may be none of.
+#[must_use]
+pub fn go_cache() -> PathBuf {
+    workloads().join("go")
 }
 
 /// Where the sources are of a service that a test builds more than once, each time changed.
@@ -381,12 +386,16 @@ pub fn gallery(language: Language) -> Result<PathBuf> {
 /// The folder for workloads, and the right to build there: one builder at a time, other test runs
 /// included. The lock goes with the file.
 fn lock_workloads() -> Result<(PathBuf, File)> {
-    let into = env::var_os("TRACER_WORKLOADS_DIR")
-        .map_or_else(|| target_dir().join("workloads"), PathBuf::from);
+    let into = workloads();
     fs::create_dir_all(&into)?;
     let lock = File::create(into.join(".lock"))?;
     lock.lock()?;
     Ok((into, lock))
+}
+
+fn workloads() -> PathBuf {
+    env::var_os("TRACER_WORKLOADS_DIR")
+        .map_or_else(|| target_dir().join("workloads"), PathBuf::from)
 }
 
 fn variable_or(variable: &str, default: &str) -> String {
