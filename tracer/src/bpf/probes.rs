@@ -127,10 +127,6 @@ impl Probes {
                 let later = LaterProgram::new(object, WINDOW_SESSION, btf, maps)
                     .map_err(|error| map_error("the maps", "shared", &error))?;
                 probes.later = Some(later);
-                if windows == MayWindow::Must {
-                    // It takes as long as the other; soon it is needed.
-                    probes.prepare_windows();
-                }
             }
         }
         Ok(probes)

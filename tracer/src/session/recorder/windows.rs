@@ -180,6 +180,11 @@ impl Session {
         match &self.effort {
             None => Ok(()),
             Some(effort) if effort.limit.never_exact => self.see_in_windows(),
+            Some(effort) if effort.limit.is_asked => {
+                self.kernel.probes().prepare_windows();
+                Ok(())
+            }
+            // Few will need them.
             Some(_) => Ok(()),
         }
     }
