@@ -109,7 +109,8 @@ fn agrees_from(expected: &[String], actual: &[String]) -> bool {
 
 static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"[-+~±<]*(?:0x[0-9a-f]+|\d[\d,.]*)",
+        // Build ids are long, and differ from folder to folder.
+        r"[-+~±<]*(?:0x[0-9a-f]+|\b[0-9a-f]{16,}\b|\d[\d,.]*)",
         r"(?:\s?(?:[KMGT]?i?B|kB|ms|us|ns|s|min|h|d)\b|\s?%)?",
         r"(?:\s\d+ (?:s|min|h))?"
     ))
