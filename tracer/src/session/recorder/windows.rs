@@ -130,9 +130,15 @@ impl Effort {
             ..
         } = self.limit;
         match &self.phase {
-            Phase::Stuck(why) => Some(format!(
-                "tracing took more than --max-overhead allows: the target was traced exactly to the end, because {why}"
-            )),
+            Phase::Stuck(why) => {
+                let than = match is_asked {
+                    true => "--max-overhead allows".to_owned(),
+                    false => format!("{:.0}% of the target's CPU time", exact.get() * 100.0),
+                };
+                Some(format!(
+                    "tracing took more than {than}: the target was traced exactly to the end, because {why}"
+                ))
+            }
             _ if self.was_in_windows && !is_asked => Some(format!(
                 "to see every call would have taken more than {:.0}% of the target's CPU time, so it was traced in \
                  windows, at {:.0}%: --exact sees every call, --max-overhead SHARE sets another share",
