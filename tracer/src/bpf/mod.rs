@@ -3,6 +3,7 @@
 //! The only room that uses aya or bpf(2). It knows addresses and offsets, never symbol names.
 
 mod btf;
+mod copies;
 mod error;
 mod events;
 mod faults;
@@ -25,6 +26,7 @@ mod versions;
 mod view;
 mod window;
 
+pub use copies::start as start_process;
 pub use error::BpfError;
 pub use events::{Change, KernelEvent, NewImage, ProcessChange, StackCopy, StackSeen};
 pub use inherited::{Heirs, Threads};

@@ -14,6 +14,7 @@ use aya::programs::uprobe::{
 use aya::programs::{PerfEvent, ProgramFd, RawTracePoint, UProbe};
 
 use super::BpfError;
+use super::copies;
 use super::error::{attach_error, load_error, map_error};
 use super::faults::FaultEvents;
 use super::holder::Holder;
@@ -127,6 +128,10 @@ impl Probes {
                 let later = LaterProgram::new(object, WINDOW_SESSION, btf, maps)
                     .map_err(|error| map_error("the maps", "shared", &error))?;
                 probes.later = Some(later);
+                if windows == MayWindow::Must {
+                    // Somebody asked for a limit: soon it may be needed, and it takes as long as the other.
+                    probes.prepare_windows();
+                }
             }
         }
         Ok(probes)
@@ -501,6 +506,7 @@ impl Probes {
         if !links.is_empty() {
             to_the_end(|| self.close_links(links))?;
         }
+        let _no_copies = copies::none();
         self.faults = None;
         Ok(self
             .inherited

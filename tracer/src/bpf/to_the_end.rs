@@ -11,6 +11,8 @@ use std::any::Any;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use super::copies;
+
 /// Bytes of the stack that the work is done on.
 const STACK: usize = 1 << 20;
 
@@ -36,6 +38,7 @@ pub(super) fn to_the_end<T>(work: impl FnOnce() -> T) -> T {
         work: Some(work),
         result: None,
     };
+    let _no_copies = copies::none();
     in_a_process(&mut job);
     // There was no process, or somebody has ended it before it had begun.
     if let Some(work) = job.work {

@@ -446,7 +446,7 @@ impl Session {
             survivors: Survivors::default(),
             unwinder,
         };
-        session.prepare_windows()?;
+        session.begin_with_windows()?;
         Ok(session)
     }
 

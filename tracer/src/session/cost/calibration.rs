@@ -13,7 +13,7 @@ use super::meter::Averages;
 use super::{Calibrated, EventCosts};
 use crate::bpf::{
     FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, MayWindow, ProbeKind, Scope,
-    Taken, Threads,
+    Taken, Threads, start_process,
 };
 use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
 use crate::session::allocator::{Found, Searched};
@@ -120,12 +120,13 @@ struct Subject {
 
 impl Subject {
     fn start() -> io::Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg(SUBJECT_COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let mut child = start_process(&mut command)?;
         let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the child has no streams"));
         };

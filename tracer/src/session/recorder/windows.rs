@@ -181,17 +181,11 @@ impl Session {
         effort.is_some_and(|effort| matches!(effort.phase, Phase::Windows))
     }
 
-    /// Gets ready for windows, and begins with them where they are wanted in any case.
-    pub(super) fn prepare_windows(&mut self) -> Result<(), SessionError> {
+    /// Begins with windows where they are wanted in any case.
+    pub(super) fn begin_with_windows(&mut self) -> Result<(), SessionError> {
         match &self.effort {
-            None => Ok(()),
             Some(effort) if effort.limit.never_exact => self.see_in_windows(),
-            Some(effort) if effort.limit.is_asked => {
-                self.kernel.probes().prepare_windows();
-                Ok(())
-            }
-            // Few will need them.
-            Some(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 

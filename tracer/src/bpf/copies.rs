@@ -1,0 +1,67 @@
+//! Copies of descriptors. A process that is being started has one of each of this one's until it executes its program.
+//! A link that is closed here meanwhile stays, and so do its probes: they count calls although they are taken for gone.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+/// Nothing is kept in it, so a panic breaks nothing.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Starts a process, but not while probes are placed or taken out. Whoever starts one beside probes does it so.
+///
+/// # Errors
+///
+/// As for [`Command::spawn`].
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    // This returns when the program is executed.
+    let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// As long as this lives, no process has copies. Not to be asked for twice by a thread.
+pub(super) fn none() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::super::to_the_end::to_the_end;
+    use super::*;
+
+    /// A process that takes long to execute its program has copies meanwhile; what is closed then is closed.
+    #[test]
+    fn what_is_closed_beside_a_start_is_closed() -> io::Result<()> {
+        let (kept, closed) = io::pipe()?;
+        let (mut begun, begins) = io::pipe()?;
+        let mut command = Command::new("/bin/true");
+        let (writes, byte) = (begins.as_raw_fd(), 0_u8);
+        let slowly = move || {
+            // SAFETY: a valid pointer; `write` is async-signal-safe, and so is a sleep.
+            unsafe { libc::write(writes, (&raw const byte).cast(), 1) };
+            thread::sleep(Duration::from_millis(300));
+            Ok(())
+        };
+        // SAFETY: as said there.
+        unsafe { command.pre_exec(slowly) };
+        let starting = thread::spawn(move || start(&mut command)?.wait());
+        begun.read_exact(&mut [0])?;
+        to_the_end(|| drop(closed));
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut ends = [PollFd::new(&kept, PollFlags::IN)];
+        assert_eq!(poll(&mut ends, Some(&at_once))?, 1, "a copy is open");
+        assert!(starting.join().is_ok_and(|status| status.is_ok()));
+        Ok(())
+    }
+}
