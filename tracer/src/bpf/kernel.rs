@@ -13,6 +13,7 @@ use tracer_common::{
 };
 
 use super::btf::Offsets;
+use super::calls::PendingCalls;
 use super::error::{chain, map_error};
 use super::events::Received;
 use super::generations::Generations;
@@ -23,7 +24,8 @@ use super::probes::Probes;
 use super::stacks::{Held, KernelPeak, StackReading, Stacks};
 use super::unwind::UnwindMaps;
 use super::view::View;
-use super::window::{Gauge, PendingCalls, Windows};
+use super::window::Windows;
+use super::work::Gauge;
 use super::{BpfError, KernelEvent, events, inherited};
 use crate::profile::series::Survivors;
 

@@ -3,6 +3,7 @@
 //! The only room that uses aya or bpf(2). It knows addresses and offsets, never symbol names.
 
 mod btf;
+mod calls;
 mod copies;
 mod error;
 mod events;
@@ -25,7 +26,9 @@ mod uprobe_session;
 mod versions;
 mod view;
 mod window;
+mod work;
 
+pub use calls::Calls;
 pub use copies::start as start_process;
 pub use error::BpfError;
 pub use events::{Change, KernelEvent, NewImage, ProcessChange, StackCopy, StackSeen};
@@ -38,4 +41,5 @@ pub use run_time::{RunTimes, Taken};
 pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};
-pub use window::{Calls, Gauge, Held as HeldWindow, Site, Window, WindowKind, Windows, Work};
+pub use window::{Held as HeldWindow, Site, Window, WindowKind, Windows};
+pub use work::{Gauge, Work};

@@ -6,23 +6,23 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 use tracer_common::{
-    Callee, GATE_STATE, GATE_UNTIL, GATE_WORDS, Gate, PendingCall, ThreadCalls, WINDOW_OUTSIDE,
-    WINDOW_RAN_NS, WINDOW_WORDS,
+    Callee, GATE_STATE, GATE_UNTIL, GATE_WORDS, Gate, WINDOW_OUTSIDE, WINDOW_RAN_NS, WINDOW_WORDS,
 };
 
 use super::BpfError;
+use super::calls::Calls;
 use super::error::map_error;
 use super::probes::{Probed, path_of};
 use super::to_the_end::to_the_end;
 use super::uprobe_session::{SessionProbe, link};
 use super::view::View;
+use super::work::{Gauge, Work};
 
 /// It is looked so many times in a window whether it has taken what it may,
 const LOOKS: u32 = 16;
@@ -117,42 +117,6 @@ pub struct Held {
     /// CPU time that it took to place the probes.
     pub placing: Duration,
 }
-
-/// What a process has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// CPU time.
-    pub cpu: Duration,
-    /// System calls that read and that write, as the kernel counts them; 0 where it does not.
-    pub io: [u64; 2],
-}
-
-impl Work {
-    /// What came after an earlier look.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        let [reads, writes] = self.io;
-        Self {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            io: [
-                reads.saturating_sub(before.io[0]),
-                writes.saturating_sub(before.io[1]),
-            ],
-        }
-    }
-
-    /// Together with other work.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            cpu: self.cpu.saturating_add(other.cpu),
-            io: [self.io[0] + other.io[0], self.io[1] + other.io[1]],
-        }
-    }
-}
-
-/// Tells what a process has done so far; `None` where it has ended.
-pub type Gauge = Arc<dyn Fn() -> Option<Work> + Send + Sync>;
 
 /// Holds windows on a process, in whatever thread.
 pub struct Windows {
@@ -410,114 +374,4 @@ fn monotonic() -> u64 {
 fn own_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
-}
-
-/// What the program of windows has counted since it was loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Calls {
-    /// Nanoseconds that it ran.
-    pub ran_ns: u64,
-    /// Calls of each function that were entered in windows, in the order of their cookies.
-    pub by_function: [u64; Callee::COUNT],
-    /// Calls at its breakpoints outside windows.
-    pub outside: u64,
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self {
-            ran_ns: 0,
-            by_function: [0; Callee::COUNT],
-            outside: 0,
-        }
-    }
-}
-
-impl Calls {
-    /// Of one function.
-    #[must_use]
-    pub fn of(&self, callee: Callee) -> u64 {
-        self.sum_of(|known| known == callee)
-    }
-
-    /// Of all allocators' functions.
-    #[must_use]
-    pub fn of_allocators(&self) -> u64 {
-        self.sum_of(|callee| matches!(callee, Callee::Allocator(_)))
-    }
-
-    /// Of those that allocate.
-    #[must_use]
-    pub fn allocations(&self) -> u64 {
-        self.sum_of(|callee| matches!(callee, Callee::Allocator(function) if !function.is_free()))
-    }
-
-    fn sum_of(&self, counts: impl Fn(Callee) -> bool) -> u64 {
-        let all = Callee::all().zip(&self.by_function);
-        all.filter(|(callee, _)| counts(*callee))
-            .map(|(_, calls)| calls)
-            .sum()
-    }
-
-    /// Adds others.
-    pub fn add(&mut self, others: &Self) {
-        self.ran_ns += others.ran_ns;
-        self.outside += others.outside;
-        for (calls, more) in self.by_function.iter_mut().zip(&others.by_function) {
-            *calls += more;
-        }
-    }
-
-    /// What has come since.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        let mut by_function = self.by_function;
-        for (calls, before) in by_function.iter_mut().zip(&before.by_function) {
-            *calls = calls.saturating_sub(*before);
-        }
-        Self {
-            ran_ns: self.ran_ns.saturating_sub(before.ran_ns),
-            by_function,
-            outside: self.outside.saturating_sub(before.outside),
-        }
-    }
-}
-
-/// Calls that have not returned.
-pub(super) struct PendingCalls {
-    pending: HashMap<MapData, u32, ThreadCalls>,
-    suspended: HashMap<MapData, u64, PendingCall>,
-}
-
-impl PendingCalls {
-    pub(super) const fn new(
-        pending: HashMap<MapData, u32, ThreadCalls>,
-        suspended: HashMap<MapData, u64, PendingCall>,
-    ) -> Self {
-        Self { pending, suspended }
-    }
-
-    /// Takes them out.
-    pub(super) fn take(&mut self) -> Result<Vec<PendingCall>, BpfError> {
-        let mut left = Vec::new();
-        let mut gone = Vec::new();
-        for entry in self.pending.iter() {
-            let (tid, thread) = entry.map_err(|error| map_error("PENDING", "read", &error))?;
-            if thread.call.sp != 0 || thread.depth != 0 {
-                left.extend((thread.call.sp != 0).then_some(thread.call));
-                gone.push((tid, thread.depth, thread.deepest));
-            }
-        }
-        for (tid, depth, deepest) in gone {
-            for place in 0..deepest {
-                let key = u64::from(tid) << 32 | u64::from(place);
-                let call = self.suspended.get(&key, 0).ok();
-                left.extend(call.filter(|_| place < depth));
-                let _ = self.suspended.remove(&key);
-            }
-            // Its thread may have ended meanwhile.
-            let _ = self.pending.remove(&tid);
-        }
-        Ok(left)
-    }
 }

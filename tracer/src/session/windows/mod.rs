@@ -8,13 +8,15 @@ mod estimator;
 mod fit;
 mod governor;
 mod marks;
+mod price;
+mod status;
 mod worker;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracer_common::{Callee, StackKey};
+use tracer_common::StackKey;
 
 use self::chance::Chance;
 use self::deltas::Deltas;
@@ -27,6 +29,8 @@ pub use self::governor::Share;
 use self::governor::{Effort, Governor, Plan, Taken};
 pub use self::marks::Mark;
 use self::marks::Marks;
+use self::price::{TRAPS, aftermath, took};
+pub use self::status::WindowsStatus;
 use self::worker::{Done, Worker};
 use super::SessionError;
 use super::cost::EventCosts;
@@ -36,84 +40,10 @@ use crate::process::{IoCalls, cpu_time};
 
 /// How exactly the length of a window must be known to count for an estimate, as a part of it.
 const UNSURE: u32 = 20;
-/// What a window takes from each CPU that the target uses, once it is over: caches are cold, pages of code are mapped
-/// anew. Measured from outside, a busy target did 90 to 97% of its work in the next 100 ms.
-const AFTERMATH: Duration = Duration::from_millis(6);
-/// What a trap takes until that is known.
-const TRAPS: EventCosts = EventCosts {
-    allocation: 2_000.0,
-    free: 1_000.0,
-};
 /// A process that ends so soon after its first thread has ended as a whole.
 const TOGETHER: Duration = Duration::from_millis(200);
 /// How many windows count marks, once it is known what is a good mark.
 const PROGRESS: f64 = 0.5;
-
-/// How windows stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WindowsStatus {
-    /// Windows in which every call was seen.
-    pub windows: u64,
-    /// How long these were together.
-    pub exposure: Duration,
-    /// Windows in which marks were counted.
-    pub progress_windows: u64,
-    /// How long these were together.
-    pub progress_exposure: Duration,
-    /// Windows whose length was not known well enough to count for an estimate.
-    pub unsure: u64,
-    /// Calls that hit a probe while it was placed or taken out.
-    pub calls_outside: u64,
-    /// Calls that had not returned when the probes were gone.
-    pub calls_at_edges: u64,
-    /// How long the target was traced exactly.
-    pub exact: Duration,
-    /// What progress is measured by.
-    pub mark: Option<Mark>,
-    /// How often it came in windows in which every call was seen.
-    pub marks: u64,
-    /// How often it came in the others.
-    pub progress_marks: u64,
-    /// Share of the target's CPU time, or of one CPU where it uses less, that all this took.
-    pub share: f64,
-}
-
-impl WindowsStatus {
-    /// What they took, for the profile.
-    pub(super) fn note(&self) -> String {
-        let exact = if self.exact.is_zero() {
-            String::new()
-        } else {
-            format!(", and {:.1} s of exact tracing", self.exact.as_secs_f64())
-        };
-        format!(
-            "tracing took about {:.2}% of the target's CPU time: {} windows of {:.1} ms together in which every call \
-             was seen{}{exact}",
-            self.share * 100.0,
-            self.windows,
-            self.exposure.as_secs_f64() * 1e3,
-            self.progress(),
-        )
-    }
-
-    /// How progress was measured.
-    fn progress(&self) -> String {
-        let Some(mark) = self.mark else {
-            return "; there is no measure of its progress: nothing that can be counted is rare, and still as frequent \
-                    as memory is allocated"
-                .to_owned();
-        };
-        let by = format!("its progress is measured by {}", mark.shown());
-        match mark.function() {
-            None => format!("; {by}"),
-            Some(_) => format!(
-                ", {} of {:.1} ms for its progress; {by}",
-                self.progress_windows,
-                self.progress_exposure.as_secs_f64() * 1e3,
-            ),
-        }
-    }
-}
 
 /// What happens to the windows next.
 pub(super) enum Step {
@@ -490,11 +420,6 @@ impl Windows {
     }
 }
 
-/// What the target loses when a window is over in which it used so much CPU time.
-fn aftermath(length: Duration, used: Duration) -> Duration {
-    AFTERMATH.mul_f64(used.as_secs_f64() / length.as_secs_f64().max(1e-9))
-}
-
 /// Tells what a process has done.
 pub(super) fn gauge(process: NonZeroU32) -> Gauge {
     let io = IoCalls::of(process);
@@ -507,59 +432,4 @@ pub(super) fn gauge(process: NonZeroU32) -> Gauge {
             },
         })
     })
-}
-
-/// Target's time that the calls of a window took: the program, as long as it says that it ran, and the traps.
-fn took(calls: &Calls, effort: Effort, traps: EventCosts) -> Duration {
-    let mut nanoseconds = calls.ran_ns as f64 + calls.outside as f64 * traps.free;
-    for callee in Callee::all() {
-        let has_return = match callee {
-            Callee::Allocator(function) => {
-                effort == Effort::Full && !function.is_free() && !function.may_throw()
-            }
-            Callee::Io(_) => false,
-        };
-        let trap = if has_return {
-            traps.allocation
-        } else {
-            traps.free
-        };
-        nanoseconds += calls.of(callee) as f64 * trap;
-    }
-    Duration::from_nanos(nanoseconds as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use tracer_common::{AllocatorFn, IoFn};
-
-    use super::*;
-
-    #[test]
-    fn a_call_takes_its_traps_and_what_the_program_ran() {
-        let traps = EventCosts {
-            allocation: 1_000.0,
-            free: 500.0,
-        };
-        let mut calls = Calls {
-            ran_ns: 7_000,
-            outside: 2,
-            ..Calls::default()
-        };
-        for (callee, known) in Callee::all().zip(&mut calls.by_function) {
-            *known = match callee {
-                Callee::Allocator(AllocatorFn::Malloc) => 3,
-                Callee::Allocator(AllocatorFn::Free) => 4,
-                Callee::Io(IoFn::Write) => 1,
-                _ => 0,
-            };
-        }
-        let full = took(&calls, Effort::Full, traps);
-        assert_eq!(
-            full,
-            Duration::from_nanos(7_000 + 1_000 + 3_000 + 2_000 + 500)
-        );
-        let progress = took(&calls, Effort::Progress, traps);
-        assert_eq!(progress, full - Duration::from_nanos(1_500));
-    }
 }
