@@ -17,6 +17,8 @@ use crate::workspace::output;
 
 const RATE: u32 = 2_000;
 const LENGTH: Duration = Duration::from_secs(3);
+/// At saturation: where windows are held, the recording begins with some 0.1 s of exact tracing.
+const SATURATED: Duration = Duration::from_secs(8);
 const SATURATION: &str = "saturation";
 
 /// Every way in every round, on a fresh service each time.
@@ -107,36 +109,66 @@ fn measure_service(
         "us",
         microseconds(outcome.p99_latency),
     );
-    record(SATURATION, "requests/s", saturate(bench, service)?);
+    let saturated = saturate(bench, service)?;
+    record(SATURATION, "requests/s", saturated.rate);
+    record(
+        "99th percentile of the latency at saturation",
+        "us",
+        saturated.p99,
+    );
     #[expect(clippy::cast_precision_loss, reason = "megabytes, two digits shown")]
     let megabytes = service::resident_bytes(service.pid())? as f64 / 1e6;
     record("resident after the load", "MB", megabytes);
     Ok(())
 }
 
-/// Requests per second that wrk gets answered with all connections busy.
-fn saturate(bench: &Bench<'_>, service: &Service) -> Result<f64> {
+/// What wrk measured with all connections busy.
+#[derive(Debug, PartialEq)]
+struct Saturated {
+    /// Requests per second that were answered.
+    rate: f64,
+    /// 99th percentile of the latency, in microseconds.
+    p99: f64,
+}
+
+fn saturate(bench: &Bench<'_>, service: &Service) -> Result<Saturated> {
     let url = format!("http://{}/count", service.address);
-    let seconds = LENGTH.as_secs().to_string();
+    let seconds = SATURATED.as_secs().to_string();
     let report = output(bench.workspace.command("wrk").args([
         "--threads",
         "2",
         "--connections",
         "32",
+        "--latency",
         "--duration",
         &seconds,
         &url,
     ]))?;
-    parse_rate(&report).with_context(|| format!("wrk said:\n{report}"))
+    parse(&report).with_context(|| format!("wrk said:\n{report}"))
 }
 
-fn parse_rate(report: &str) -> Option<f64> {
-    report
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"))?
-        .trim()
-        .parse()
-        .ok()
+fn parse(report: &str) -> Option<Saturated> {
+    let after = |word| {
+        let mut lines = report.lines().map(str::trim);
+        lines.find_map(|line| Some(line.strip_prefix(word)?.trim()))
+    };
+    Some(Saturated {
+        rate: after("Requests/sec:")?.parse().ok()?,
+        p99: time(after("99%")?)?,
+    })
+}
+
+/// A time as wrk shows it, in microseconds.
+fn time(shown: &str) -> Option<f64> {
+    let unit = shown.find(|letter: char| letter.is_ascii_alphabetic())?;
+    let (number, unit) = shown.split_at(unit);
+    let microseconds = match unit {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * microseconds)
 }
 
 fn cpu_time_of(processes: &[u32]) -> Result<Duration> {
@@ -156,9 +188,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_found_in_wrks_report() {
-        let report = "  3 requests in 3.00s, 12.09MB read\nRequests/sec:  34363.46\n";
-        assert_eq!(parse_rate(report), Some(34363.46));
-        assert_eq!(parse_rate("Socket errors"), None);
+    fn rate_and_latency_are_found_in_wrks_report() {
+        let report = "  Latency Distribution\n     50%  324.00us\n     99%    1.50ms\n  3 requests in 3.00s, 12.09MB \
+                      read\nRequests/sec:  34363.46\n";
+        let expected = Saturated {
+            rate: 34_363.46,
+            p99: 1_500.0,
+        };
+        assert_eq!(parse(report), Some(expected));
+        assert_eq!(parse("Socket errors"), None);
+        assert_eq!(time("12"), None);
     }
 }
