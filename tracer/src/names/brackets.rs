@@ -26,8 +26,8 @@ pub(super) const OPERATOR: &str = "operator";
 
 /// A text and its outermost brackets.
 pub(super) struct Scan {
-    /// For each byte how many brackets it is in; a bracket is in itself.
-    depths: Vec<u32>,
+    /// For each byte whether it is in no bracket; a bracket is in itself.
+    outside: Vec<bool>,
     /// The outermost groups, with their brackets.
     groups: Vec<Range<usize>>,
 }
@@ -41,17 +41,16 @@ impl Scan {
     /// The same of as much as holds the first `most` groups.
     fn new(text: &str, most: usize) -> Self {
         let bytes = text.as_bytes();
-        let (mut depths, mut groups) = (Vec::with_capacity(bytes.len()), Vec::new());
+        let (mut outside, mut groups) = (Vec::with_capacity(bytes.len()), Vec::new());
         let mut open: Vec<u8> = Vec::new();
         let (mut first, mut operator_end) = (0, 0);
-        let depth = |open: &[u8]| u32::try_from(open.len()).unwrap_or(u32::MAX);
-        while let Some(&byte) = bytes.get(depths.len()) {
-            let at = depths.len();
+        while let Some(&byte) = bytes.get(outside.len()) {
+            let at = outside.len();
             if let Some((own, inside)) = operator(text, at) {
-                depths.resize(at + own, depth(&open));
+                outside.resize(at + own, open.is_empty());
                 // The type of a conversion belongs to the name, and is not taken apart with it.
-                depths.resize(at + own + inside, depth(&open).saturating_add(1));
-                operator_end = depths.len();
+                outside.resize(at + own + inside, false);
+                operator_end = outside.len();
                 continue;
             }
             let after_operator = operator_end == at;
@@ -68,13 +67,12 @@ impl Scan {
                 }
                 b'>' if matches!(before, Some(b'-' | b'=' | b'.')) => {}
                 b'>' | b')' | b']' | b'}' => {
-                    let inside = depth(&open);
                     if close(&mut open, byte) {
-                        depths.push(inside.max(1));
+                        outside.push(false);
                         if open.is_empty() {
                             groups.push(first..at + 1);
                             if groups.len() == most {
-                                return Self { depths, groups };
+                                return Self { outside, groups };
                             }
                         }
                         continue;
@@ -82,17 +80,17 @@ impl Scan {
                 }
                 _ => {}
             }
-            depths.push(depth(&open));
+            outside.push(open.is_empty());
         }
         if !open.is_empty() {
             groups.push(first..bytes.len());
         }
-        Self { depths, groups }
+        Self { outside, groups }
     }
 
     /// Whether a byte is in no bracket.
     pub(super) fn is_outside(&self, at: usize) -> bool {
-        self.depths.get(at) == Some(&0)
+        self.outside.get(at) == Some(&true)
     }
 }
 
