@@ -127,7 +127,9 @@ pub struct Windows {
     /// Keeps the view's memory known as the map's.
     _gate: MapData,
     words: PerCpuArray<MapData, u64>,
-    /// The last link of [`Self::warm_up`], which is being closed.
+    /// Where [`Self::warm_up`] makes a link, once it is known.
+    own: Option<(File, u64)>,
+    /// The last one, which is being closed.
     cooling: Option<JoinHandle<()>>,
 }
 
@@ -158,6 +160,7 @@ impl Windows {
             gate: View::new("GATE", gate.fd().as_fd(), GATE_WORDS as usize)?,
             _gate: gate,
             words,
+            own: None,
             cooling: None,
         })
     }
@@ -251,13 +254,19 @@ impl Windows {
         if let Some(cooling) = self.cooling.take() {
             let _ = cooling.join();
         }
+        let (file, offset) = match &self.own {
+            Some(own) => own,
+            None => {
+                let own = (File::open("/proc/self/exe")?, own_site()?);
+                self.own.insert(own)
+            }
+        };
         let place = SessionProbe {
-            offset: own_site()?,
+            offset: *offset,
             cookie: 0,
         };
-        let own = NonZeroU32::new(std::process::id());
-        let file = File::open("/proc/self/exe")?;
-        let link = to_the_end(|| link(&self.program, &path_of(&file), &[place], own))?;
+        let process = NonZeroU32::new(std::process::id());
+        let link = to_the_end(|| link(&self.program, &path_of(file), &[place], process))?;
         Ok(Link(Some(link)))
     }
 

@@ -54,6 +54,13 @@ impl Costs {
         }
     }
 
+    /// Whether the programs of exact tracing run in the target from now on: where they don't, they are not measured.
+    pub(super) fn measure_programs(&self, run: bool) {
+        if let Some(meter) = &self.meter {
+            meter.look_from_now_on(run);
+        }
+    }
+
     /// As it is known by now.
     pub(super) fn of_events(&self) -> Option<EventCosts> {
         let calibrated = self.calibrated.get()?;

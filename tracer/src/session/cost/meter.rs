@@ -1,7 +1,7 @@
 //! How long the programs run in the target: looks of two milliseconds, for which the kernel is asked to count.
 
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ const LOOKS: usize = 5;
 /// A thread that looks now and then, until this is dropped.
 pub(super) struct Meter {
     averages: Arc<Mutex<Averages>>,
-    /// Nothing is sent.
-    stop: Option<Sender<()>>,
+    /// Takes whether to look from now on.
+    orders: Option<Sender<bool>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,29 +33,24 @@ impl Meter {
     /// There can be no thread.
     pub(super) fn start(programs: RunTimes) -> io::Result<Self> {
         let averages = Arc::new(Mutex::new(Averages::default()));
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (orders, taken) = mpsc::channel();
         let found = Arc::clone(&averages);
         let thread = thread::Builder::new()
             .name("cost".to_owned())
-            .spawn(move || {
-                let begun = Instant::now();
-                while stopped.recv_timeout(pause(begun.elapsed())) == Err(RecvTimeoutError::Timeout)
-                {
-                    let Ok(((), look)) = programs.during(|| thread::sleep(LOOK)) else {
-                        // The kernel does not count: what was measured before remains.
-                        return;
-                    };
-                    found
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .add(look);
-                }
-            })?;
+            .spawn(move || look(&programs, &taken, &found))?;
         Ok(Self {
             averages,
-            stop: Some(stop),
+            orders: Some(orders),
             thread: Some(thread),
         })
+    }
+
+    /// Looks no more until it is told to: looks interrupt every CPU, and where no program runs they find nothing.
+    pub(super) fn look_from_now_on(&self, looks: bool) {
+        if let Some(orders) = &self.orders {
+            // Where the thread has ended, the kernel does not count.
+            let _ = orders.send(looks);
+        }
     }
 
     /// What the programs took so far.
@@ -67,9 +62,34 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// Looks until there are no orders any more.
+fn look(programs: &RunTimes, orders: &Receiver<bool>, averages: &Mutex<Averages>) {
+    let begun = Instant::now();
+    let mut looks = true;
+    loop {
+        let order = if looks {
+            orders.recv_timeout(pause(begun.elapsed()))
+        } else {
+            orders.recv().map_err(RecvTimeoutError::from)
+        };
+        match order {
+            Ok(order) => looks = order,
+            Err(RecvTimeoutError::Timeout) => {
+                let Ok(((), look)) = programs.during(|| thread::sleep(LOOK)) else {
+                    // The kernel does not count: what was measured before remains.
+                    return;
+                };
+                let averages = averages.lock();
+                averages.unwrap_or_else(PoisonError::into_inner).add(look);
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

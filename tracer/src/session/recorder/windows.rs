@@ -255,6 +255,7 @@ impl Session {
                 }
             }
         };
+        self.costs.measure_programs(false);
         self.kernel.probes().make_room_for_windows()?;
         windows.begin_after(&mut self.kernel, since.elapsed(), taken)?;
         effort.phase = Phase::Windows;
@@ -286,6 +287,7 @@ impl Session {
         let list = move || threads_of(&[pid]);
         let scope = self.reach.scope(&list);
         self.kernel.probes().end_windows(&modules, scope)?;
+        self.costs.measure_programs(true);
         effort.phase = Phase::Exact(Instant::now(), Duration::ZERO);
         effort.looked = Look {
             at: Instant::now(),
