@@ -42,4 +42,4 @@ pub use stacks::{Held, KernelPeak};
 pub use tracer_common::LogLevel;
 pub use unwind::{LoadedTable, MAX_TABLE_BYTES, UnwindMaps};
 pub use window::{Held as HeldWindow, Site, Window, WindowKind, Windows};
-pub use work::{Gauge, Work};
+pub use work::{Gauge, Work, own_time};

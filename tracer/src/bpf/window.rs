@@ -22,7 +22,7 @@ use super::probes::{Probed, path_of};
 use super::to_the_end::to_the_end;
 use super::uprobe_session::{SessionProbe, link};
 use super::view::View;
-use super::work::{Gauge, Work};
+use super::work::{Gauge, Work, own_time};
 
 /// It is looked so many times in a window whether it has taken what it may,
 const LOOKS: u32 = 16;
@@ -116,6 +116,8 @@ pub struct Held {
     pub looked: Duration,
     /// CPU time that it took to place the probes.
     pub placing: Duration,
+    /// CPU time that it took this process in all, without that.
+    pub own: Duration,
 }
 
 /// Holds windows on a process, in whatever thread.
@@ -172,10 +174,13 @@ impl Windows {
     /// The kernel refused a link, with `ESRCH` where the process has ended, or its first thread has; or a map could
     /// not be read. No probe is left.
     pub fn hold(&mut self, window: &Window) -> io::Result<Held> {
+        let begun = own_time();
         let warm = self.warm_up()?;
-        let (held, left) = to_the_end(|| {
+        let (held, left, elsewhere) = to_the_end(|| {
             let _first = First::go();
-            self.hold_here(window)
+            let begun = own_time();
+            let (held, left) = self.hold_here(window);
+            (held, left, own_time().saturating_sub(begun))
         });
         // The breakpoints of one do not wait for the programs of another.
         thread::scope(|threads| {
@@ -184,7 +189,10 @@ impl Windows {
             }
         });
         self.cooling = thread::Builder::new().spawn(|| drop(warm)).ok();
-        held
+        let mut held = held?;
+        let own = own_time().saturating_sub(begun) + elsewhere;
+        held.own = own.saturating_sub(held.placing);
+        Ok(held)
     }
 
     /// The window itself, by a process that ends by itself. Returns the links that are still to be closed.
@@ -213,6 +221,7 @@ impl Windows {
             work,
             looked: until - from,
             placing,
+            own: Duration::ZERO,
         });
         (held, links)
     }
@@ -377,10 +386,4 @@ fn monotonic() -> u64 {
         time.tv_sec.cast_unsigned(),
         time.tv_nsec as u32,
     ))
-}
-
-/// CPU time of this thread.
-fn own_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

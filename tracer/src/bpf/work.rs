@@ -38,3 +38,10 @@ impl Work {
 
 /// Tells what a process has done so far; `None` where it has ended.
 pub type Gauge = Arc<dyn Fn() -> Option<Work> + Send + Sync>;
+
+/// CPU time that the calling thread has used: on a busy machine more passes.
+#[must_use]
+pub fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}

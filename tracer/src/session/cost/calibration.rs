@@ -13,7 +13,7 @@ use super::meter::Averages;
 use super::{Calibrated, EventCosts};
 use crate::bpf::{
     FIRST_HEAP, Heirs, Kernel, Limits, LoadOptions, MAX_TABLE_BYTES, MayWindow, ProbeKind, Scope,
-    Taken, Threads, start_process,
+    Taken, Threads, own_time, start_process,
 };
 use crate::process::{AddressSpace, Pidfd, Root, pid_namespace, threads_of};
 use crate::session::allocator::{Found, Searched};
@@ -188,25 +188,19 @@ pub fn be_measured() -> io::Result<()> {
     let mut line = String::new();
     while io::stdin().read_line(&mut line)? > 0 {
         line.clear();
-        let start = cpu_time();
+        let start = own_time();
         beneath(FRAMES, &mut blocks);
-        let allocated = cpu_time();
+        let allocated = own_time();
         for block in &mut blocks {
             // SAFETY: `beneath` has put a block of malloc's, or NULL, into each place.
             unsafe { libc::free(*block) };
             *block = std::ptr::null_mut();
         }
-        let freed = cpu_time();
+        let freed = own_time();
         let each = |time: Duration| time.as_nanos() as f64 / CALLS as f64;
         println!("{} {}", each(allocated - start), each(freed - allocated));
     }
     Ok(())
-}
-
-/// Time that this thread was running: on a busy machine more passes.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// Allocates under that many frames.

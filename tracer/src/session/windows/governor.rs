@@ -45,6 +45,8 @@ const PROGRESS_LENGTHS: u32 = 16;
 const LONGEST_PROGRESS: Duration = Duration::from_millis(100);
 /// The shortest and the longest mean time between two windows.
 const MEANS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(10)];
+/// Windows are not chosen so short that what they take whatever their length is more than this part of all.
+const STALLS: f64 = 0.75;
 /// What may be saved up: what is allowed for so long, or two windows.
 const SAVED: Duration = Duration::from_secs(1);
 /// A window ends early where it has taken what is allowed for so many cycles.
@@ -71,6 +73,9 @@ pub(super) struct Taken {
     pub(super) events: Duration,
     /// Target's time that making and closing took.
     pub(super) stalls: Duration,
+    /// CPU time of the tracer itself. On a busy machine the target goes without it, so it counts against the limit; what
+    /// was taken from the target's own time is without it.
+    pub(super) own: Duration,
     /// What passed before and after it, in which there can be no other.
     pub(super) around: Duration,
 }
@@ -113,7 +118,7 @@ pub(super) struct Governor {
 struct Price {
     /// CPUs, as long as one is open.
     running: Option<f64>,
-    /// Seconds, to make and close one.
+    /// Seconds, to make and close one, the tracer's own included.
     stalls: Option<f64>,
 }
 
@@ -123,7 +128,7 @@ impl Price {
         if length > 0.0 {
             average(&mut self.running, taken.events.as_secs_f64() / length);
         }
-        average(&mut self.stalls, taken.stalls.as_secs_f64());
+        average(&mut self.stalls, (taken.stalls + taken.own).as_secs_f64());
     }
 
     /// Of a window of some length, seconds. Before anything is known, a window takes one CPU.
@@ -198,7 +203,7 @@ impl Governor {
     pub(super) fn take(&mut self, taken: &Taken) {
         let seconds = (taken.events + taken.stalls).as_secs_f64();
         self.taken += seconds;
-        self.credit -= seconds;
+        self.credit -= seconds + taken.own.as_secs_f64();
         average(&mut self.around, taken.around.as_secs_f64());
         match taken.effort {
             Effort::Full => self.full.learn(taken),
@@ -265,7 +270,11 @@ impl Governor {
 
     /// Seconds from one window to the next that their length is chosen for.
     fn wanted_cycle(&self) -> f64 {
-        CYCLE.as_secs_f64().max(2.0 * self.around.unwrap_or(0.0))
+        let stalls = self.full.stalls.unwrap_or(0.0) / (self.share * self.cpus);
+        CYCLE
+            .as_secs_f64()
+            .max(2.0 * self.around.unwrap_or(0.0))
+            .max(stalls / STALLS)
     }
 
     /// Seconds from one window to the next, so that no more than the share is taken.
@@ -295,6 +304,7 @@ mod tests {
                 length: plan.length,
                 events: plan.length.mul_f64(running).min(plan.budget),
                 stalls: Duration::from_micros(300),
+                own: Duration::ZERO,
                 around: AROUND,
             });
             passed += cycle;
@@ -331,10 +341,53 @@ mod tests {
             length: Duration::from_millis(1),
             events: Duration::from_millis(50),
             stalls: Duration::ZERO,
+            own: Duration::ZERO,
             around: AROUND,
         });
         // 40 ms too much at 10 ms a second, and the next one.
         assert!(governor.plan().least > Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_the_tracer_takes_itself_counts_against_the_limit_alone() {
+        let window = |own| Taken {
+            effort: Effort::Full,
+            length: Duration::from_millis(1),
+            events: Duration::from_millis(1),
+            stalls: Duration::ZERO,
+            own,
+            around: AROUND,
+        };
+        let after = |own| {
+            let mut governor = Governor::new(Share(0.02));
+            governor.pass(Duration::from_secs(1), Duration::ZERO);
+            governor.take(&window(own));
+            governor
+        };
+        let (free, dear) = (after(Duration::ZERO), after(Duration::from_millis(5)));
+        assert!((free.credit - dear.credit - 0.005).abs() < 1e-9);
+        assert!(dear.next_price() > free.next_price() + 0.004);
+        assert_eq!(free.share_taken(), dear.share_taken());
+    }
+
+    #[test]
+    fn what_windows_take_at_any_length_does_not_make_them_the_shortest() {
+        let mut governor = Governor::new(Share(0.005));
+        for _ in 0..100 {
+            let plan = governor.plan();
+            governor.pass(Duration::from_secs(3), Duration::from_secs(3));
+            governor.take(&Taken {
+                effort: Effort::Full,
+                length: plan.length,
+                events: plan.length,
+                stalls: Duration::from_millis(15),
+                own: Duration::ZERO,
+                around: AROUND,
+            });
+        }
+        // A quarter of what is taken in all.
+        let length = governor.length.as_secs_f64();
+        assert!((0.004..0.006).contains(&length), "{length}");
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub use self::status::WindowsStatus;
 use self::worker::{Done, Worker};
 use super::SessionError;
 use super::cost::EventCosts;
-use crate::bpf::{Calls, Gauge, Kernel, Probed, Site, StackAmounts, Window, WindowKind, Work};
+use crate::bpf::{
+    Calls, Gauge, Kernel, Probed, Site, StackAmounts, Window, WindowKind, Work, own_time,
+};
 use crate::estimate::Impossible;
 use crate::process::{IoCalls, cpu_time};
 
@@ -321,6 +323,7 @@ impl Windows {
         kernel: &mut Kernel,
         traps: Option<EventCosts>,
     ) -> Result<(), SessionError> {
+        let settling = own_time();
         self.pass();
         let State::Holding(kind, begun) = std::mem::replace(&mut self.state, State::Over) else {
             return Ok(());
@@ -390,6 +393,7 @@ impl Windows {
             events,
             // Breakpoints are taken out as they are placed.
             stalls: held.placing * 2 + aftermath(exposure, work.cpu),
+            own: held.own + own_time().saturating_sub(settling),
             around: begun.elapsed().saturating_sub(exposure),
         });
         self.plan = self.governor.plan();
