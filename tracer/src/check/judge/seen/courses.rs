@@ -29,19 +29,16 @@ struct Course {
 }
 
 impl Courses {
-    /// Of a series by exposure, after a warm-up of so many seconds by that clock. Growth is to be taken `times` to be
+    /// Of a series by exposure, in the later half of what comes after a warm-up of so many seconds by that clock. Growth is to be taken `times` to be
     /// that of all the target did in time: in a second of exposure it does 1 / `times` of a second's work.
     pub(super) fn of(series: &Series, warm_up: f64, times: f64) -> Self {
         let marks = series.marks();
-        let first = marks
-            .iter()
-            .rposition(|mark| mark.seconds <= warm_up)
-            .unwrap_or(0);
         let ends: Vec<f64> = marks.iter().map(|mark| mark.seconds).collect();
-        let (begin, end) = (
-            ends.get(first).copied().unwrap_or(0.0),
-            ends.last().copied().unwrap_or(0.0),
-        );
+        let end = ends.last().copied().unwrap_or(0.0);
+        // The later half: candidates that survive falsely become more until all their places are known, and ever slower.
+        let from = f64::midpoint(warm_up, end);
+        let first = ends.iter().rposition(|&at| at <= from).unwrap_or(0);
+        let begin = ends.get(first).copied().unwrap_or(0.0);
         let width = (end - begin).max(f64::MIN_POSITIVE);
         let oldest = (series.exact_generations() as usize)
             .saturating_sub(1)

@@ -175,6 +175,29 @@ fn leaks_are_found_and_nobody_else_is_accused() {
     }
 }
 
+/// Places that a pool hands out again and again are taken for survivors until all are known; what leaks beside it goes on.
+#[test]
+fn a_pool_does_not_hide_a_leak() {
+    for seed in 1..=seeds() {
+        let pool = Kind::Dense {
+            slots: 300,
+            rate: 3_000.0,
+        };
+        let leak = Kind::Leak {
+            rate: 1_000.0,
+            size: 64,
+        };
+        let other = Kind::Sessions {
+            rate: 1.0,
+            lifetime: 0.3,
+        };
+        // The fourth has the largest blocks.
+        let program = Program::new(vec![other, other, other, pool, leak], Sight::SLOWED);
+        let said = judge(&program, seed);
+        assert_eq!(said.accused, [4], "{seed}: {said:?}");
+    }
+}
+
 /// Memory that no allocator hands out, and that grows, is nobody's whose blocks are replaced meanwhile.
 #[test]
 fn growth_without_a_stack_accuses_nobody() {
