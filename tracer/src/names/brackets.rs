@@ -66,17 +66,15 @@ impl Scan {
                     open.push(byte);
                 }
                 b'>' if matches!(before, Some(b'-' | b'=' | b'.')) => {}
-                b'>' | b')' | b']' | b'}' => {
-                    if close(&mut open, byte) {
-                        outside.push(false);
-                        if open.is_empty() {
-                            groups.push(first..at + 1);
-                            if groups.len() == most {
-                                return Self { outside, groups };
-                            }
+                b'>' | b')' | b']' | b'}' if close(&mut open, byte) => {
+                    outside.push(false);
+                    if open.is_empty() {
+                        groups.push(first..at + 1);
+                        if groups.len() == most {
+                            return Self { outside, groups };
                         }
-                        continue;
                     }
+                    continue;
                 }
                 _ => {}
             }
