@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd as _;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use super::copies;
+
 /// The child; dropping it lets it go, and waits until all is closed.
 pub(super) struct Holder {
     child: Pid,
@@ -21,6 +23,8 @@ pub(super) struct Holder {
 impl Holder {
     /// Forks it.
     pub(super) fn new() -> io::Result<Self> {
+        // It would have copies of what tells that a process has none.
+        let _no_copies = copies::none();
         let (wait, go) = io::pipe()?;
         // SAFETY: a set of signals is integers, and the calls get valid pointers.
         let (child, error) = unsafe {
