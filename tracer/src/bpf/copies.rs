@@ -3,7 +3,7 @@
 
 use std::io::{self, Read as _};
 use std::process::{Child, Command};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Nothing is kept in it, so a panic breaks nothing.
 static STARTING: RwLock<()> = RwLock::new(());
@@ -14,7 +14,7 @@ static STARTING: RwLock<()> = RwLock::new(());
 ///
 /// As for [`Command::spawn`].
 pub fn start(command: &mut Command) -> io::Result<Child> {
-    let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let (mut reader, writer) = io::pipe()?;
     let child = command.spawn();
     drop(writer);
@@ -22,6 +22,12 @@ pub fn start(command: &mut Command) -> io::Result<Child> {
     // given up when the new program is about to run.
     reader.read_to_end(&mut Vec::new())?;
     child
+}
+
+/// As long as this lives, no other thread starts a process, or places probes or takes them out. Not to be asked for where
+/// [`none`] was.
+pub(super) fn alone() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As long as this lives, no process has copies. Not to be asked for twice by a thread.
@@ -41,9 +47,31 @@ mod tests {
     use super::super::to_the_end::to_the_end;
     use super::*;
 
+    /// Whether this process runs one test alone. Else has another do so: tests beside it start processes as they like.
+    fn is_alone(test: &str) -> io::Result<bool> {
+        const ALONE: &str = "TRACER_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            return Ok(true);
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["--exact", &format!("bpf::copies::tests::{test}")])
+            .env(ALONE, "1");
+        let ended = command.output()?;
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(
+            ended.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        Ok(false)
+    }
+
     /// A process that takes long to execute its program has copies meanwhile; what is closed then is closed.
     #[test]
     fn what_is_closed_beside_a_start_is_closed() -> io::Result<()> {
+        if !is_alone("what_is_closed_beside_a_start_is_closed")? {
+            return Ok(());
+        }
         let (kept, closed) = io::pipe()?;
         let (mut begun, begins) = io::pipe()?;
         let mut command = Command::new("/bin/true");
@@ -67,6 +95,9 @@ mod tests {
     /// The kernel lets go who starts a process before it closes the copies: seen in one of a hundred, on a busy machine.
     #[test]
     fn what_is_closed_as_a_start_ends_is_closed() -> io::Result<()> {
+        if !is_alone("what_is_closed_as_a_start_ends_is_closed")? {
+            return Ok(());
+        }
         for _ in 0..500 {
             let (kept, closed) = io::pipe()?;
             let starting = thread::spawn(|| start(&mut Command::new("/bin/true"))?.wait());

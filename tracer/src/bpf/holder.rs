@@ -23,8 +23,8 @@ pub(super) struct Holder {
 impl Holder {
     /// Forks it.
     pub(super) fn new() -> io::Result<Self> {
-        // It would have copies of what tells that a process has none.
-        let _no_copies = copies::none();
+        // Two that are forked at one time would each hold what the other waits for.
+        let _alone = copies::alone();
         let (wait, go) = io::pipe()?;
         // SAFETY: a set of signals is integers, and the calls get valid pointers.
         let (child, error) = unsafe {
@@ -62,5 +62,23 @@ impl Drop for Holder {
         drop(self.go.take());
         let wait = || waitpid(Some(self.child), WaitOptions::empty());
         while matches!(wait(), Err(rustix::io::Errno::INTR)) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn two_at_one_time_do_not_wait_for_each_other() {
+        for _ in 0..200 {
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| Holder::new().map(drop));
+                }
+            });
+        }
     }
 }

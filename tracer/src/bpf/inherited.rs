@@ -222,10 +222,12 @@ pub(super) struct LeftEvents {
 impl LeftEvents {
     /// Removes them.
     pub(super) fn remove(self) {
-        // Nobody has breakpoints of them any more.
-        let holder = Holder::new().ok();
-        drop(self.programs);
-        drop(holder);
+        if !self.programs.is_empty() {
+            // Nobody has breakpoints of them any more.
+            let holder = Holder::new().ok();
+            drop(self.programs);
+            drop(holder);
+        }
         if let Some(tracefs) = &self.tracefs {
             remove(tracefs, &self.events);
         }
