@@ -24,13 +24,13 @@ pub fn start(command: &mut Command) -> io::Result<Child> {
     child
 }
 
-/// As long as this lives, no other thread starts a process, or places probes or takes them out. Not to be asked for where
-/// [`none`] was.
+/// As long as this lives, no other thread starts a process, or places probes or takes them out. A thread that has
+/// [`none`] would wait for itself.
 pub(super) fn alone() -> RwLockWriteGuard<'static, ()> {
     STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As long as this lives, no process has copies. Not to be asked for twice by a thread.
+/// As long as this lives, no process has copies. A thread that asks for it twice may wait for itself.
 pub(super) fn none() -> RwLockReadGuard<'static, ()> {
     STARTING.read().unwrap_or_else(PoisonError::into_inner)
 }

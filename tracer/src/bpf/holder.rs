@@ -75,8 +75,11 @@ mod tests {
     fn two_at_one_time_do_not_wait_for_each_other() {
         for _ in 0..200 {
             thread::scope(|scope| {
-                for _ in 0..4 {
-                    scope.spawn(|| Holder::new().map(drop));
+                let holders: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| Holder::new().map(drop)))
+                    .collect();
+                for holder in holders {
+                    assert!(holder.join().is_ok_and(|ended| ended.is_ok()));
                 }
             });
         }

@@ -29,8 +29,8 @@ struct Course {
 }
 
 impl Courses {
-    /// Of a series by exposure, in the later half of what comes after a warm-up of so many seconds by that clock. Growth is to be taken `times` to be
-    /// that of all the target did in time: in a second of exposure it does 1 / `times` of a second's work.
+    /// Of a series by exposure. Growth is that of the later half of what comes after a warm-up of so many seconds by that
+    /// clock, `times` over: in a second of exposure the target does 1 / `times` of a second's work.
     pub(super) fn of(series: &Series, warm_up: f64, times: f64) -> Self {
         let marks = series.marks();
         let ends: Vec<f64> = marks.iter().map(|mark| mark.seconds).collect();
