@@ -533,7 +533,16 @@ impl Kernel {
     ///
     /// The map could not be read.
     pub fn counters(&self) -> Result<Vec<(Counter, u64)>, BpfError> {
-        Counter::ALL
+        self.counters_of(Counter::ALL)
+    }
+
+    /// Some counters, summed over CPUs. Each is a system call.
+    ///
+    /// # Errors
+    ///
+    /// The map could not be read.
+    pub fn counters_of(&self, wanted: &[Counter]) -> Result<Vec<(Counter, u64)>, BpfError> {
+        wanted
             .iter()
             .map(|&counter| Ok((counter, self.counter(counter)?)))
             .collect()

@@ -167,29 +167,36 @@ impl Events {
         }
     }
 
+    /// The counters that they are told from.
+    pub(super) const COUNTERS: &[Counter] = &[
+        Counter::AllocObjects,
+        Counter::FailedAllocs,
+        Counter::FreeObjects,
+        Counter::UnknownFrees,
+        Counter::FreesOfUnseen,
+        Counter::NestedCalls,
+        Counter::AllocatorFrees,
+        Counter::NullFrees,
+        Counter::ThrowingCalls,
+    ];
+
     /// As the kernel side has counted them.
     pub(super) fn of(counters: &[(Counter, u64)]) -> Self {
-        let sum = |wanted: &[Counter]| {
-            let events = counters.iter();
-            events
-                .filter(|(counter, _)| wanted.contains(counter))
-                .map(|(_, value)| value)
-                .sum()
-        };
-        Self {
-            allocations: sum(&[Counter::AllocObjects, Counter::FailedAllocs]),
-            frees: sum(&[
-                Counter::FreeObjects,
-                Counter::UnknownFrees,
-                Counter::FreesOfUnseen,
-            ]),
-            others: sum(&[
-                Counter::NestedCalls,
-                Counter::AllocatorFrees,
-                Counter::NullFrees,
-                Counter::ThrowingCalls,
-            ]),
+        let mut events = Self::default();
+        for &(counter, value) in counters {
+            match counter {
+                Counter::AllocObjects | Counter::FailedAllocs => events.allocations += value,
+                Counter::FreeObjects | Counter::UnknownFrees | Counter::FreesOfUnseen => {
+                    events.frees += value;
+                }
+                Counter::NestedCalls
+                | Counter::AllocatorFrees
+                | Counter::NullFrees
+                | Counter::ThrowingCalls => events.others += value,
+                _ => {}
+            }
         }
+        events
     }
 
     /// Whether there were none.
@@ -230,6 +237,22 @@ mod tests {
         let note = costs.note(&counters, Duration::from_secs(100));
         assert!(note.is_some_and(|note| !note.contains("calls/s")));
         assert!(Events::of(&[(Counter::AllocBytes, 5)]).is_none());
+    }
+
+    #[test]
+    fn events_are_told_from_their_counters_alone() {
+        let one_each: Vec<_> = Counter::ALL.iter().map(|&counter| (counter, 1)).collect();
+        let wanted: Vec<_> = Events::COUNTERS
+            .iter()
+            .map(|&counter| (counter, 1))
+            .collect();
+        assert_eq!(Events::of(&wanted), Events::of(&one_each));
+        let Events {
+            allocations,
+            frees,
+            others,
+        } = Events::of(&wanted);
+        assert_eq!((allocations + frees + others) as usize, wanted.len());
     }
 
     #[test]

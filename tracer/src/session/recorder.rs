@@ -532,7 +532,7 @@ impl Session {
         let wake = tokio::select! {
             biased;
             ended = until => Wake::End(ended),
-            () = self.pulse.next() => Wake::Memory,
+            () = self.pulse.next(), if self.reads_memory() => Wake::Memory,
             guard = self.wake.readable() => { guard?.clear_ready(); Wake::Events }
             guard = self.exited.readable(), if !self.has_ended => {
                 guard?.retain_ready();

@@ -12,9 +12,9 @@ use crate::bpf::{RunTimes, Taken};
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two looks at first, and at most: to begin and to end one, the kernel interrupts every CPU.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause grows with what has passed, so that a recording of any length gets some fifty looks and more.
-const PAUSES: u32 = 50;
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The pause grows with what has passed, so that a recording of any length gets some twenty looks and more.
+const PAUSES: u32 = 20;
 /// Looks of which the median counts. Where a program is interrupted for another task, its time runs on, and what that
 /// look says is far off.
 const LOOKS: usize = 5;
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn looks_become_rarer() {
         assert_eq!(pause(Duration::ZERO), FIRST_PAUSE);
-        assert_eq!(pause(Duration::from_secs(20)), Duration::from_millis(400));
+        assert_eq!(pause(Duration::from_secs(8)), Duration::from_millis(400));
         assert_eq!(pause(Duration::from_secs(86_400)), LAST_PAUSE);
     }
 }

@@ -16,6 +16,12 @@ pub(in crate::session) const INTERVAL: Duration = Duration::from_millis(100);
 const PROCESSES: usize = 8;
 
 impl Session {
+    /// Whether it is read now and then.
+    pub(super) fn reads_memory(&self) -> bool {
+        // Most of what allocators hand out is not seen in windows: readings tell nothing.
+        self.source == Source::Growth || self.windows.is_none()
+    }
+
     /// Reads it when it is time to.
     pub(super) fn glance_at_memory(&mut self) {
         if self.source == Source::Growth {
@@ -31,8 +37,8 @@ impl Session {
     /// Reads it now, while calls still count.
     pub(super) fn read_memory(&mut self) {
         self.glances = 0;
-        if self.source == Source::Growth || self.windows.is_some() {
-            // It is all that is looked at, or most of what allocators hand out is not seen.
+        if self.source == Source::Growth || !self.reads_memory() {
+            // Of growth it is all that is looked at.
             return;
         }
         let alive = self.processes.iter();

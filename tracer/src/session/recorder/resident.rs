@@ -13,7 +13,7 @@ use crate::session::residence::{Accounts, Faulted, FaultedPage, Residence};
 /// writes.
 const SLACK: u64 = 1 << 20;
 /// Time between two looks that nobody asked for, in times of what the last one took.
-const REST: u32 = 100;
+const REST: u32 = 400;
 
 /// What is known of the target's pages.
 #[derive(Debug, Default)]

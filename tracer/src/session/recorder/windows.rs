@@ -67,6 +67,8 @@ pub(super) struct Effort {
     limit: Limit,
     fit: Fit,
     phase: Phase,
+    /// What the target had done when exact tracing began, for the last time.
+    begun: Work,
     was_in_windows: bool,
     /// When it was last looked what exact tracing takes.
     looked: Look,
@@ -93,15 +95,17 @@ impl Effort {
     pub(super) fn new(process: NonZeroU32, limit: Limit) -> Self {
         let now = Instant::now();
         let gauge = gauge(process);
+        let work = gauge().unwrap_or_default();
         Self {
             process,
             limit,
             fit: Fit::new(limit.exact),
             phase: Phase::Exact(now, Duration::ZERO),
+            begun: work,
             was_in_windows: false,
             looked: Look {
                 at: now,
-                work: gauge().unwrap_or_default(),
+                work,
                 events: Events::default(),
             },
             gauge,
@@ -191,7 +195,7 @@ impl Session {
 
     /// Looks what exact tracing takes, and changes to windows where that is too much.
     pub(super) fn look_at_cost(&mut self) -> Result<(), SessionError> {
-        let events = Events::of(&self.kernel.counters()?);
+        let events = Events::of(&self.kernel.counters_of(Events::COUNTERS)?);
         let costs = self.costs.of_events().unwrap_or(UNTIL_KNOWN);
         let Some(effort) = &mut self.effort else {
             return Ok(());
@@ -240,13 +244,14 @@ impl Session {
         let Phase::Exact(since, taken) = effort.phase else {
             return Ok(());
         };
-        let (at, work) = (effort.looked.at, effort.looked.work);
+        // What exact tracing took is held against all the time that it took.
+        let begun = (since, effort.begun);
         let windows = match &mut self.windows {
             Some(windows) => windows,
             none => {
                 let shares = (effort.limit.share, effort.limit.exact);
                 // Before the probes are gone: without windows they stay.
-                match Windows::new(&mut self.kernel, effort.process, shares, (at, work)) {
+                match Windows::new(&mut self.kernel, effort.process, shares, begun) {
                     Ok(windows) => none.insert(windows),
                     Err(error) => {
                         effort.phase = Phase::Stuck(format!("windows can't be held: {error}"));
@@ -288,11 +293,13 @@ impl Session {
         let scope = self.reach.scope(&list);
         self.kernel.probes().end_windows(&modules, scope)?;
         self.costs.measure_programs(true);
-        effort.phase = Phase::Exact(Instant::now(), Duration::ZERO);
+        let (now, work) = (Instant::now(), (effort.gauge)().unwrap_or_default());
+        effort.phase = Phase::Exact(now, Duration::ZERO);
+        effort.begun = work;
         effort.looked = Look {
-            at: Instant::now(),
-            work: (effort.gauge)().unwrap_or_default(),
-            events: Events::of(&self.kernel.counters()?),
+            at: now,
+            work,
+            events: Events::of(&self.kernel.counters_of(Events::COUNTERS)?),
         };
         Ok(())
     }

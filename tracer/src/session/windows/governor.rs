@@ -36,8 +36,9 @@ impl Share {
 const CYCLE: Duration = Duration::from_millis(700);
 /// Length of a window at first.
 const FIRST_LENGTH: Duration = Duration::from_millis(1);
-/// The shortest and longest full window.
-const LENGTHS: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(20)];
+/// The shortest and longest full window. A target that allocates little has long ones: each costs the tracer the same,
+/// whatever its length.
+const LENGTHS: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(100)];
 /// A window in which only marks are counted is so many times as long, and takes about half as much. Whether the target
 /// runs just then is most of what such windows differ by: the longer the better.
 const PROGRESS_LENGTHS: u32 = 16;
