@@ -27,6 +27,7 @@ mod programs;
 mod rooms;
 mod run;
 mod series;
+mod serve;
 mod stacks;
 mod storm;
 mod unseen;
@@ -67,6 +68,7 @@ fn main() {
         run::trials(),
         unseen::trials(),
         series::trials(),
+        serve::trials(),
         bad_input::trials(),
         plan::trials(),
         storm::trials(),

@@ -51,6 +51,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/serve",
+        never: &["aya", "crate::bpf", "crate::cli", "crate::symbolize"],
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

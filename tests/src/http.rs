@@ -1,7 +1,7 @@
 //! Just enough HTTP to talk to the example service and to show a page to a browser.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,21 +17,83 @@ use crate::wait::PATIENCE;
 /// # Errors
 /// There was no answer, or one other than 200.
 pub fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    let answer = ask(
+        address,
+        &request("GET", path, &[("Host", &address.to_string())]),
     )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("an answer without an end")?;
-    if !head.starts_with("HTTP/1.1 200 ") {
-        bail!("{path}: {head}");
+    if answer.status != 200 {
+        bail!("{path}: {}", answer.head);
     }
-    Ok(body.to_owned())
+    Ok(answer.text())
+}
+
+/// A request without a body, after which the connection is to be closed.
+#[must_use]
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let headers = headers.iter();
+    let headers: String = headers
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")
+}
+
+/// What a server answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Status line and headers.
+    pub head: String,
+    /// The rest.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The value of a header, if it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+/// Sends a request as it is and reads to the end.
+///
+/// # Errors
+/// There was no whole answer.
+pub fn ask(address: SocketAddr, request: &str) -> Result<Answer> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask_over(stream, request)
+}
+
+/// The same over a connection that is there.
+///
+/// # Errors
+/// As for [`ask`].
+pub fn ask_over(mut stream: impl Read + Write, request: &str) -> Result<Answer> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .context("an answer without an end")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(Answer {
+        status: status.with_context(|| format!("no status: {head}"))?,
+        head,
+        body: answer.split_off(end + 4),
+    })
 }
 
 /// A server of two folders' files on a free local port, until it is dropped.

@@ -21,6 +21,7 @@ pub mod probe;
 pub mod process;
 pub mod profile;
 pub mod report;
+pub mod serve;
 pub mod session;
 pub mod sites;
 mod size;

@@ -121,6 +121,8 @@ const NEEDS: &[Need] = &[
         "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
         &["libtcmalloc-minimal4"],
     ),
+    // Certificates.
+    required(Purpose::Test, "openssl", &["openssl"]),
     // Debian's own programs, and a second opinion of their stacks.
     required(Purpose::Test, "gdb", &["gdb"]),
     required(Purpose::Test, "/usr/bin/perl", &["perl-base"]),

@@ -20,7 +20,7 @@ use crate::size::Size;
 /// Attaches, records, writes.
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
-    let who = check_traceable(args.pid()?)?;
+    let who = check_traceable(args.target.pid()?)?;
     let mut place = RecordingOutput::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
@@ -52,7 +52,7 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
 }
 
 /// What the kernel says of a process that has ended while it was attached to says less than that it has.
-fn or_has_ended(who: &Identity, error: SessionError) -> anyhow::Error {
+pub(super) fn or_has_ended(who: &Identity, error: SessionError) -> anyhow::Error {
     match check_traceable(who.pid) {
         Err(ProcessError::NoSuchProcess(_) | ProcessError::Zombie { .. }) => anyhow::anyhow!(
             "{} (pid {}) has ended while tracer attached to it",

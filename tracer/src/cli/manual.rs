@@ -92,6 +92,34 @@ fn sections(command: &str) -> Sections {
                 ),
             ],
         },
+        "serve" => Sections {
+            exit: &[
+                (
+                    "0",
+                    "The process ended, the time was up, or somebody asked for the end.",
+                ),
+                FAILED,
+            ],
+            files: &[(
+                "the token's file",
+                "One word of 16 characters or more, readable by its owner only. It is read once, at the start.",
+            )],
+            examples: &[
+                (
+                    "Serve the profile of a process to this machine, at http://127.0.0.1:6070/debug/pprof/",
+                    "sudo tracer serve 4711",
+                ),
+                (
+                    "Serve it to a network, encrypted and with a token",
+                    "sudo tracer serve 4711 --listen 10.0.0.5:6070 --allow 10.0.0.0/24 --token-file token \
+                     --tls-cert cert.pem --tls-key key.pem",
+                ),
+                (
+                    "Serve it over a socket that only root reaches",
+                    "sudo tracer serve 4711 --listen unix:/run/tracer.sock",
+                ),
+            ],
+        },
         "report" => Sections {
             exit: READING,
             files: &[PROFILE],

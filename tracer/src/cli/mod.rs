@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod say;
 mod series;
+mod serve;
 mod signals;
 mod sites;
 mod status;
@@ -51,8 +52,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run_command(command: Command) -> anyhow::Result<Exit> {
+    if let Command::Serve(args) = &command {
+        let prepared = serve::Prepared::new(args)?;
+        return serve::serve(args, prepared, &Signals::take()?);
+    }
     let signals = Signals::take()?;
     match command {
+        // Done above: it gives privileges up before there are threads.
+        Command::Serve(_) => Ok(Exit::Done),
         Command::Attach(args) => attach::attach(&args, &signals),
         Command::Run(args) => run::run(&args, &signals),
         Command::Report(args) => report::report(&args),

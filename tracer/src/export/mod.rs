@@ -16,6 +16,7 @@ pub(crate) mod example;
 pub mod flame;
 pub mod folded;
 pub mod json;
+pub mod legacy;
 pub mod pprof;
 mod proto;
 mod read;

@@ -39,10 +39,22 @@ pub(super) const LABEL_SPACE_ERROR: &str = "alloc_space_error";
 /// # Errors
 /// Those of the writer.
 pub fn write(profile: &Profile, out: &mut impl Write) -> io::Result<()> {
+    write_with_default(profile, ValueKind::default(), out)
+}
+
+/// As [`write`](fn@write); viewers show `first` before the other values.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_with_default(
+    profile: &Profile,
+    first: ValueKind,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut gzip = GzEncoder::new(out, Compression::default());
     // Compressed as it is made: whole, it is as large as all else that is needed for it.
     let mut encoded = Vec::with_capacity(PIECE);
-    encode_in_pieces(profile, &mut encoded, &mut |encoded| {
+    encode_in_pieces(profile, first, &mut encoded, &mut |encoded| {
         if encoded.len() >= PIECE {
             gzip.write_all(encoded)?;
             encoded.clear();
@@ -60,13 +72,17 @@ const PIECE: usize = 1 << 16;
 #[must_use]
 pub fn encode(profile: &Profile) -> Vec<u8> {
     let mut encoded = Vec::new();
-    let Ok(()) = encode_in_pieces(profile, &mut encoded, &mut |_| Ok::<_, Infallible>(()));
+    let first = ValueKind::default();
+    let Ok(()) = encode_in_pieces(profile, first, &mut encoded, &mut |_| {
+        Ok::<_, Infallible>(())
+    });
     encoded
 }
 
 /// Appends the message, and lets what is there be taken after each of its many parts.
 fn encode_in_pieces<E>(
     profile: &Profile,
+    first: ValueKind,
     encoded: &mut Vec<u8>,
     take: &mut impl FnMut(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -114,7 +130,7 @@ fn encode_in_pieces<E>(
             .iter()
             .map(|line| strings.add(line))
             .collect(),
-        default_sample_type: strings.add(ValueKind::default().name()),
+        default_sample_type: strings.add(first.name()),
         string_table: strings.table,
         ..proto::Profile::default()
     };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use super::status::Status;
@@ -45,6 +46,25 @@ impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.0))
     }
+}
+
+/// Bytes of a command line at most; the rest is left out.
+const COMMAND_LINE: u64 = 128 << 10;
+
+/// What a process was started by, as /proc has it: a zero byte between two arguments, and none at the end. The first
+/// alone where not `all` are wanted; nothing of a process that is gone.
+#[must_use]
+pub fn command_line(pid: u32, all: bool) -> Vec<u8> {
+    let mut line = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline"));
+    let _ = file.and_then(|file| file.take(COMMAND_LINE).read_to_end(&mut line));
+    while line.last() == Some(&0) {
+        line.pop();
+    }
+    if !all && let Some(end) = memchr::memchr(0, &line) {
+        line.truncate(end);
+    }
+    line
 }
 
 /// Whether a process has a shadow stack (Intel CET), by its leading thread.

@@ -35,14 +35,17 @@ pub use files::Root;
 pub use find::find_process;
 pub use heap::{HeapStarts, Words};
 pub use held::{FileKey, MappedFile, NotOpened};
-pub use identity::{Comm, Identity, check_traceable, has_shadow_stack};
+pub use identity::{Comm, Identity, check_traceable, command_line, has_shadow_stack};
 pub use launch::{Program, Waiting, find_program, script_interpreter};
 pub use limits::raise_descriptor_limit;
 pub use link_map::load_order;
 pub use memory::{HeapUse, LimitedGroup, MemoryUse, available_memory, stack_start};
 pub use pages::{BLOCK_BYTES, BLOCK_PAGES, BlockPages, PageMap, pages_of};
 pub use pidfd::Pidfd;
-pub use privilege::{Capability, bpf_disabled, missing_capabilities, pid_namespace};
+pub use privilege::{
+    Capability, bpf_disabled, give_up_capabilities, keep_recording_capabilities,
+    missing_capabilities, pid_namespace,
+};
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};
 pub use threads::{IoCalls, cpu_time, has_first_thread, shown_as, threads_of};

@@ -4,6 +4,11 @@ use std::fs;
 use std::io;
 use std::os::linux::fs::MetadataExt as _;
 
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities,
+};
+
 use super::status::Status;
 
 /// A capability that tracing needs.
@@ -60,6 +65,55 @@ fn missing_from(effective: u64) -> Vec<Capability> {
             !has(capability.bit) && !implied
         })
         .collect()
+}
+
+/// What a recording needs once it runs, and may need later: a new link for a window, the files of a new mapping, to run
+/// before all others for some milliseconds.
+const KEPT: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_ADMIN)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_NICE);
+
+/// Gives up all capabilities of the calling thread, and of those that it starts from now on, but for what a recording
+/// needs.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn keep_recording_capabilities() -> io::Result<()> {
+    let has = capabilities(None)?;
+    let kept = has.permitted & KEPT;
+    // Root's programs would get all of them again. Who may not set bounds is not root, and gets none.
+    for capability in CapabilitySet::all().difference(KEPT).iter() {
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    Ok(set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?)
+}
+
+/// Gives up all capabilities of the calling thread, and of those that it starts from now on.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn give_up_capabilities() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    Ok(set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?)
 }
 
 /// Why eBPF is switched off on this machine, if it is: bpf(2) itself is asked.

@@ -1,5 +1,6 @@
 //! The session itself: load, attach, listen, stop.
 
+mod asking;
 mod ending;
 mod events;
 mod keeping;
@@ -10,6 +11,7 @@ mod subject;
 mod survivors;
 mod windows;
 
+pub use asking::{Asked, Asking, NoSnapshot, Snapshot, asking};
 pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
 pub use series::{Pace, Progress};
 pub use windows::Limit;
@@ -29,6 +31,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracer_common::{Counter, Unwinding};
 
+use self::asking::{Ask, next_ask};
 use self::resident::Pages;
 use self::subject::Subject;
 use self::survivors::Survivors;
@@ -275,6 +278,8 @@ pub struct Session {
     pulse: Ticks,
     /// Times that it was not, since it was.
     glances: usize,
+    /// Where others ask for the profile meanwhile.
+    asked: Option<Asked>,
 }
 
 impl Session {
@@ -403,6 +408,7 @@ impl Session {
             crowded,
             pulse: Ticks::new(Some(memory::INTERVAL)),
             glances: 0,
+            asked: None,
             kernel,
             sideband,
             processes,
@@ -515,6 +521,7 @@ impl Session {
                 Wake::Window => {}
                 Wake::Step(step) => self.step(step)?,
                 Wake::Cost => self.look_at_cost()?,
+                Wake::Ask(ask) => self.answer_ask(ask)?,
                 Wake::End(ended) => return Ok(ended),
             }
             if let Some(ended) = self.is_over() {
@@ -542,6 +549,7 @@ impl Session {
             () = window.next() => Wake::Window,
             step = next_step(&mut self.windows) => Wake::Step(step),
             () = next_look(&mut self.effort) => Wake::Cost,
+            ask = next_ask(&mut self.asked) => Wake::Ask(ask),
             () = status.next() => Wake::Status,
         };
         self.kernel.tell()?;
@@ -619,6 +627,7 @@ enum Wake {
     Window,
     Step(Step),
     Cost,
+    Ask(Ask),
     End(Ended),
 }
 

@@ -1,6 +1,7 @@
 //! The clap definition; shell completions and man pages come from it as well.
 
 mod recording;
+mod serve;
 mod times;
 mod views;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs};
+pub(super) use serve::ServeArgs;
 pub(super) use times::{duration, share};
 pub(super) use views::{
     DiffArgs, DiffFormat, NamesArgs, ReportArgs, ReportFormat, SeriesArgs, ViewFormat,
@@ -36,6 +38,8 @@ pub(super) enum Command {
     Attach(AttachArgs),
     /// Start a program and trace it from its first allocation
     Run(RunArgs),
+    /// Trace a running process and serve its profile over HTTP, as Go's net/http/pprof does
+    Serve(ServeArgs),
     /// Show a profile: table, call tree, or a function with its callers and callees
     Report(ReportArgs),
     /// Show what changed from one profile to another

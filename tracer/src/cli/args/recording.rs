@@ -17,15 +17,22 @@ use crate::cli::sites::SitesArgs;
 use crate::process::{ProcessError, find_process};
 use crate::session::{Share, Source};
 
+/// The process to attach to.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).args(["process", "pid"])))]
-pub(in crate::cli) struct AttachArgs {
+pub(in crate::cli) struct TargetArgs {
     /// Attach to this process, by its pid, or by its name if no other process has it
     #[arg(value_name = "PID|NAME")]
-    pub(in crate::cli) process: Option<ProcessArg>,
+    process: Option<ProcessArg>,
     /// Attach to the process with this pid
     #[arg(short, long, value_name = "PID")]
-    pub(in crate::cli) pid: Option<u32>,
+    pid: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AttachArgs {
+    #[command(flatten)]
+    pub(in crate::cli) target: TargetArgs,
     /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
@@ -59,7 +66,7 @@ impl FromStr for ProcessArg {
     }
 }
 
-impl AttachArgs {
+impl TargetArgs {
     /// The pid that is meant.
     ///
     /// # Errors

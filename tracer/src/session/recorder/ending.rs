@@ -93,15 +93,10 @@ impl Session {
             profile.metadata.source.push_str(", until it ended");
         }
         let windows = self.windows.as_ref().map(Windows::status);
-        let cost_note = match windows {
-            Some(windows) => Some(windows.note()),
-            None => {
-                let costs = self.costs.of_events();
-                costs.and_then(|costs| costs.note(&counters, elapsed))
-            }
-        };
-        profile.metadata.notes.extend(cost_note);
-        profile.metadata.notes.extend(self.deaths());
+        profile
+            .metadata
+            .notes
+            .extend(self.said_at_the_end(&counters, elapsed));
         Ok(Recording {
             profile,
             source: self.source,
@@ -112,6 +107,22 @@ impl Session {
             detach_time: stopped.detach_time,
             windows,
         })
+    }
+
+    /// What there is to say of the recording as a whole: its cost, and what is proved dead.
+    pub(super) fn said_at_the_end(
+        &self,
+        counters: &[(Counter, u64)],
+        elapsed: Duration,
+    ) -> impl Iterator<Item = String> + use<> {
+        let cost = match &self.windows {
+            Some(windows) => Some(windows.status().note()),
+            None => {
+                let costs = self.costs.of_events();
+                costs.and_then(|costs| costs.note(counters, elapsed))
+            }
+        };
+        cost.into_iter().chain(self.deaths())
     }
 
     /// Brings the profile up to date. Returns the counters that went into it.

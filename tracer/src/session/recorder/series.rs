@@ -73,6 +73,10 @@ impl Session {
                     self.look_at_cost()?;
                     continue;
                 }
+                Wake::Ask(ask) => {
+                    self.answer_ask(ask)?;
+                    continue;
+                }
                 Wake::Status => observer(Progress::Status(&self.status()?)),
                 Wake::Window => {
                     self.end_window(&mut series)?;

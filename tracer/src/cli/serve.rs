@@ -1,0 +1,138 @@
+//! `tracer serve`
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::args::ServeArgs;
+use super::attach::{announce, or_has_ended, runtime};
+use super::exit::Exit;
+use super::recording::log_options;
+use super::say::say;
+use super::signals::Signals;
+use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
+use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
+use crate::session::{Ended, Limit, Options, Session, Status, Target, asking, check_privilege};
+
+/// What is had before privileges are given up.
+pub(super) struct Prepared {
+    who: Identity,
+    access: Access,
+    bound: Bound,
+}
+
+impl Prepared {
+    /// Looks for the process, reads secrets, takes the address, and gives up what is not needed any more. To be called
+    /// before there are threads: each has capabilities of its own.
+    pub(super) fn new(args: &ServeArgs) -> anyhow::Result<Self> {
+        check_privilege()?;
+        let who = check_traceable(args.target.pid()?)?;
+        let token = args.token_file.as_deref().map(Token::read).transpose()?;
+        let files = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+        let tls = files.map(|(cert, key)| Tls::read(cert, key)).transpose()?;
+        let access = Access {
+            token,
+            networks: args.allow.clone(),
+            hosts: args.host.clone(),
+            tls,
+        };
+        let bound = Bound::new(&args.listen, &access)?;
+        keep_recording_capabilities().context("capabilities could not be given up")?;
+        Ok(Self { who, access, bound })
+    }
+}
+
+/// Records and serves until the process ends, or somebody asks for it.
+pub(super) fn serve(
+    args: &ServeArgs,
+    prepared: Prepared,
+    signals: &Signals,
+) -> anyhow::Result<Exit> {
+    let Prepared { who, access, bound } = prepared;
+    let subject = Subject {
+        name: who.name.raw().to_owned(),
+        pid: who.pid,
+        command_line: command_line(who.pid, args.show_cmdline),
+    };
+    let where_it_is = describe(&bound, &access);
+    let (ended, status) = runtime()?.block_on(async {
+        let (asking, asked) = asking();
+        let session = Session::start(Target::Running(who.clone()), &options(args))
+            .map_err(|error| or_has_ended(&who, error))?;
+        let mut session = session.answering(asked);
+        let until = signals.finish(args.duration);
+        let server = Server::start(bound, access, subject, asking.clone())?;
+        if !args.quiet {
+            announce(&session, args.duration);
+            say(where_it_is);
+        }
+        let mut last = None;
+        let interval = Some(Duration::from_secs(1));
+        let ended = session
+            .record(until, interval, |status: &Status| last = Some(*status))
+            .await?;
+        drop(server);
+        session.finish(ended)?;
+        anyhow::Ok((ended, last))
+    })?;
+    if !args.quiet {
+        let seconds = status.map_or(0.0, |status| status.elapsed.as_secs_f64());
+        let why = match ended {
+            Ended::TargetExited => "the process ended",
+            Ended::MadeWay => {
+                "the probes were taken out: a program that reads code as data has turned up"
+            }
+            Ended::Elapsed | Ended::Interrupted => "stopped",
+        };
+        say(format_args!(
+            "{why} after {seconds:.0} s; nothing is left in it"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn options(args: &ServeArgs) -> Options {
+    let asked = args.max_overhead.map(|share| Limit::of(share, false));
+    Options {
+        source: args.source.into(),
+        max_live: args.max_live,
+        max_stacks: args.max_stacks,
+        follow_forks: args.follow_forks,
+        series: false,
+        probes: None,
+        // It serves somebody.
+        max_overhead: match args.exact {
+            true => None,
+            false => asked.or(Some(Limit::for_live())),
+        },
+        unwinding: args.unwind.into(),
+        copy_stacks: false,
+        audit_stacks: false,
+        log: args.log.map(log_options),
+    }
+}
+
+/// Where the server is, and who may ask.
+fn describe(bound: &Bound, access: &Access) -> String {
+    let address = bound.address();
+    let scheme = if access.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let place = match address {
+        Address::Tcp(address) => format!("{scheme}://{address}/debug/pprof/"),
+        Address::Unix(_) => format!("{address}, path /debug/pprof/"),
+    };
+    let who = match (access.token.is_some(), address) {
+        (true, _) if address.is_open() => "reachable from other machines; asks for the token",
+        (true, _) => "asks for the token",
+        (false, Address::Unix(_)) => "for the socket's owner",
+        (false, Address::Tcp(_)) => "for whoever is on this machine",
+    };
+    let secret = match (address.is_open(), access.tls.is_some()) {
+        (true, false) => "; not encrypted: --tls-cert and --tls-key encrypt it",
+        _ => "",
+    };
+    format!("serving {place} ({who}{secret})")
+}
