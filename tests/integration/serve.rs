@@ -1,5 +1,7 @@
 //! `tracer serve`: what Go's pprof, scrapers and those who should get nothing get.
 
+mod metrics;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -43,6 +45,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("serve::privileges", privileges),
         trial::root("serve::windows", windows),
         trial::root("serve::target_ends", target_ends),
+        trial::root("serve::metrics", metrics::exposition),
+        trial::plain("serve::alert_rules", metrics::rules),
+        trial::heavy("serve::prometheus", metrics::prometheus),
     ]
 }
 

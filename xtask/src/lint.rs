@@ -43,7 +43,12 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
 
     if find_program("shellcheck").is_some() {
         step("shellcheck");
-        let scripts = ["x", ".ci/run", "xtask/kernels/init"];
+        let scripts = [
+            "x",
+            ".ci/run",
+            "xtask/kernels/init",
+            "contrib/alertmanager/check",
+        ];
         run(workspace.command("shellcheck").args(scripts))?;
     } else {
         eprintln!("./x: no shellcheck here, so the shell scripts were not checked");

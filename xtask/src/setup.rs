@@ -121,6 +121,8 @@ const NEEDS: &[Need] = &[
         "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
         &["libtcmalloc-minimal4"],
     ),
+    // Metrics, alerts and their rules.
+    optional(Purpose::Test, "promtool", &["prometheus"]),
     // Certificates.
     required(Purpose::Test, "openssl", &["openssl"]),
     // Debian's own programs, and a second opinion of their stacks.

@@ -36,6 +36,8 @@ pub struct HeapUse {
     pub data: u64,
     /// Resident anonymous bytes (`RssAnon`).
     pub resident: u64,
+    /// Resident bytes, files and shared memory among them (`VmRSS`).
+    pub all_resident: u64,
     /// Anonymous bytes that were swapped out (`VmSwap`).
     pub swapped: u64,
     /// Threads.
@@ -61,6 +63,7 @@ impl HeapUse {
         Ok(Self {
             data: figure(status.data)?,
             resident: figure(status.resident)?,
+            all_resident: figure(status.all_resident)?,
             swapped: status.swapped.unwrap_or(0),
             threads: figure(status.threads)?,
         })

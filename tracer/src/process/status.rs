@@ -16,6 +16,8 @@ pub(super) struct Status {
     pub(super) data: Option<u64>,
     /// Resident anonymous bytes.
     pub(super) resident: Option<u64>,
+    /// Resident bytes, those of files and of shared memory among them.
+    pub(super) all_resident: Option<u64>,
     /// Swapped bytes of its memory.
     pub(super) swapped: Option<u64>,
     /// Threads.
@@ -58,6 +60,7 @@ impl Status {
                 }
                 "VmData" => status.data = bytes(),
                 "RssAnon" => status.resident = bytes(),
+                "VmRSS" => status.all_resident = bytes(),
                 "VmSwap" => status.swapped = bytes(),
                 "Threads" => status.threads = value.parse().ok(),
                 "CapEff" => status.capabilities = u64::from_str_radix(value, 16).unwrap_or(0),
@@ -79,7 +82,7 @@ mod tests {
     fn what_is_asked_is_found() {
         let text =
             b"Name:\t\xff\xfe(x) y\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t42\nPid:\t43\n\
-                     NSpid:\t42\t7\nVmData:\t     180 kB\nRssAnon:\t      12 kB\n\
+                     NSpid:\t42\t7\nVmData:\t     180 kB\nVmRSS:\t  20 kB\nRssAnon:\t      12 kB\n\
                      CapEff:\t000001ffffffffff\nx86_Thread_features:\tshstk wrss \n\
                      x86_Thread_features_locked:\t\n";
         let expected = Status {
@@ -87,6 +90,7 @@ mod tests {
             ns_pids: vec![42, 7],
             data: Some(180 << 10),
             resident: Some(12 << 10),
+            all_resident: Some(20 << 10),
             swapped: None,
             threads: None,
             capabilities: 0x1ff_ffff_ffff,

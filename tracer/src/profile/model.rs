@@ -381,6 +381,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const NAMES: [&'static str; 4] = ["complete", "sampled", "degraded", "inconclusive"];
+
     /// `complete`, `degraded`, `sampled` or `inconclusive`.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -9,6 +9,7 @@ mod encoded;
 mod error;
 mod guard;
 mod listener;
+mod metrics;
 mod pprof;
 mod text;
 mod tls;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::Subject;
 use super::encoded::{Encoded, Form};
+use super::metrics::{self, Scrapes};
 use super::text::{error, plain};
 use crate::printable::printable;
 use crate::profile::{Profile, ValueKind, diff};
@@ -33,6 +34,7 @@ pub(super) struct Service {
     encoded: Encoded,
     asking: Asking,
     differences: Semaphore,
+    scrapes: Scrapes,
 }
 
 impl Service {
@@ -42,6 +44,7 @@ impl Service {
             encoded: Encoded::default(),
             asking,
             differences: Semaphore::new(DIFFERENCES),
+            scrapes: Scrapes::default(),
         }
     }
 
@@ -113,6 +116,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/debug/pprof/cmdline", get(command_line))
         .route("/debug/pprof/symbol", get(symbol).post(symbol))
         .route("/debug/pprof/{name}", get(profile))
+        .route("/metrics", get(metrics))
         .fallback(|| async {
             error(
                 StatusCode::NOT_FOUND,
@@ -133,7 +137,8 @@ async fn index(State(service): State<Arc<Service>>) -> Response {
          <h1>{name} (pid {pid})</h1>\n<p>Profiles, traced from outside:</p>\n<ul>\n\
          <li><a href=heap?debug=1>heap</a>: what is live, by who allocated it; <a href=heap>for pprof</a>\n\
          <li><a href=allocs?debug=1>allocs</a>: what was allocated since tracing began; <a href=allocs>for pprof</a>\n\
-         <li><a href=cmdline>cmdline</a>: the program\n</ul>\n\
+         <li><a href=cmdline>cmdline</a>: the program\n\
+         <li><a href=/metrics>metrics</a>, for Prometheus\n</ul>\n\
          <p><code>?seconds=N</code> shows what changes in N seconds, <code>?debug=1</code> text.</p>\n"
     ))
     .into_response()
@@ -180,6 +185,7 @@ async fn profile(
         None => service.total(form).await,
         Some(seconds) => service.difference(seconds, form).await,
     };
+    service.scrapes.count(made.is_ok());
     match made {
         Err(failure) => failure.answer(),
         Ok(bytes) if asked.is_text => plain(bytes),
@@ -197,6 +203,20 @@ async fn profile(
             ];
             (headers, bytes).into_response()
         }
+    }
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    let snapshot = match service.asking.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(why) => return Failure::from(why).answer(),
+    };
+    match metrics::text(&service.subject, &snapshot, &service.scrapes) {
+        Ok(text) => {
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => Failure::Internal(error.to_string()).answer(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Session, SessionError, Status};
+use crate::process::HeapUse;
 use crate::profile::Profile;
 
 /// Requests that may wait at one time. Each waits for the same look at the tables.
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub profile: Arc<Profile>,
     /// How the recording stands.
     pub status: Status,
+    /// What the process has of memory; `None` where it is gone.
+    pub memory: Option<HeapUse>,
 }
 
 /// A request for a snapshot.
@@ -137,6 +140,7 @@ impl Session {
         Ok(Snapshot {
             profile: Arc::new(profile),
             status: self.status()?,
+            memory: HeapUse::of(self.who.pid).ok(),
         })
     }
 }
