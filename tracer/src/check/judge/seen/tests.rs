@@ -104,6 +104,18 @@ fn healthy() -> Vec<Kind> {
     ]
 }
 
+/// A minute in which a tenth is seen says nothing of a leak of one object in two seconds; one in which all is seen does.
+#[test]
+fn nothing_found_takes_as_much_as_exact_recording_sees() {
+    let elapsed = std::time::Duration::from_secs(49);
+    let smallest = |share| {
+        let sensitivity = crate::estimate::Sensitivity::new(share)?;
+        sensitivity.smallest_leak(super::SURVIVORS, elapsed)
+    };
+    assert!(smallest(0.114).is_some_and(|rate| rate > super::SMALLEST));
+    assert!(smallest(1.0).is_some_and(|rate| rate <= super::SMALLEST));
+}
+
 #[test]
 fn no_healthy_program_is_accused() {
     for sight in [Sight::EVEN, Sight::SLOWED] {
