@@ -1,7 +1,5 @@
 //! `tracer serve`
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 
 use super::args::ServeArgs;
@@ -12,7 +10,7 @@ use super::say::say;
 use super::signals::Signals;
 use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
-use crate::session::{Ended, Limit, Options, Session, Status, Target, asking, check_privilege};
+use crate::session::{Ended, Limit, Options, Session, Target, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
@@ -55,7 +53,7 @@ pub(super) fn serve(
         command_line: command_line(who.pid, args.show_cmdline),
     };
     let where_it_is = describe(&bound, &access);
-    let (ended, status) = runtime()?.block_on(async {
+    let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
         let session = Session::start(Target::Running(who.clone()), &options(args))
             .map_err(|error| or_has_ended(&who, error))?;
@@ -66,18 +64,14 @@ pub(super) fn serve(
             announce(&session, args.duration);
             say(where_it_is);
         }
-        let mut last = None;
-        let interval = Some(Duration::from_secs(1));
-        let ended = session
-            .record(until, interval, |status: &Status| last = Some(*status))
-            .await?;
+        let ended = session.record(until, None, |_| {}).await?;
+        // The probes go first: the server may wait for answers that are under way.
+        let recording = session.finish(ended)?;
         drop(server);
-        session.finish(ended)?;
-        anyhow::Ok((ended, last))
+        anyhow::Ok(recording)
     })?;
     if !args.quiet {
-        let seconds = status.map_or(0.0, |status| status.elapsed.as_secs_f64());
-        let why = match ended {
+        let why = match recording.ended {
             Ended::TargetExited => "the process ended",
             Ended::MadeWay => {
                 "the probes were taken out: a program that reads code as data has turned up"
@@ -85,7 +79,8 @@ pub(super) fn serve(
             Ended::Elapsed | Ended::Interrupted => "stopped",
         };
         say(format_args!(
-            "{why} after {seconds:.0} s; nothing is left in it"
+            "{why} after {:.0} s; nothing is left in it",
+            recording.elapsed.as_secs_f64()
         ));
     }
     Ok(Exit::Done)

@@ -89,16 +89,23 @@ impl Server {
             bound.listen().map_err(ServeError::Thread)?
         };
         let app = pprof::Service::new(subject, asking);
+        let (tell, told) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || {
-                // What it starts has none either. Where they can't be given up, it has those of the tracer.
-                let _ = give_up_capabilities();
+                // What it starts has none either.
+                let given_up = give_up_capabilities();
+                let is_safe = given_up.is_ok();
+                if tell.send(given_up).is_err() || !is_safe {
+                    return;
+                }
                 let router = guard::guarded(pprof::router(Arc::new(app)), &mut access, &listener);
                 runtime.block_on(connections::serve(listener, &access, router, ended));
                 runtime.shutdown_timeout(GRACE);
             })
             .map_err(ServeError::Thread)?;
+        let given_up = told.recv().map_err(std::io::Error::other).flatten();
+        given_up.map_err(ServeError::Thread)?;
         Ok(Self {
             end: Some(end),
             thread: Some(thread),
