@@ -25,24 +25,21 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
         if let Some(size) = args.when_growing {
-            wait(&who, size, args.recording.quiet).await?;
+            wait(&who, size, args.recording.tracing.quiet).await?;
         }
-        let mut options = options(&args.recording);
         // It serves somebody.
-        if !args.recording.exact {
-            options.max_overhead = options.max_overhead.or(Some(Limit::for_live()));
-        }
+        let options = options(&args.recording, Some(Limit::for_live()));
         let session = Session::start(Target::Running(who.clone()), &options)
             .map_err(|error| or_has_ended(&who, error))?;
         // Before anybody is told that there is something to end.
         let until = signals.finish(args.duration);
-        if !args.recording.quiet {
+        if !args.recording.tracing.quiet {
             announce(&session, args.duration);
         }
         record(session, until, &args.recording, true, &mut place).await
     })?;
     let recording = &recorded.recording;
-    if recording.ended == Ended::TargetExited && !args.recording.quiet {
+    if recording.ended == Ended::TargetExited && !args.recording.tracing.quiet {
         say("note: the target ended before the recording did; this is what it held then");
     }
     let exit = Exit::for_verdict(&recording.profile.verdict);

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::args::{LogArg, RecordingArgs};
+use super::args::{LogArg, RecordingArgs, TracingArgs};
 use super::folder::Folder;
 use super::output::{Output, PIPED_WIDTH, free_name, terminal_width};
 use super::say::{say, say_line};
@@ -17,22 +17,40 @@ use crate::profile::{Profile, ValueKind, Verdict};
 use crate::report::{SitesOptions, fitted, largest_sites};
 use crate::session::{Ended, Limit, Options, Pace, Progress, Recording, Session};
 
-/// The session's options of a command line.
-pub(super) fn options(args: &RecordingArgs) -> Options {
+/// What a session is asked for. `by_default` limits the cost where neither `--exact` nor `--max-overhead` is given.
+pub(super) fn tracing_options(args: &TracingArgs, by_default: Option<Limit>) -> Options {
+    let asked = args.max_overhead.map(|share| Limit::of(share, false));
     Options {
         source: args.source.into(),
         max_live: args.max_live,
         max_stacks: args.max_stacks,
         follow_forks: args.follow_forks,
+        series: false,
+        probes: None,
+        max_overhead: match args.exact {
+            true => None,
+            false => asked.or(by_default),
+        },
+        unwinding: args.unwind.into(),
+        copy_stacks: false,
+        audit_stacks: false,
+        log: args.log.map(log_options),
+    }
+}
+
+/// The same for what writes profiles.
+pub(super) fn options(args: &RecordingArgs, by_default: Option<Limit>) -> Options {
+    let tracing = tracing_options(&args.tracing, by_default);
+    Options {
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
-        max_overhead: args
-            .max_overhead
-            .map(|share| Limit::of(share, args.never_exact)),
-        unwinding: args.unwind.into(),
+        max_overhead: match args.tracing.max_overhead {
+            Some(share) if args.never_exact => Some(Limit::of(share, true)),
+            _ => tracing.max_overhead,
+        },
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,
-        log: args.log.map(log_options),
+        ..tracing
     }
 }
 
@@ -111,7 +129,7 @@ pub(super) async fn record(
     status: bool,
     place: &mut RecordingOutput,
 ) -> anyhow::Result<Recorded> {
-    let mut line = StatusLine::new(status && !args.quiet && args.log.is_none());
+    let mut line = StatusLine::new(status && !args.tracing.quiet && args.tracing.log.is_none());
     let interval = line.is_shown().then_some(StatusLine::INTERVAL);
     let (Some(window), RecordingOutput::Series(folder)) = (args.every, place) else {
         let ended = session
@@ -162,7 +180,7 @@ pub(super) fn deliver(
             folder.finish(&recording.profile, series.as_ref().unwrap_or(&none))?
         }
     };
-    if !args.quiet {
+    if !args.tracing.quiet {
         let width = Some(terminal_width().unwrap_or(PIPED_WIDTH));
         let text = format!(
             "{}{}",

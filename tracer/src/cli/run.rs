@@ -18,7 +18,7 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
     };
     check_privilege()?;
     let program = find_program(name)?;
-    let options = options(&args.recording);
+    let options = options(&args.recording, None);
     let foreseen = foresee(&program, options.source)?;
     let waiting = Waiting::spawn(&program, &args.command)?;
     let mut place = RecordingOutput::prepare(&args.recording, waiting.who())?;

@@ -5,12 +5,12 @@ use anyhow::Context as _;
 use super::args::ServeArgs;
 use super::attach::{announce, or_has_ended, runtime};
 use super::exit::Exit;
-use super::recording::log_options;
+use super::recording::tracing_options;
 use super::say::say;
 use super::signals::Signals;
 use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
-use crate::session::{Ended, Limit, Options, Session, Target, asking, check_privilege};
+use crate::session::{Ended, Limit, Session, Target, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
@@ -52,15 +52,17 @@ pub(super) fn serve(
         pid: who.pid,
         command_line: command_line(who.pid, args.show_cmdline),
     };
+    // It serves somebody.
+    let options = tracing_options(&args.tracing, Some(Limit::for_live()));
     let where_it_is = describe(&bound, &access);
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
-        let session = Session::start(Target::Running(who.clone()), &options(args))
+        let session = Session::start(Target::Running(who.clone()), &options)
             .map_err(|error| or_has_ended(&who, error))?;
         let mut session = session.answering(asked);
         let until = signals.finish(args.duration);
         let server = Server::start(bound, access, subject, asking.clone())?;
-        if !args.quiet {
+        if !args.tracing.quiet {
             announce(&session, args.duration);
             say(where_it_is);
         }
@@ -70,7 +72,7 @@ pub(super) fn serve(
         drop(server);
         anyhow::Ok(recording)
     })?;
-    if !args.quiet {
+    if !args.tracing.quiet {
         let why = match recording.ended {
             Ended::TargetExited => "the process ended",
             Ended::MadeWay => {
@@ -84,27 +86,6 @@ pub(super) fn serve(
         ));
     }
     Ok(Exit::Done)
-}
-
-fn options(args: &ServeArgs) -> Options {
-    let asked = args.max_overhead.map(|share| Limit::of(share, false));
-    Options {
-        source: args.source.into(),
-        max_live: args.max_live,
-        max_stacks: args.max_stacks,
-        follow_forks: args.follow_forks,
-        series: false,
-        probes: None,
-        // It serves somebody.
-        max_overhead: match args.exact {
-            true => None,
-            false => asked.or(Some(Limit::for_live())),
-        },
-        unwinding: args.unwind.into(),
-        copy_stacks: false,
-        audit_stacks: false,
-        log: args.log.map(log_options),
-    }
 }
 
 /// Where the server is, and who may ask.

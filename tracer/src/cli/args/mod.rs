@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs};
+pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs, TracingArgs};
 pub(super) use serve::ServeArgs;
 pub(super) use times::{duration, share};
 pub(super) use views::{

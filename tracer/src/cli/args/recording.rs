@@ -125,41 +125,19 @@ pub(in crate::cli) struct RunArgs {
     pub(in crate::cli) command: Vec<OsString>,
 }
 
-/// What attach and run have in common.
+/// How a process is traced, whatever is done with what is seen.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct RecordingArgs {
-    /// Write to FILE (replaced if it exists), `-` for standard output; with --every, to this folder
-    /// [default: tracer-NAME-PID.pb.gz, with .2, .3 and so on where it exists; standard output for text and
-    /// folded stacks]
-    #[arg(short, long, value_name = "FILE")]
-    pub(in crate::cli) output: Option<PathBuf>,
+pub(in crate::cli) struct TracingArgs {
     #[command(flatten)]
     pub(in crate::cli) source: SourceArgs,
-    /// See every call, whatever it costs the target. `run` does so by default; `attach` does as long as that takes
-    /// at most 20% of the target's CPU time, and otherwise traces in windows that take 2%
+    /// See every call, whatever it costs the target. `run` does so by default; the others do as long as that takes
+    /// at most 20% of the target's CPU time, and otherwise trace in windows that take 2%
     #[arg(long, conflicts_with = "max_overhead")]
     pub(in crate::cli) exact: bool,
     /// Take at most this SHARE of the target's CPU time, such as 2% or 0.5%. Trace exactly while that fits;
     /// otherwise trace in short windows at random times and estimate what was allocated
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "follow_forks")]
     pub(in crate::cli) max_overhead: Option<Share>,
-    /// Trace in windows even where exact tracing would fit; for tests
-    #[arg(long, hide = true, requires = "max_overhead")]
-    pub(in crate::cli) never_exact: bool,
-    /// Write a profile every TIME, such as 10s, into a new or empty folder, and record which allocations
-    /// survive. Does not stop the target
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub(in crate::cli) every: Option<Duration>,
-    /// Write the profile in this format
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(in crate::cli) format: FormatArg,
-    /// Show this value in text, folded stacks and flame graphs; the other formats hold all values
-    #[arg(long, value_enum, default_value_t)]
-    pub(in crate::cli) value: ValueArg,
-    #[command(flatten)]
-    pub(in crate::cli) names: NamesArgs,
-    #[command(flatten)]
-    pub(in crate::cli) sites: SitesArgs,
     /// Trace the processes that the target starts, too, until the last of them has ended. Each call costs more;
     /// other processes are not touched
     #[arg(long)]
@@ -175,6 +153,42 @@ pub(in crate::cli) struct RecordingArgs {
     /// Walk stacks this way
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) unwind: UnwindArg,
+    /// Print rare events in the kernel to standard error, at most 100 a second: losses (error, warn),
+    /// processes that start and end (info), calls given up and stacks cut (debug), everything unusual (trace)
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(in crate::cli) log: Option<LogArg>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(in crate::cli) quiet: bool,
+}
+
+/// What attach and run have in common.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RecordingArgs {
+    /// Write to FILE (replaced if it exists), `-` for standard output; with --every, to this folder
+    /// [default: tracer-NAME-PID.pb.gz, with .2, .3 and so on where it exists; standard output for text and
+    /// folded stacks]
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::cli) output: Option<PathBuf>,
+    /// Write a profile every TIME, such as 10s, into a new or empty folder, and record which allocations
+    /// survive. Does not stop the target
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(in crate::cli) every: Option<Duration>,
+    /// Write the profile in this format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(in crate::cli) format: FormatArg,
+    /// Show this value in text, folded stacks and flame graphs; the other formats hold all values
+    #[arg(long, value_enum, default_value_t)]
+    pub(in crate::cli) value: ValueArg,
+    #[command(flatten)]
+    pub(in crate::cli) names: NamesArgs,
+    #[command(flatten)]
+    pub(in crate::cli) sites: SitesArgs,
+    #[command(flatten)]
+    pub(in crate::cli) tracing: TracingArgs,
+    /// Trace in windows even where exact tracing would fit; for tests
+    #[arg(long, hide = true, requires = "max_overhead")]
+    pub(in crate::cli) never_exact: bool,
     /// Copy every stack and walk it in user space; for tests
     #[arg(long, hide = true)]
     pub(in crate::cli) copy_stacks: bool,
@@ -184,13 +198,6 @@ pub(in crate::cli) struct RecordingArgs {
     /// Place the probes this way instead of the best one; for tests and measurements
     #[arg(long, value_enum, hide = true)]
     pub(in crate::cli) probes: Option<ProbesArg>,
-    /// Print rare events in the kernel to standard error, at most 100 a second: losses (error, warn),
-    /// processes that start and end (info), calls given up and stacks cut (debug), everything unusual (trace)
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    pub(in crate::cli) log: Option<LogArg>,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    pub(in crate::cli) quiet: bool,
 }
 
 /// How the probes are placed.
