@@ -14,6 +14,7 @@ mod gdb;
 mod growth;
 mod harness;
 mod interrupted;
+mod labels;
 mod ledger;
 mod lifetimes;
 mod limits;
@@ -51,6 +52,7 @@ fn main() {
         object::trials(),
         ledger::trials(),
         interrupted::trials(),
+        labels::trials(),
         lifetimes::trials(),
         log::trials(),
         escapes::trials(),

@@ -1,11 +1,10 @@
 //! The most that was live at once, between two snapshots, and who held it: against the ledger of a
 //! workload that knows.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
+use tests::go;
 use tests::ledger::Ledger;
 use tests::rung::{self, Rung};
 use tests::tracing::{Tracing, tracer};
@@ -158,22 +157,17 @@ fn saved(folder: &TempDir, program: &std::path::Path) -> Result<()> {
 
 /// Go's pprof shows what each stack held at the peak, and keeps it when it writes the profile again.
 fn pprof(file: &std::path::Path) -> Result<()> {
-    let home = TempDir::new()?;
+    let folder = TempDir::new()?;
+    let path = file.to_string_lossy();
     let go = |arguments: &[&str]| -> Result<process::Ended> {
-        let mut command = Command::new("go");
-        command.args(["tool", "pprof"]).args(arguments).arg(file);
-        command
-            .env("HOME", home.path())
-            .env("PPROF_TMPDIR", home.path());
-        let ended =
-            process::run(&mut command, b"").context("needs Go: apt-get install golang-go")?;
+        let ended = go::pprof(arguments.iter().copied().chain([&*path]))?;
         ended.expect_code(0)?;
         Ok(ended)
     };
     let tags = go(&["-tags"])?;
     let text = String::from_utf8_lossy(&tags.stdout).into_owned();
     ensure!(text.contains("peak_space:"), "{}", tags.printed());
-    let again = home.path().join("again.pb.gz");
+    let again = folder.path().join("again.pb.gz");
     go(&["-proto", "-output", &again.to_string_lossy()])?;
     let mut command = tracer(["report", "--value", "peak_space", "--format", "json"])?;
     let ended = process::run(command.arg(&again), b"")?;

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tests::go;
 use tests::http::{Answer, ask, ask_over, request};
 use tests::ledger::Ledger;
 use tests::process::{self, Child, Ended};
@@ -170,24 +171,7 @@ fn text(ended: &Ended) -> String {
 }
 
 fn go(arguments: &[&str], source: &str) -> Result<Ended> {
-    go_trusting(Path::new(""), arguments, source)
-}
-
-/// `certificate`: whose servers are known.
-fn go_trusting(certificate: &Path, arguments: &[&str], source: &str) -> Result<Ended> {
-    let home = TempDir::new()?;
-    let mut command = Command::new("go");
-    command
-        .args(["tool", "pprof"])
-        .args(arguments)
-        .arg(source)
-        // It keeps fetched profiles and settings in the home folder.
-        .env("HOME", home.path())
-        .env("PPROF_TMPDIR", home.path());
-    if certificate != Path::new("") {
-        command.env("SSL_CERT_FILE", certificate);
-    }
-    process::run(&mut command, b"").context("needs Go: apt-get install golang-go")
+    go::pprof(arguments.iter().copied().chain([source]))
 }
 
 /// As people use it: an address is all that they give.
@@ -401,7 +385,7 @@ fn encrypted() -> Result<()> {
     let workload = Workload::start("steady", &[])?;
     let serving = Serving::start(workload.pid(), &["--tls-cert", &cert, "--tls-key", &key])?;
     let source = format!("https://{}/debug/pprof/heap", serving.address);
-    go_trusting(Path::new(&cert), &["-raw"], &source)?.expect_code(0)?;
+    go::pprof_trusting(Some(Path::new(&cert)), ["-raw", &source])?.expect_code(0)?;
     let unknown = go(&["-raw"], &source)?;
     ensure!(
         unknown.stderr.contains("certificate"),

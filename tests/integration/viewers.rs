@@ -15,7 +15,7 @@ use tests::ledger::Ledger;
 use tests::process::{self, Child, Ended};
 use tests::tracing::tracer;
 use tests::workload::Workload;
-use tests::{binaries, trial};
+use tests::{binaries, go, trial};
 
 /// The version of speedscope that is installed from npm.
 const SPEEDSCOPE: &str = "speedscope@1.25.0";
@@ -60,14 +60,8 @@ fn record(format: &str, name: &str) -> Result<Recorded> {
 }
 
 fn pprof(arguments: &[&str], file: &Path) -> Result<Ended> {
-    let mut command = Command::new("go");
-    command.args(["tool", "pprof"]).args(arguments).arg(file);
-    // It keeps fetched profiles and settings in the home folder.
-    let home = TempDir::new()?;
-    command
-        .env("HOME", home.path())
-        .env("PPROF_TMPDIR", home.path());
-    let ended = process::run(&mut command, b"").context("needs Go: apt-get install golang-go")?;
+    let file = file.to_string_lossy();
+    let ended = go::pprof(arguments.iter().copied().chain([&*file]))?;
     ended.expect_code(0)?;
     Ok(ended)
 }

@@ -7,6 +7,7 @@
 pub mod binaries;
 pub mod gallery;
 pub mod gdb;
+pub mod go;
 pub mod http;
 pub mod ledger;
 pub mod left_behind;

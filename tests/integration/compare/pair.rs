@@ -1,12 +1,13 @@
 //! Pairs of profiles to compare, and what Go's pprof makes of them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use tests::go;
 use tests::process::{self, Ended};
 use tests::tracing::tracer;
 use tracer::export::pprof;
@@ -131,22 +132,16 @@ pub(super) type Table = BTreeMap<String, (i64, i64)>;
 
 /// What `go tool pprof -top` shows, in bytes or objects.
 pub(super) fn pprof_top(value: ValueKind, arguments: &[&str], files: &[&Path]) -> Result<Table> {
-    // It keeps settings in the home folder.
-    let home = TempDir::new()?;
     let unit = match value.unit() {
         "bytes" => "-unit=B",
         _ => "-unit=count",
     };
-    let mut command = Command::new("go");
-    command
-        .args(["tool", "pprof", "-top", unit, "-nodecount=1000000"])
-        .args(["-nodefraction=0", "-edgefraction=0", "-symbolize=none"])
-        .arg(format!("-sample_index={}", value.name()))
-        .args(arguments)
-        .args(files)
-        .env("HOME", home.path())
-        .env("PPROF_TMPDIR", home.path());
-    let ended = process::run(&mut command, b"").context("needs Go: apt-get install golang-go")?;
+    let index = format!("-sample_index={}", value.name());
+    let mut all = vec!["-top", unit, "-nodecount=1000000", "-nodefraction=0"];
+    all.extend(["-edgefraction=0", "-symbolize=none", &index]);
+    all.extend(arguments);
+    let all = all.into_iter().map(OsStr::new);
+    let ended = go::pprof(all.chain(files.iter().map(|file| file.as_os_str())))?;
     ended.expect_code(0)?;
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();
     let rows = text.lines().skip_while(|line| !line.contains("flat%"));

@@ -21,14 +21,14 @@ use crate::size::Size;
 pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exit> {
     check_privilege()?;
     let who = check_traceable(args.target.pid()?)?;
+    // It serves somebody.
+    let options = options(&args.recording, &who, Some(Limit::for_live()))?;
     let mut place = RecordingOutput::prepare(&args.recording, &who)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(async {
         if let Some(size) = args.when_growing {
             wait(&who, size, args.recording.tracing.quiet).await?;
         }
-        // It serves somebody.
-        let options = options(&args.recording, Some(Limit::for_live()));
         let session = Session::start(Target::Running(who.clone()), &options)
             .map_err(|error| or_has_ended(&who, error))?;
         // Before anybody is told that there is something to end.

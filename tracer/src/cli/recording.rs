@@ -18,9 +18,17 @@ use crate::report::{SitesOptions, fitted, largest_sites};
 use crate::session::{Ended, Limit, Options, Pace, Progress, Recording, Session};
 
 /// What a session is asked for. `by_default` limits the cost where neither `--exact` nor `--max-overhead` is given.
-pub(super) fn tracing_options(args: &TracingArgs, by_default: Option<Limit>) -> Options {
+///
+/// # Errors
+///
+/// A label can't be looked up.
+pub(super) fn tracing_options(
+    args: &TracingArgs,
+    who: &Identity,
+    by_default: Option<Limit>,
+) -> anyhow::Result<Options> {
     let asked = args.max_overhead.map(|share| Limit::of(share, false));
-    Options {
+    Ok(Options {
         source: args.source.into(),
         max_live: args.max_live,
         max_stacks: args.max_stacks,
@@ -34,14 +42,20 @@ pub(super) fn tracing_options(args: &TracingArgs, by_default: Option<Limit>) -> 
         unwinding: args.unwind.into(),
         copy_stacks: false,
         audit_stacks: false,
+        labels: args.labels.of(who)?,
+        label_pids: args.labels.has_pid(),
         log: args.log.map(log_options),
-    }
+    })
 }
 
 /// The same for what writes profiles.
-pub(super) fn options(args: &RecordingArgs, by_default: Option<Limit>) -> Options {
-    let tracing = tracing_options(&args.tracing, by_default);
-    Options {
+pub(super) fn options(
+    args: &RecordingArgs,
+    who: &Identity,
+    by_default: Option<Limit>,
+) -> anyhow::Result<Options> {
+    let tracing = tracing_options(&args.tracing, who, by_default)?;
+    Ok(Options {
         series: args.every.is_some(),
         probes: args.probes.map(ProbeKind::from),
         max_overhead: match args.tracing.max_overhead {
@@ -51,7 +65,7 @@ pub(super) fn options(args: &RecordingArgs, by_default: Option<Limit>) -> Option
         copy_stacks: args.copy_stacks,
         audit_stacks: args.audit_stacks,
         ..tracing
-    }
+    })
 }
 
 /// The log that a command line asks for.

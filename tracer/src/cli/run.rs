@@ -18,9 +18,9 @@ pub(super) fn run(args: &RunArgs, signals: &Signals) -> anyhow::Result<Exit> {
     };
     check_privilege()?;
     let program = find_program(name)?;
-    let options = options(&args.recording, None);
-    let foreseen = foresee(&program, options.source)?;
+    let foreseen = foresee(&program, args.recording.tracing.source.into())?;
     let waiting = Waiting::spawn(&program, &args.command)?;
+    let options = options(&args.recording, waiting.who(), None)?;
     let mut place = RecordingOutput::prepare(&args.recording, waiting.who())?;
     let runtime = runtime()?;
     let (recorded, mut program) = runtime.block_on(async {

@@ -47,13 +47,14 @@ pub(super) fn serve(
     signals: &Signals,
 ) -> anyhow::Result<Exit> {
     let Prepared { who, access, bound } = prepared;
+    // It serves somebody.
+    let options = tracing_options(&args.tracing, &who, Some(Limit::for_live()))?;
     let subject = Subject {
         name: who.name.raw().to_owned(),
         pid: who.pid,
+        labels: options.labels.clone(),
         command_line: command_line(who.pid, args.show_cmdline),
     };
-    // It serves somebody.
-    let options = tracing_options(&args.tracing, Some(Limit::for_live()));
     let where_it_is = describe(&bound, &access);
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();

@@ -1,6 +1,6 @@
 //! pprof messages to profiles: every id checked, everything else refused with a reason.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -11,8 +11,8 @@ use super::pprof::{
 };
 use super::{Contents, ReadError, comments, proto};
 use crate::profile::{
-    Errors, FrameRules, Function, Line, Location, LocationIndex, Mapping, Metadata, Profile,
-    Sample, ValueKind, Values, Verdict, prune,
+    Errors, FrameRules, Function, Labels, Line, Location, LocationIndex, Mapping, Metadata,
+    Profile, Sample, ValueKind, Values, Verdict, prune,
 };
 
 /// Most top-level records (samples, locations, strings and so on) of a message. A record can be two
@@ -85,6 +85,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
 
     let mut samples = Vec::with_capacity(messages.len());
     let mut sample = proto::Sample::default();
+    let mut known = HashSet::new();
     for message_of_sample in messages {
         // Into the memory of the one before: a file has many.
         sample.clear();
@@ -102,6 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, ReadError> {
                 peak_space: label(&sample, LABEL_PEAK_SPACE, strings)?.unwrap_or(0),
                 ..columns.values(&sample, message.sample_type.len())?
             },
+            labels: labels(&sample, strings, &mut known)?,
             pid: label(&sample, LABEL_PID, strings)?.and_then(|pid| u32::try_from(pid).ok()),
             errors: Errors {
                 objects: error(LABEL_OBJECTS_ERROR)?,
@@ -231,6 +233,28 @@ fn label(
         }
     }
     Ok(None)
+}
+
+/// The labels of a sample that have text, each set once.
+fn labels(
+    sample: &proto::Sample,
+    strings: Strings<'_>,
+    known: &mut HashSet<Labels>,
+) -> Result<Labels, ReadError> {
+    let mut labels = BTreeMap::new();
+    for label in &sample.label {
+        if label.str != 0 {
+            labels.insert(strings.get(label.key)?, strings.get(label.str)?);
+        }
+    }
+    let labels = Labels::from(labels);
+    match known.get(&labels) {
+        Some(known) => Ok(known.clone()),
+        None => {
+            known.insert(labels.clone());
+            Ok(labels)
+        }
+    }
 }
 
 /// A line number; nonsense is "not known".

@@ -179,6 +179,13 @@ fn sample(sample: &Sample, strings: &mut Strings, bytes: i64) -> proto::Sample {
             ..proto::Label::default()
         });
     }
+    for (key, value) in sample.labels.iter() {
+        label.push(proto::Label {
+            key: strings.add(key),
+            str: strings.add(value),
+            ..proto::Label::default()
+        });
+    }
     proto::Sample {
         location_id: {
             let locations = sample.locations.iter();

@@ -96,23 +96,27 @@ fn sample(locations: usize) -> impl Strategy<Value = Sample> {
         any::<[i64; 6]>(),
         proptest::option::of(any::<u32>()),
         any::<[u32; 2]>(),
+        proptest::collection::btree_map("[a-z_]{1,3}", "\\PC{1,3}", 0..3),
     )
-        .prop_map(|(locations, values, pid, [objects, space])| Sample {
-            locations,
-            values: Values {
-                alloc_objects: values[0],
-                alloc_space: values[1],
-                inuse_objects: values[2],
-                inuse_space: values[3],
-                peak_objects: values[4],
-                peak_space: values[5],
+        .prop_map(
+            |(locations, values, pid, [objects, space], labels)| Sample {
+                locations,
+                values: Values {
+                    alloc_objects: values[0],
+                    alloc_space: values[1],
+                    inuse_objects: values[2],
+                    inuse_space: values[3],
+                    peak_objects: values[4],
+                    peak_space: values[5],
+                },
+                pid,
+                labels: labels.into(),
+                errors: Errors {
+                    objects: f64::from(objects),
+                    space: f64::from(space),
+                },
             },
-            pid,
-            errors: Errors {
-                objects: f64::from(objects),
-                space: f64::from(space),
-            },
-        })
+        )
 }
 
 fn counters() -> impl Strategy<Value = Vec<CounterValue>> {

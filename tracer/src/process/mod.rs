@@ -3,6 +3,7 @@
 //! Reads /proc, ELF files and perf's side-band; knows nothing of eBPF.
 
 mod address_space;
+mod container;
 mod elf;
 mod error;
 mod file_id;
@@ -28,6 +29,7 @@ mod translators;
 mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, MappedAddress};
+pub use container::container_id;
 pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
 pub use error::{GROWTH_INSTEAD, ProcessError};
 pub use file_id::FileId;

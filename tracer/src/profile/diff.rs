@@ -1,7 +1,7 @@
 //! What changed from one profile to another: B − A, every value.
 //!
 //! Stacks are matched by [`Fingerprint`], so that another run, another build or another place in
-//! memory is no difference. Stacks that differ only in what a fingerprint leaves out become one.
+//! memory is no difference, nor are labels. Stacks that differ only in what a fingerprint leaves out become one.
 
 use std::collections::HashMap;
 
@@ -70,13 +70,13 @@ pub fn diff(before: &Profile, after: &Profile) -> Result<Diff, Incompatible> {
         None => sample.values.without_peak(),
     };
     for (sample, fingerprint) in after.samples.iter().zip(after.fingerprints()) {
-        let change = stacks.change(fingerprint, sample.pid, || sample.locations.clone());
+        let change = stacks.change(fingerprint, sample, || sample.locations.clone());
         change.after += values(sample);
         change.errors_after = change.errors_after.plus(sample.errors);
     }
     let mut adoption = merger.adopt(before);
     for (sample, fingerprint) in before.samples.iter().zip(before.fingerprints()) {
-        let change = stacks.change(fingerprint, sample.pid, || adoption.locations(sample));
+        let change = stacks.change(fingerprint, sample, || adoption.locations(sample));
         change.before += values(sample);
         change.errors_before = change.errors_before.plus(sample.errors);
     }
@@ -106,13 +106,14 @@ impl Stacks {
     fn change(
         &mut self,
         fingerprint: Fingerprint,
-        pid: Option<u32>,
+        from: &Sample,
         locations: impl FnOnce() -> Vec<LocationIndex>,
     ) -> &mut StackChange {
         let index = *self.index_of.entry(fingerprint).or_insert_with(|| {
             self.samples.push(Sample {
                 locations: locations(),
-                pid,
+                pid: from.pid,
+                labels: from.labels.clone(),
                 ..Sample::default()
             });
             self.changes.push(StackChange {
@@ -124,10 +125,12 @@ impl Stacks {
             });
             self.changes.len() - 1
         });
-        if self.samples[index].pid != pid {
+        let sample = &mut self.samples[index];
+        if sample.pid != from.pid {
             // Several processes went this way.
-            self.samples[index].pid = None;
+            sample.pid = None;
         }
+        sample.labels = sample.labels.common_with(&from.labels);
         &mut self.changes[index]
     }
 }

@@ -6,10 +6,11 @@
 //! people see (after [`super::prune`]), as pprof does.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use regex::Regex;
 
-use super::{Location, Profile};
+use super::{Function, Line, Location, Profile, TagFilter};
 use crate::names::short;
 
 /// Which stacks and frames to look at.
@@ -24,6 +25,12 @@ pub struct Filter {
     pub hide: Option<Regex>,
     /// Callers above the match nearest the root are left out, and so are stacks without a match.
     pub show_from: Option<Regex>,
+    /// Only samples with such labels.
+    pub tag_focus: Option<TagFilter>,
+    /// No sample with such labels; wins over `tag_focus`.
+    pub tag_ignore: Option<TagFilter>,
+    /// Keys of labels whose values become the callers of all else, the first one's the outermost.
+    pub tag_root: Vec<String>,
 }
 
 /// Whether each pattern of a filter matched anything; `None` where there is no pattern.
@@ -37,6 +44,12 @@ pub struct FilterMatches {
     pub hide: Option<bool>,
     /// Some frame matched `show_from`.
     pub show_from: Option<bool>,
+    /// Some sample matched `tag_focus` (and not `tag_ignore`).
+    pub tag_focus: Option<bool>,
+    /// Some sample matched `tag_ignore`.
+    pub tag_ignore: Option<bool>,
+    /// Some sample has a label of `tag_root`.
+    pub tag_root: Option<bool>,
 }
 
 impl Filter {
@@ -48,8 +61,17 @@ impl Filter {
             ignore,
             hide,
             show_from,
+            tag_focus,
+            tag_ignore,
+            tag_root,
         } = self;
-        focus.is_none() && ignore.is_none() && hide.is_none() && show_from.is_none()
+        focus.is_none()
+            && ignore.is_none()
+            && hide.is_none()
+            && show_from.is_none()
+            && tag_focus.is_none()
+            && tag_ignore.is_none()
+            && tag_root.is_empty()
     }
 
     /// The part of the profile that is asked for, and whether each pattern matched anything.
@@ -60,11 +82,15 @@ impl Filter {
             ignore: self.ignore.as_ref().map(|_| false),
             hide: self.hide.as_ref().map(|_| false),
             show_from: self.show_from.as_ref().map(|_| false),
+            tag_focus: self.tag_focus.as_ref().map(|_| false),
+            tag_ignore: self.tag_ignore.as_ref().map(|_| false),
+            tag_root: (!self.tag_root.is_empty()).then_some(false),
         };
         if self.is_empty() {
             return (Cow::Borrowed(profile), matches);
         }
         let mut filtered = profile.clone();
+        self.choose_samples(&mut filtered, &mut matches);
         self.choose_stacks(&mut filtered, &mut matches);
         if let Some(pattern) = &self.hide {
             matches.hide = Some(hide(&mut filtered, pattern));
@@ -72,7 +98,22 @@ impl Filter {
         if let Some(pattern) = &self.show_from {
             matches.show_from = Some(show_from(&mut filtered, pattern));
         }
+        if !self.tag_root.is_empty() {
+            matches.tag_root = Some(add_roots(&mut filtered, &self.tag_root));
+        }
         (Cow::Owned(filtered), matches)
+    }
+
+    fn choose_samples(&self, profile: &mut Profile, matches: &mut FilterMatches) {
+        if let Some(ignored) = &self.tag_ignore {
+            let before = profile.samples.len();
+            profile.samples.retain(|sample| !ignored.matches(sample));
+            matches.tag_ignore = Some(profile.samples.len() < before);
+        }
+        if let Some(wanted) = &self.tag_focus {
+            profile.samples.retain(|sample| wanted.matches(sample));
+            matches.tag_focus = Some(!profile.samples.is_empty());
+        }
     }
 
     fn choose_stacks(&self, profile: &mut Profile, matches: &mut FilterMatches) {
@@ -187,6 +228,39 @@ fn show_from(profile: &mut Profile, regex: &Regex) -> bool {
         outermost.is_some()
     });
     matched.contains(&true)
+}
+
+/// Makes the labels of these keys the outermost frames. Returns whether there are any.
+fn add_roots(profile: &mut Profile, keys: &[String]) -> bool {
+    let mut places = HashMap::new();
+    let mut samples = std::mem::take(&mut profile.samples);
+    let mut any = false;
+    for sample in &mut samples {
+        for key in keys.iter().rev() {
+            let value = sample.tags().find(|(name, _)| name == key);
+            any |= value.is_some();
+            // In brackets, as all that is no function.
+            let name = match value {
+                Some((key, value)) => format!("[{key}: {value}]"),
+                None => format!("[no {key}]"),
+            };
+            let place = *places.entry(name).or_insert_with_key(|name| {
+                profile.functions.push(Function {
+                    name: name.clone(),
+                    system_name: name.clone(),
+                    ..Function::default()
+                });
+                let function = profile.functions.len() - 1;
+                profile.add_location(Location {
+                    lines: vec![Line { function, line: 0 }],
+                    ..Location::default()
+                })
+            });
+            sample.locations.push(place);
+        }
+    }
+    profile.samples = samples;
+    any
 }
 
 /// What a regular expression matches in a profile.
@@ -356,7 +430,7 @@ mod tests {
             focus: regex("main"),
             ignore: regex("nothing"),
             hide: regex("walk"),
-            show_from: None,
+            ..Filter::default()
         };
         assert_eq!(
             filter.apply(&profile).1,
@@ -364,13 +438,42 @@ mod tests {
                 focus: Some(true),
                 ignore: Some(false),
                 hide: Some(true),
-                show_from: None,
+                ..FilterMatches::default()
             }
         );
         let none = Filter::default();
         assert!(
             matches!(none.apply(&profile), (Cow::Borrowed(_), m) if m == FilterMatches::default())
         );
+    }
+
+    #[test]
+    fn labels_choose_samples_and_become_roots() -> Result<(), regex::Error> {
+        let mut profile = counter_service();
+        for (sample, host) in profile.samples.iter_mut().zip(["a", "b", "a"]) {
+            sample.labels = [("host", host)].into_iter().collect();
+        }
+        let wanted = Filter {
+            tag_focus: Some("host=a|b".parse()?),
+            tag_ignore: Some("host:b".parse()?),
+            tag_root: vec!["host".to_owned(), "region".to_owned()],
+            ..Filter::default()
+        };
+        let (filtered, matches) = wanted.apply(&profile);
+        assert_eq!(filtered.validate(), Ok(()));
+        let stacks = stacks(&filtered);
+        assert_eq!(stacks.len(), 2, "{stacks:?}");
+        let is_below = |stack: &String| stack.starts_with("[host: a];[no region];main;");
+        assert!(stacks.iter().all(is_below), "{stacks:?}");
+        let said = (matches.tag_focus, matches.tag_ignore, matches.tag_root);
+        assert_eq!(said, (Some(true), Some(true), Some(true)));
+
+        let of_nobody = Filter {
+            tag_root: vec!["region".to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(of_nobody.apply(&profile).1.tag_root, Some(false));
+        Ok(())
     }
 
     #[test]

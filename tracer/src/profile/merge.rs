@@ -48,12 +48,12 @@ fn sampling(period: i64) -> String {
 }
 
 impl Profile {
-    /// Puts samples with the same stack and process into the first of them.
+    /// Puts samples with the same stack, process and labels into the first of them.
     pub fn merge_equal_samples(&mut self) {
         let mut first_of: HashMap<_, usize> = HashMap::new();
         let mut merged: Vec<Sample> = Vec::new();
         for sample in self.samples.drain(..) {
-            let stack = (sample.locations.clone(), sample.pid);
+            let stack = (sample.locations.clone(), sample.pid, sample.labels.clone());
             match first_of.entry(stack) {
                 Entry::Occupied(first) => {
                     let first = &mut merged[*first.get()];
@@ -75,7 +75,7 @@ impl Profile {
     }
 }
 
-/// The sum of profiles; stacks are told apart by process, too. The worst verdict counts.
+/// The sum of profiles; stacks are told apart by process and labels, too. The worst verdict counts.
 ///
 /// # Errors
 /// When their sampling intervals differ.
@@ -109,11 +109,12 @@ pub fn merge<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<Prof
             let locations = adoption.locations(sample);
             let samples = &mut adoption.merger.profile.samples;
             let index = *sample_of
-                .entry((locations.clone(), sample.pid))
+                .entry((locations.clone(), sample.pid, sample.labels.clone()))
                 .or_insert_with(|| {
                     samples.push(Sample {
                         locations,
                         pid: sample.pid,
+                        labels: sample.labels.clone(),
                         ..Sample::default()
                     });
                     samples.len() - 1

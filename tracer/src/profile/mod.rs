@@ -8,6 +8,7 @@ mod diff;
 mod filter;
 mod fingerprint;
 mod frames;
+mod labels;
 mod merge;
 mod model;
 mod peak;
@@ -20,6 +21,7 @@ pub use diff::{Diff, StackChange, diff};
 pub use filter::{Filter, FilterMatches};
 pub use fingerprint::Fingerprint;
 pub use frames::Frame;
+pub use labels::{Labels, TagFilter};
 pub use merge::{Incompatible, merge};
 pub use model::{
     CounterClass, CounterValue, Function, FunctionIndex, Line, Location, LocationIndex, Mapping,

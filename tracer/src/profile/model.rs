@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Errors, Peak, Sampled};
+use super::{Errors, Labels, Peak, Sampled};
 
 /// A heap profile: who allocated, who still holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -176,6 +176,9 @@ pub struct Sample {
     pub values: Values,
     /// Process, where the profile has several.
     pub pid: Option<u32>,
+    /// What else it is told apart by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// How wrong what was allocated may be; nothing where [`Profile::sampled`] is none.
     #[serde(default, skip_serializing_if = "Errors::is_none")]
     pub errors: Errors,

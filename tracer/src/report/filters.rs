@@ -3,40 +3,44 @@
 
 use std::fmt;
 
-use regex::Regex;
 use serde::Serialize;
 
 use crate::printable::printable;
-use crate::profile::{Filter, FilterMatches};
+use crate::profile::{Filter, FilterMatches, TagFilter};
 
 /// A filter in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ActiveFilter {
-    /// `focus`, `ignore`, `hide` or `show_from`.
+    /// `focus`, `ignore`, `hide`, `show_from`, `tag_focus`, `tag_ignore` or `tag_root`.
     pub name: String,
-    /// Its regular expression.
+    /// Its regular expression; the keys of `tag_root`.
     pub pattern: String,
     /// Whether it matched anything.
     pub matched: bool,
 }
 
 pub(super) fn active(filter: &Filter, matches: FilterMatches) -> Vec<ActiveFilter> {
-    let one = |name: &str, pattern: &Option<Regex>, matched: Option<bool>| {
-        pattern.as_ref().map(|pattern| ActiveFilter {
+    let regex =
+        |pattern: &Option<regex::Regex>| pattern.as_ref().map(|one| one.as_str().to_owned());
+    let tags = |filter: &Option<TagFilter>| filter.as_ref().map(|one| one.as_str().to_owned());
+    let roots = (!filter.tag_root.is_empty()).then(|| filter.tag_root.join(","));
+    let all = [
+        ("focus", regex(&filter.focus), matches.focus),
+        ("ignore", regex(&filter.ignore), matches.ignore),
+        ("hide", regex(&filter.hide), matches.hide),
+        ("show_from", regex(&filter.show_from), matches.show_from),
+        ("tag_focus", tags(&filter.tag_focus), matches.tag_focus),
+        ("tag_ignore", tags(&filter.tag_ignore), matches.tag_ignore),
+        ("tag_root", roots, matches.tag_root),
+    ];
+    let active = all.into_iter().filter_map(|(name, pattern, matched)| {
+        Some(ActiveFilter {
             name: name.to_owned(),
-            pattern: pattern.as_str().to_owned(),
+            pattern: pattern?,
             matched: matched.unwrap_or(false),
         })
-    };
-    [
-        one("focus", &filter.focus, matches.focus),
-        one("ignore", &filter.ignore, matches.ignore),
-        one("hide", &filter.hide, matches.hide),
-        one("show_from", &filter.show_from, matches.show_from),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    });
+    active.collect()
 }
 
 pub(super) fn fmt_filters(filters: &[ActiveFilter], f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,13 +53,16 @@ struct Metrics {
 
 impl Metrics {
     fn of(subject: &Subject) -> Self {
-        let labels = [
-            ("service".to_owned(), printable(&subject.name).into_owned()),
+        let text = |text: &str| printable(text).into_owned();
+        let mut labels = HashMap::from([
+            ("service".to_owned(), text(&subject.name)),
             ("pid".to_owned(), subject.pid.to_string()),
-        ];
+        ]);
+        let asked_for = subject.labels.iter();
+        labels.extend(asked_for.map(|(key, value)| (key.to_owned(), text(value))));
         Self {
             registry: Registry::new(),
-            labels: labels.into(),
+            labels,
         }
     }
 
@@ -287,12 +290,13 @@ mod tests {
         let subject = Subject {
             name: "shop \"a\"\n".to_owned(),
             pid: 42,
+            labels: [("team", "web")].into_iter().collect(),
             command_line: Vec::new(),
         };
         let scrapes = Scrapes::default();
         scrapes.count(true);
         let text = text(&subject, &snapshot(), &scrapes)?;
-        let by = r#"pid="42",service="shop \"a\"\\n""#;
+        let by = r#"pid="42",service="shop \"a\"\\n",team="web""#;
         for (name, more, value) in [
             ("tracer_allocated_bytes_total", "", "4125276"),
             ("tracer_live_objects", "", "2011"),

@@ -29,6 +29,7 @@ pub use tls::Tls;
 pub use token::Token;
 
 use crate::process::give_up_capabilities;
+use crate::profile::Labels;
 use crate::session::Asking;
 
 /// How long answers that are under way have when the server ends.
@@ -54,6 +55,8 @@ pub struct Subject {
     pub name: String,
     /// Its pid.
     pub pid: u32,
+    /// What all that is told of it is labelled with.
+    pub labels: Labels,
     /// Its arguments, with a zero byte between two; the program alone where they are nobody's business.
     pub command_line: Vec<u8>,
 }

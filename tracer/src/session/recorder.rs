@@ -56,7 +56,7 @@ use crate::process::{
     HeapUse, Identity, LimitedGroup, MappedFile, MappingEvent, ProcessError, Sideband,
     has_first_thread, pid_namespace, stack_start, threads_of,
 };
-use crate::profile::Profile;
+use crate::profile::{Labels, Profile};
 
 /// What amounts are told from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +92,10 @@ pub struct Options {
     pub copy_stacks: bool,
     /// Also walk the stacks found in the cache, and count those credited to the wrong one. For tests.
     pub audit_stacks: bool,
+    /// What each sample is labelled with.
+    pub labels: Labels,
+    /// Tell the process of each sample, even where there is only one.
+    pub label_pids: bool,
     /// What the kernel side tells of rare events.
     pub log: Option<LogOptions>,
 }
@@ -420,7 +424,7 @@ impl Session {
             exited,
             wake,
             stacks: Arrived::new(),
-            snapshots: Snapshots::default(),
+            snapshots: Snapshots::labelled(options.labels.clone(), options.label_pids),
             new_modules: Vec::new(),
             copies: VecDeque::new(),
             waiting_words: 0,

@@ -24,7 +24,7 @@ use crate::bpf::{Held, KernelPeak, StackAmounts};
 use crate::printable::Shown as _;
 use crate::process::{FileKey, MappedAddress};
 use crate::profile::{
-    Function, FunctionIndex, Line, Location, LocationIndex, MappingIndex, Profile, Sample,
+    Function, FunctionIndex, Labels, Line, Location, LocationIndex, MappingIndex, Profile, Sample,
 };
 use crate::symbolize::{DebugRoots, ModuleId, Symbolizer, Unknown};
 pub(super) use ends::Ends;
@@ -61,6 +61,10 @@ struct KnownModule {
 pub(super) struct Snapshots {
     symbolizer: Symbolizer,
     pub(super) profile: Profile,
+    /// Of each sample.
+    labels: Labels,
+    /// Each sample tells its process, even where there is only one.
+    label_pids: bool,
     /// By the number of the stack.
     stacks: HashMap<u32, Stack>,
     pub(super) retired: Retired,
@@ -114,6 +118,15 @@ pub(super) struct Parts<'a> {
 }
 
 impl Snapshots {
+    /// Gives each sample these labels, and its process where that is asked for.
+    pub(super) fn labelled(labels: Labels, label_pids: bool) -> Self {
+        Self {
+            labels,
+            label_pids,
+            ..Self::default()
+        }
+    }
+
     /// The profile as it was last.
     pub(super) const fn profile(&self) -> &Profile {
         &self.profile
@@ -168,14 +181,14 @@ impl Snapshots {
         // Exactly: there may be a hundred thousand.
         let samples = &mut self.profile.samples;
         samples.reserve_exact(amounts.len().saturating_sub(samples.len()));
-        let several = processes.has_several();
+        let tells_pid = self.label_pids || processes.has_several();
         self.retired.keep_peak(&mut self.profile, peak.epoch);
         let (peak, is_now) = peak_of(peak, counted, amounts);
         self.profile.peak = Some(peak);
         for amount in amounts {
             let seen = seen.get_mut(&amount.counters.key);
             let held = if is_now { amount.now } else { amount.at_peak };
-            self.sample(processes, amount, held, seen, several, &mut findings);
+            self.sample(processes, amount, held, seen, tells_pid, &mut findings);
         }
         self.cut_replaced(processes, amounts);
         self.count_ends(amounts, &mut findings.ends);
@@ -225,7 +238,7 @@ impl Snapshots {
         amount: &StackAmounts,
         held: Held,
         seen: Option<&mut Option<Box<Seen>>>,
-        several: bool,
+        tells_pid: bool,
         findings: &mut Findings,
     ) -> Stack {
         let counters = &amount.counters;
@@ -253,7 +266,7 @@ impl Snapshots {
         }
         let sample = &mut self.profile.samples[stack.sample as usize];
         sample.values = values;
-        sample.pid = traced.filter(|_| several).map(|traced| traced.pid);
+        sample.pid = traced.filter(|_| tells_pid).map(|traced| traced.pid);
         stack
     }
 
@@ -266,7 +279,10 @@ impl Snapshots {
     ) -> Stack {
         let mut stack = known.unwrap_or_else(|| {
             let sample = self.retired.free.pop().unwrap_or_else(|| {
-                self.profile.samples.push(Sample::default());
+                self.profile.samples.push(Sample {
+                    labels: self.labels.clone(),
+                    ..Sample::default()
+                });
                 // There are no more stacks than numbers of them.
                 (self.profile.samples.len() - 1) as u32
             });

@@ -1,5 +1,6 @@
 //! The clap definition; shell completions and man pages come from it as well.
 
+mod labels;
 mod recording;
 mod serve;
 mod times;

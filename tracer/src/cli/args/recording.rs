@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use tracer_common::Unwinding;
 use tracer_common::limits::DEFAULT_MAX_STACKS;
 
+use super::labels::LabelArgs;
 use super::times::{duration, share};
 use super::views::{FormatArg, NamesArgs, ValueArg};
 use crate::bpf::{LogLevel, ProbeKind};
@@ -153,6 +154,8 @@ pub(in crate::cli) struct TracingArgs {
     /// Walk stacks this way
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) unwind: UnwindArg,
+    #[command(flatten)]
+    pub(in crate::cli) labels: LabelArgs,
     /// Print rare events in the kernel to standard error, at most 100 a second: losses (error, warn),
     /// processes that start and end (info), calls given up and stacks cut (debug), everything unusual (trace)
     #[arg(long, value_enum, value_name = "LEVEL")]

@@ -9,7 +9,7 @@ use crate::cli::output::{PIPED_WIDTH, text_width};
 use crate::cli::sites::{ByArg, DiffByArg, SitesArgs};
 use crate::export::Format;
 use crate::names::NameStyle;
-use crate::profile::{Filter, ValueKind};
+use crate::profile::{Filter, TagFilter, ValueKind};
 use crate::session::Share;
 
 /// How views for people show names.
@@ -185,7 +185,7 @@ impl OutputArgs {
 }
 
 /// Parts of a profile, with pprof's meaning. A pattern may match anywhere in a function's name, short or
-/// full, its source file, or the path of the program or library it is in.
+/// full, its source file, or the path of the program or library it is in. Labels are those of `--label`, and the process as `pid`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FilterArgs {
     /// Keep only stacks with a frame whose function, file or module matches
@@ -200,6 +200,15 @@ pub(in crate::cli) struct FilterArgs {
     /// Drop the callers of the outermost such frame
     #[arg(long, value_name = "REGEX")]
     show_from: Option<regex::Regex>,
+    /// Keep only stacks with such labels: KEY=REGEX, or REGEX for any KEY:VALUE
+    #[arg(long, value_name = "[KEY=]REGEX")]
+    tag_focus: Option<TagFilter>,
+    /// Drop stacks with such labels
+    #[arg(long, value_name = "[KEY=]REGEX")]
+    tag_ignore: Option<TagFilter>,
+    /// Show the labels with these keys as the outermost callers
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    tag_root: Vec<String>,
 }
 
 impl From<&FilterArgs> for Filter {
@@ -209,6 +218,9 @@ impl From<&FilterArgs> for Filter {
             ignore: args.ignore.clone(),
             hide: args.hide.clone(),
             show_from: args.show_from.clone(),
+            tag_focus: args.tag_focus.clone(),
+            tag_ignore: args.tag_ignore.clone(),
+            tag_root: args.tag_root.clone(),
         }
     }
 }

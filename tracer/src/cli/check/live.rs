@@ -14,6 +14,7 @@ use super::super::status::StatusLine;
 use super::args::CheckArgs;
 use crate::check::Recorded;
 use crate::process::{MemoryUse, Program, Waiting, check_traceable, find_program};
+use crate::profile::Labels;
 use crate::session::{
     Ended, Limit, Options, Pace, Progress, Session, Target, check_privilege, foresee,
 };
@@ -94,6 +95,8 @@ fn options(args: &CheckArgs) -> Options {
         unwinding: Unwinding::default(),
         copy_stacks: false,
         audit_stacks: false,
+        labels: Labels::default(),
+        label_pids: false,
         log: recording.log.map(log_options),
     }
 }
