@@ -25,6 +25,7 @@ mod oracle;
 mod peak;
 mod plan;
 mod programs;
+mod push;
 mod rooms;
 mod run;
 mod series;
@@ -52,6 +53,7 @@ fn main() {
         object::trials(),
         ledger::trials(),
         interrupted::trials(),
+        push::trials(),
         labels::trials(),
         lifetimes::trials(),
         log::trials(),

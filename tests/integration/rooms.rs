@@ -127,6 +127,10 @@ const RULES: &[Rule] = &[
         never: &["aya", "clap", "crate::cli"],
     },
     Rule {
+        room: "tracer/src/push",
+        never: &["aya", "clap", "procfs", "crate::bpf", "crate::cli"],
+    },
+    Rule {
         room: "tracer/src/cli",
         never: &["aya", "object", "addr2line"],
     },

@@ -5,7 +5,7 @@ mod metrics;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -13,16 +13,15 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
-use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::go;
-use tests::http::{Answer, ask, ask_over, request};
-use tests::ledger::Ledger;
-use tests::process::{self, Child, Ended};
+use tests::http::{ask, ask_over, request};
+use tests::process::{self, Ended};
+use tests::serving::Serving;
 use tests::tracing::tracer;
 use tests::unwind::{BUILDS, PLUGIN};
 use tests::workload::Workload;
-use tests::{binaries, profile, trial, wait};
+use tests::{profile, trial, wait};
 use tracer::profile::Profile;
 
 const TOKEN: &str = "a-token-that-nobody-guesses";
@@ -50,83 +49,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::plain("serve::alert_rules", metrics::rules),
         trial::heavy("serve::prometheus", metrics::prometheus),
     ]
-}
-
-/// A running `tracer serve`.
-struct Serving {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Serving {
-    fn start(pid: u32, arguments: &[&str]) -> Result<Self> {
-        Self::start_by(Command::new(binaries::tracer()?), pid, arguments)
-    }
-
-    /// `command` runs the tracer.
-    fn start_by(mut command: Command, pid: u32, arguments: &[&str]) -> Result<Self> {
-        command.args(["serve", "--pid", &pid.to_string()]);
-        let has = |wanted: &str| arguments.iter().any(|one| one.starts_with(wanted));
-        if !has("--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
-        if !has("--max-overhead") {
-            command.arg("--exact");
-        }
-        let mut child = Child::spawn(command.args(arguments))?;
-        let is_it = |line: &str| line.starts_with("serving ");
-        let line = child.wait_line(|child| &child.stderr, "`serving`", is_it)?;
-        let place = line.split("://").nth(1).unwrap_or("127.0.0.1:0/");
-        let address = place.split('/').next().unwrap_or_default().parse()?;
-        Ok(Self { child, address })
-    }
-
-    fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        let host = self.address.to_string();
-        let mut all = vec![("Host", host.as_str())];
-        all.extend(headers);
-        ask(self.address, &request("GET", path, &all))
-    }
-
-    fn profile(&self, path: &str) -> Result<Profile> {
-        let answer = self.ask(path, &[])?;
-        ensure!(
-            answer.status == 200,
-            "{path}: {}{}",
-            answer.head,
-            answer.text()
-        );
-        Ok(tracer::export::read(&answer.body)?)
-    }
-
-    /// Asks until the profile has all that a workload has done.
-    fn profile_of(&self, path: &str, ledger: &Ledger) -> Result<Profile> {
-        let wanted = ledger.total.values()?;
-        wait::until("the whole ledger", || {
-            let profile = self.profile(path)?;
-            let has = profile::total(&profile);
-            Ok((has.alloc_objects >= wanted.alloc_objects).then_some(profile))
-        })
-    }
-
-    fn stop(mut self) -> Result<Ended> {
-        self.child.signal(Signal::INT)?;
-        let ended = self.child.wait()?;
-        ended.expect_code(0)?;
-        Ok(ended)
-    }
-
-    fn status_of_threads(&self, key: &str) -> Result<BTreeMap<String, String>> {
-        let mut found = BTreeMap::new();
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.pid()))? {
-            let folder = task?.path();
-            let name = fs::read_to_string(folder.join("comm"))?.trim().to_owned();
-            let status = fs::read_to_string(folder.join("status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            found.insert(name, line.context("no such line")?.trim().to_owned());
-        }
-        Ok(found)
-    }
 }
 
 /// Both profiles agree with the ledger, more than once, and differ in what viewers show first.

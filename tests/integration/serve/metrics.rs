@@ -14,7 +14,7 @@ use tests::process::{self, Child};
 use tests::workload::Workload;
 use tests::{profile, wait};
 
-use super::Serving;
+use tests::serving::Serving;
 
 const NEEDS: &str = "needs Prometheus: apt-get install prometheus";
 

@@ -1,22 +1,25 @@
 //! `tracer serve`
 
-use anyhow::Context as _;
+use std::sync::Arc;
 
-use super::args::ServeArgs;
+use anyhow::{Context as _, bail};
+
+use super::args::{PushArgs, ServeArgs};
 use super::attach::{announce, or_has_ended, runtime};
 use super::exit::Exit;
 use super::recording::tracing_options;
-use super::say::say;
+use super::say::{say, say_line};
 use super::signals::Signals;
 use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
+use crate::push::{Headers, Origin, PushOptions, Pusher};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
 use crate::session::{Ended, Limit, Session, Target, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
     who: Identity,
-    access: Access,
-    bound: Bound,
+    server: Option<(Access, Bound)>,
+    push: Option<PushOptions>,
 }
 
 impl Prepared {
@@ -25,19 +28,48 @@ impl Prepared {
     pub(super) fn new(args: &ServeArgs) -> anyhow::Result<Self> {
         check_privilege()?;
         let who = check_traceable(args.target.pid()?)?;
-        let token = args.token_file.as_deref().map(Token::read).transpose()?;
-        let files = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
-        let tls = files.map(|(cert, key)| Tls::read(cert, key)).transpose()?;
-        let access = Access {
-            token,
-            networks: args.allow.clone(),
-            hosts: args.host.clone(),
-            tls,
+        let push = push_options(&args.push)?;
+        let listen = match (&args.listen, &push) {
+            (None, Some(_)) => None,
+            (listen, _) => Some(listen.clone().unwrap_or_default()),
         };
-        let bound = Bound::new(&args.listen, &access)?;
+        let server = listen.map(|listen| bind(args, &listen)).transpose()?;
         keep_recording_capabilities().context("capabilities could not be given up")?;
-        Ok(Self { who, access, bound })
+        Ok(Self { who, server, push })
     }
+}
+
+fn bind(args: &ServeArgs, listen: &Address) -> anyhow::Result<(Access, Bound)> {
+    let token = args.token_file.as_deref().map(Token::read).transpose()?;
+    let files = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    let tls = files.map(|(cert, key)| Tls::read(cert, key)).transpose()?;
+    let access = Access {
+        token,
+        networks: args.allow.clone(),
+        hosts: args.host.clone(),
+        tls,
+    };
+    let bound = Bound::new(listen, &access)?;
+    Ok((access, bound))
+}
+
+/// Nothing where nothing is to be sent.
+fn push_options(args: &PushArgs) -> anyhow::Result<Option<PushOptions>> {
+    let headers = args
+        .push_headers
+        .as_deref()
+        .map(Headers::read)
+        .transpose()?;
+    if headers.is_some() && args.push.len() > 1 {
+        bail!("--push-headers are for one server: give --push once, or no headers");
+    }
+    Ok((!args.push.is_empty()).then(|| PushOptions {
+        destinations: args.push.clone(),
+        headers: headers.unwrap_or_default(),
+        every: args.push_every,
+        buffer: args.push_buffer.0.unsigned_abs(),
+        say: say_line,
+    }))
 }
 
 /// Records and serves until the process ends, or somebody asks for it.
@@ -46,31 +78,53 @@ pub(super) fn serve(
     prepared: Prepared,
     signals: &Signals,
 ) -> anyhow::Result<Exit> {
-    let Prepared { who, access, bound } = prepared;
+    let Prepared { who, server, push } = prepared;
     // It serves somebody.
     let options = tracing_options(&args.tracing, &who, Some(Limit::for_live()))?;
-    let subject = Subject {
-        name: who.name.raw().to_owned(),
+    let name = who.name.raw().to_owned();
+    let origin = Origin {
+        service: options.labels.get("service").unwrap_or(&name).to_owned(),
         pid: who.pid,
         labels: options.labels.clone(),
-        command_line: command_line(who.pid, args.show_cmdline),
     };
-    let where_it_is = describe(&bound, &access);
+    let mut places = Vec::new();
+    places.extend(
+        server
+            .as_ref()
+            .map(|(access, bound)| describe(bound, access)),
+    );
+    places.extend(push.as_ref().map(|push| describe_push(push, args)));
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
         let session = Session::start(Target::Running(who.clone()), &options)
             .map_err(|error| or_has_ended(&who, error))?;
         let mut session = session.answering(asked);
         let until = signals.finish(args.duration);
-        let server = Server::start(bound, access, subject, asking.clone())?;
+        let pusher = push
+            .map(|push| Pusher::start(push, origin, asking.clone()))
+            .transpose()?;
+        let subject = Subject {
+            name,
+            pid: who.pid,
+            labels: options.labels.clone(),
+            command_line: command_line(who.pid, args.show_cmdline),
+            pushes: pusher.as_ref().map(|pusher| Arc::clone(pusher.counts())),
+        };
+        let server = server
+            .map(|(access, bound)| Server::start(bound, access, subject, asking.clone()))
+            .transpose()?;
         if !args.tracing.quiet {
             announce(&session, args.duration);
-            say(where_it_is);
+            places.iter().for_each(say);
         }
         let ended = session.record(until, None, |_| {}).await?;
         // The probes go first: the server may wait for answers that are under way.
         let recording = session.finish(ended)?;
         drop(server);
+        signals.end();
+        if let Some(pusher) = pusher {
+            pusher.finish(Arc::new(recording.profile.clone()), recording.elapsed);
+        }
         anyhow::Ok(recording)
     })?;
     if !args.tracing.quiet {
@@ -87,6 +141,21 @@ pub(super) fn serve(
         ));
     }
     Ok(Exit::Done)
+}
+
+fn describe_push(push: &PushOptions, args: &ServeArgs) -> String {
+    let all = push.destinations.iter().map(ToString::to_string);
+    let every = humantime::format_duration(push.every);
+    let is_bare =
+        args.push.push_headers.is_some() && push.destinations.iter().any(|one| !one.is_encrypted());
+    let secret = match is_bare {
+        true => "; the headers are not encrypted: https encrypts them",
+        false => "",
+    };
+    format!(
+        "pushing to {} every {every}{secret}",
+        all.collect::<Vec<_>>().join(" and ")
+    )
 }
 
 /// Where the server is, and who may ask.

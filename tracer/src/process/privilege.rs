@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::linux::fs::MetadataExt as _;
+use std::thread::{self, JoinHandle};
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
@@ -104,7 +105,7 @@ pub fn keep_recording_capabilities() -> io::Result<()> {
 /// # Errors
 ///
 /// The kernel refuses.
-pub fn give_up_capabilities() -> io::Result<()> {
+fn give_up_capabilities() -> io::Result<()> {
     let none = CapabilitySet::empty();
     Ok(set_capabilities(
         None,
@@ -114,6 +115,29 @@ pub fn give_up_capabilities() -> io::Result<()> {
             inheritable: none,
         },
     )?)
+}
+
+/// Starts a thread that has no capability, and neither has what it starts.
+///
+/// # Errors
+///
+/// There is no thread, or the kernel refuses.
+pub fn spawn_unprivileged(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let given_up = give_up_capabilities();
+            let is_safe = given_up.is_ok();
+            if tell.send(given_up).is_ok() && is_safe {
+                run();
+            }
+        })?;
+    told.recv().map_err(io::Error::other).flatten()?;
+    Ok(thread)
 }
 
 /// Why eBPF is switched off on this machine, if it is: bpf(2) itself is asked.

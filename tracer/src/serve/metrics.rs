@@ -11,6 +11,7 @@ use prometheus::{
 use super::Subject;
 use crate::printable::printable;
 use crate::profile::{CounterClass, Verdict};
+use crate::push::Counts;
 use crate::session::Snapshot;
 
 /// Of the text form that every Prometheus reads.
@@ -110,9 +111,40 @@ pub(super) fn text(
         answers.with_label_values(&[result]).inc_by(count);
     }
     metrics.add(answers)?;
+    if let Some(counts) = &subject.pushes {
+        pushes(&metrics, counts)?;
+    }
     let mut text = Vec::new();
     TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// What is sent elsewhere.
+fn pushes(metrics: &Metrics, counts: &Counts) -> prometheus::Result<()> {
+    let results = IntCounterVec::new(
+        metrics.opts(
+            "tracer_pushes_total",
+            "Profiles that were pushed, by what became of them; retried counts tries that failed.",
+        ),
+        &["destination", "result"],
+    )?;
+    let waiting = GaugeVec::new(
+        metrics.opts(
+            "tracer_push_waiting_bytes",
+            "Profiles that wait to be pushed.",
+        ),
+        &["destination"],
+    )?;
+    for pushes in counts.all() {
+        for (result, count) in pushes.results() {
+            let value = results.with_label_values(&[pushes.destination(), result]);
+            value.inc_by(count);
+        }
+        let value = waiting.with_label_values(&[pushes.destination()]);
+        value.set(pushes.waiting() as f64);
+    }
+    metrics.add(results)?;
+    metrics.add(waiting)
 }
 
 /// What was allocated and what is live: with windows, estimates, and at most.
@@ -292,6 +324,7 @@ mod tests {
             pid: 42,
             labels: [("team", "web")].into_iter().collect(),
             command_line: Vec::new(),
+            pushes: None,
         };
         let scrapes = Scrapes::default();
         scrapes.count(true);

@@ -16,7 +16,7 @@ mod tls;
 mod token;
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -28,8 +28,9 @@ pub use listener::Bound;
 pub use tls::Tls;
 pub use token::Token;
 
-use crate::process::give_up_capabilities;
+use crate::process::spawn_unprivileged;
 use crate::profile::Labels;
+use crate::push::Counts;
 use crate::session::Asking;
 
 /// How long answers that are under way have when the server ends.
@@ -59,6 +60,8 @@ pub struct Subject {
     pub labels: Labels,
     /// Its arguments, with a zero byte between two; the program alone where they are nobody's business.
     pub command_line: Vec<u8>,
+    /// What is pushed elsewhere, where something is.
+    pub pushes: Option<Arc<Counts>>,
 }
 
 /// A server that runs until this is dropped.
@@ -92,23 +95,12 @@ impl Server {
             bound.listen().map_err(ServeError::Thread)?
         };
         let app = pprof::Service::new(subject, asking);
-        let (tell, told) = std::sync::mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("serve".to_owned())
-            .spawn(move || {
-                // What it starts has none either.
-                let given_up = give_up_capabilities();
-                let is_safe = given_up.is_ok();
-                if tell.send(given_up).is_err() || !is_safe {
-                    return;
-                }
-                let router = guard::guarded(pprof::router(Arc::new(app)), &mut access, &listener);
-                runtime.block_on(connections::serve(listener, &access, router, ended));
-                runtime.shutdown_timeout(GRACE);
-            })
-            .map_err(ServeError::Thread)?;
-        let given_up = told.recv().map_err(std::io::Error::other).flatten();
-        given_up.map_err(ServeError::Thread)?;
+        let thread = spawn_unprivileged("serve", move || {
+            let router = guard::guarded(pprof::router(Arc::new(app)), &mut access, &listener);
+            runtime.block_on(connections::serve(listener, &access, router, ended));
+            runtime.shutdown_timeout(GRACE);
+        })
+        .map_err(ServeError::Thread)?;
         Ok(Self {
             end: Some(end),
             thread: Some(thread),

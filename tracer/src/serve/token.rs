@@ -1,8 +1,5 @@
 //! The secret that who asks has to know.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
 use super::ServeError;
+use crate::secret::read_secret;
 
 /// Characters of a token at least: fewer can be guessed.
 const LEAST: usize = 16;
@@ -35,21 +33,7 @@ impl Token {
             path: path.to_owned(),
             what,
         };
-        let mut text = String::new();
-        let mut read = || {
-            let file = File::open(path)?;
-            // Of the file that was opened, whatever lies at the path by now.
-            let mode = file.metadata()?.mode();
-            file.take(MOST as u64 + 1).read_to_string(&mut text)?;
-            std::io::Result::Ok(mode)
-        };
-        let mode = read().map_err(|error| wrong(error.to_string()))?;
-        if mode & 0o077 != 0 {
-            return Err(wrong(format!(
-                "others may read it (mode {:o}): chmod 600 it, and change the token",
-                mode & 0o777
-            )));
-        }
+        let text = read_secret(path, MOST).map_err(|error| wrong(error.to_string()))?;
         let token = text.trim();
         if !(LEAST..=MOST).contains(&token.len()) {
             return Err(wrong(format!(

@@ -1,6 +1,7 @@
 //! The clap definition; shell completions and man pages come from it as well.
 
 mod labels;
+mod push;
 mod recording;
 mod serve;
 mod times;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+pub(super) use push::PushArgs;
 pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs, TracingArgs};
 pub(super) use serve::ServeArgs;
 pub(super) use times::{duration, share};

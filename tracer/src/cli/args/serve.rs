@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 
+use super::push::PushArgs;
 use super::recording::{TargetArgs, TracingArgs};
 use super::times::duration;
 use crate::serve::Address;
@@ -15,8 +16,9 @@ pub(in crate::cli) struct ServeArgs {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArgs,
     /// Listen here: ADDRESS:PORT, or unix:PATH. An address that other machines reach needs --token-file
-    #[arg(long, value_name = "ADDRESS", default_value_t)]
-    pub(in crate::cli) listen: Address,
+    /// [default: 127.0.0.1:6070; nowhere with --push]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) listen: Option<Address>,
     /// Answer only who gives the token in FILE, as `Authorization: Bearer TOKEN` or as a password. Nobody but its
     /// owner may be able to read the file
     #[arg(long, value_name = "FILE")]
@@ -41,4 +43,6 @@ pub(in crate::cli) struct ServeArgs {
     pub(in crate::cli) duration: Option<Duration>,
     #[command(flatten)]
     pub(in crate::cli) tracing: TracingArgs,
+    #[command(flatten)]
+    pub(in crate::cli) push: PushArgs,
 }
