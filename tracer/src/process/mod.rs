@@ -45,7 +45,7 @@ pub use memory::{HeapUse, LimitedGroup, MemoryUse, available_memory, stack_start
 pub use pages::{BLOCK_BYTES, BLOCK_PAGES, BlockPages, PageMap, pages_of};
 pub use pidfd::Pidfd;
 pub use privilege::{
-    Capability, bpf_disabled, give_up_capabilities, keep_recording_capabilities,
+    Capability, bpf_disabled, give_up_all_as, give_up_capabilities, keep_recording_capabilities,
     missing_capabilities, pid_namespace,
 };
 pub use reader::{ElfReader, read_elf};
