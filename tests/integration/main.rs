@@ -31,6 +31,7 @@ mod series;
 mod serve;
 mod stacks;
 mod storm;
+mod top;
 mod unseen;
 mod unwind;
 mod verdicts;
@@ -71,6 +72,7 @@ fn main() {
         unseen::trials(),
         series::trials(),
         serve::trials(),
+        top::trials(),
         bad_input::trials(),
         plan::trials(),
         storm::trials(),

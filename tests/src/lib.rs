@@ -18,6 +18,7 @@ pub mod profile;
 pub mod programs;
 pub mod rung;
 pub mod series;
+pub mod terminal;
 pub mod tracing;
 pub mod trial;
 pub mod unwind;
