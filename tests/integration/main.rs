@@ -32,6 +32,7 @@ mod series;
 mod serve;
 mod stacks;
 mod storm;
+mod top;
 mod unseen;
 mod unwind;
 mod verdicts;
@@ -73,6 +74,7 @@ fn main() {
         unseen::trials(),
         series::trials(),
         serve::trials(),
+        top::trials(),
         bad_input::trials(),
         plan::trials(),
         storm::trials(),

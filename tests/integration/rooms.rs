@@ -55,6 +55,24 @@ const RULES: &[Rule] = &[
         never: &["aya", "crate::bpf", "crate::cli", "crate::symbolize"],
     },
     Rule {
+        room: "tracer/src/top",
+        never: &[
+            "aya",
+            "clap",
+            "crate::bpf",
+            "crate::cli",
+            "crate::symbolize",
+        ],
+    },
+    Rule {
+        room: "tracer/src/top/state",
+        never: PURE,
+    },
+    Rule {
+        room: "tracer/src/top/draw",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

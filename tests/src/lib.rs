@@ -20,6 +20,7 @@ pub mod receiver;
 pub mod rung;
 pub mod series;
 pub mod serving;
+pub mod terminal;
 pub mod tracing;
 pub mod trial;
 pub mod unwind;

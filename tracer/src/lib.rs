@@ -29,4 +29,5 @@ pub mod sites;
 mod size;
 pub mod survivors;
 pub mod symbolize;
+pub mod top;
 pub mod unwind;

@@ -121,6 +121,8 @@ const NEEDS: &[Need] = &[
         "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
         &["libtcmalloc-minimal4"],
     ),
+    // A terminal whose screen can be read.
+    required(Purpose::Test, "tmux", &["tmux"]),
     // Metrics, alerts and their rules.
     optional(Purpose::Test, "promtool", &["prometheus"]),
     // Certificates.

@@ -120,6 +120,26 @@ fn sections(command: &str) -> Sections {
                 ),
             ],
         },
+        "top" => Sections {
+            exit: &[
+                (
+                    "0",
+                    "Somebody left the display, the time was up, or the process ended.",
+                ),
+                FAILED,
+            ],
+            files: &[(
+                "tracer-NAME-PID.pb.gz",
+                "What w writes, in the working directory; with .2, .3 and so on where it exists.",
+            )],
+            examples: &[
+                ("Watch what a process holds", "sudo tracer top 4711"),
+                (
+                    "Watch what it holds every 5 seconds, at 1% of its CPU time",
+                    "sudo tracer top 4711 --interval 5s --max-overhead 1%",
+                ),
+            ],
+        },
         "report" => Sections {
             exit: READING,
             files: &[PROFILE],

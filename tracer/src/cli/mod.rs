@@ -22,6 +22,7 @@ mod serve;
 mod signals;
 mod sites;
 mod status;
+mod top;
 
 use std::process::ExitCode;
 
@@ -56,10 +57,14 @@ fn run_command(command: Command) -> anyhow::Result<Exit> {
         let prepared = serve::Prepared::new(args)?;
         return serve::serve(args, prepared, &Signals::take()?);
     }
+    if let Command::Top(args) = &command {
+        let prepared = top::Prepared::new(args)?;
+        return top::top(args, prepared, &Signals::take()?);
+    }
     let signals = Signals::take()?;
     match command {
-        // Done above: it gives privileges up before there are threads.
-        Command::Serve(_) => Ok(Exit::Done),
+        // Done above: they give privileges up before there are threads.
+        Command::Serve(_) | Command::Top(_) => Ok(Exit::Done),
         Command::Attach(args) => attach::attach(&args, &signals),
         Command::Run(args) => run::run(&args, &signals),
         Command::Report(args) => report::report(&args),

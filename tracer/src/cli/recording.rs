@@ -112,7 +112,7 @@ impl RecordingOutput {
 }
 
 /// `tracer-NAME-PID`, whatever characters the name has.
-fn default_name(who: &Identity) -> String {
+pub(super) fn default_name(who: &Identity) -> String {
     let name: String = who
         .name
         .raw()

@@ -10,10 +10,11 @@ use super::exit::Exit;
 use super::recording::tracing_options;
 use super::say::{say, say_line};
 use super::signals::Signals;
+use super::status::farewell;
 use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
 use crate::push::{Headers, Origin, PushOptions, Pusher};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
-use crate::session::{Ended, Limit, Session, Target, asking, check_privilege};
+use crate::session::{Limit, Session, Target, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
@@ -128,17 +129,7 @@ pub(super) fn serve(
         anyhow::Ok(recording)
     })?;
     if !args.tracing.quiet {
-        let why = match recording.ended {
-            Ended::TargetExited => "the process ended",
-            Ended::MadeWay => {
-                "the probes were taken out: a program that reads code as data has turned up"
-            }
-            Ended::Elapsed | Ended::Interrupted => "stopped",
-        };
-        say(format_args!(
-            "{why} after {:.0} s; nothing is left in it",
-            recording.elapsed.as_secs_f64()
-        ));
+        say(farewell(&recording));
     }
     Ok(Exit::Done)
 }

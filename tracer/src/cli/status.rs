@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 
 use crate::printable::printable;
 use crate::profile::Values;
-use crate::session::{Recording, Source, Status};
+use crate::session::{AmountWords, Ended, Recording, Source, Status};
 use crate::size::Size;
 
 /// The live line; nothing where standard error is no terminal.
@@ -127,24 +127,9 @@ fn line(status: &Status, last: Option<&Status>) -> Vec<Part> {
         4,
         format!("{} stacks", HumanCount(status.stacks as u64)),
     ));
-    parts.push(match (status.losses, status.cut) {
-        (0, 0) => part(3, "nothing lost"),
-        (0, cut) => part(0, format!("{} with cut stacks", HumanCount(cut))),
-        (lost, 0) => part(0, format!("{} lost", HumanCount(lost))),
-        (lost, cut) => part(
-            0,
-            format!(
-                "{} lost, {} with cut stacks",
-                HumanCount(lost),
-                HumanCount(cut)
-            ),
-        ),
-    });
-    match (status.windows, status.cost) {
-        (Some(windows), _) => parts.push(part(0, format!("takes {:.2}%", windows.share * 100.0))),
-        (None, Some(share)) => parts.push(part(0, format!("costs {:.1}% of a CPU", share * 100.0))),
-        (None, None) => {}
-    }
+    let is_lossy = (status.losses, status.cut) != (0, 0);
+    parts.push(part(if is_lossy { 0 } else { 3 }, status.losses_in_words()));
+    parts.extend(status.cost_in_words().map(|cost| part(0, cost)));
     parts
 }
 
@@ -214,17 +199,11 @@ pub(super) fn summary(recording: &Recording) -> String {
         };
         format!("peak {peak}{since}\n")
     });
-    let (inuse, alloc, unit) = match (recording.source, recording.windows) {
-        (Source::Probes, Some(_)) => {
-            let alloc = match profile.sampled {
-                Some(_) => "allocated",
-                None => "allocated in windows",
-            };
-            ("perhaps live", alloc, "objects")
-        }
-        (Source::Probes, None) => ("live", "allocated", "objects"),
-        (Source::Growth, _) => ("still resident", "became resident", "pages"),
-    };
+    let AmountWords { inuse, alloc, unit } = AmountWords::of(
+        recording.source,
+        recording.windows.is_some(),
+        profile.sampled.is_some(),
+    );
     let estimated = profile.sampled.map_or_else(String::new, |sampled| {
         let time = Duration::from_nanos(sampled.nanos);
         format!(
@@ -253,6 +232,21 @@ pub(super) fn summary(recording: &Recording) -> String {
         text.push_str(&printable(note));
     }
     text
+}
+
+/// How a recording ended of which nothing is written.
+pub(super) fn farewell(recording: &Recording) -> String {
+    let why = match recording.ended {
+        Ended::TargetExited => "the process ended",
+        Ended::MadeWay => {
+            "the probes were taken out: a program that reads code as data has turned up"
+        }
+        Ended::Elapsed | Ended::Interrupted => "stopped",
+    };
+    format!(
+        "{why} after {:.0} s; nothing is left in it",
+        recording.elapsed.as_secs_f64()
+    )
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ pub use memory::{HeapUse, LimitedGroup, MemoryUse, available_memory, stack_start
 pub use pages::{BLOCK_BYTES, BLOCK_PAGES, BlockPages, PageMap, pages_of};
 pub use pidfd::Pidfd;
 pub use privilege::{
-    Capability, bpf_disabled, keep_recording_capabilities, missing_capabilities, pid_namespace,
-    spawn_unprivileged,
+    Capability, bpf_disabled, give_up_all_as, keep_recording_capabilities, missing_capabilities,
+    pid_namespace, spawn_unprivileged,
 };
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};

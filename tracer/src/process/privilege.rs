@@ -140,6 +140,35 @@ pub fn spawn_unprivileged(
     Ok(thread)
 }
 
+/// Gives up all capabilities of the calling thread, and of those that it starts from now on; none of the programs that
+/// it starts gets any. Files are opened and made as this user and group would, where there is one: who calls by sudo
+/// has them in folders that root without capabilities could not write.
+///
+/// # Errors
+///
+/// The kernel refuses: to change the user takes `CAP_SETUID`, and to change the group `CAP_SETGID`.
+pub fn give_up_all_as(user: Option<(u32, u32)>) -> io::Result<()> {
+    if let Some((user, group)) = user {
+        // SAFETY: these take numbers. They change the calling thread alone, and return what was there before.
+        let (_, _, now_group, now_user) = unsafe {
+            (
+                libc::setfsgid(group),
+                libc::setfsuid(user),
+                libc::setfsgid(u32::MAX),
+                libc::setfsuid(u32::MAX),
+            )
+        };
+        let is_it = |now: libc::c_int, wanted: u32| u32::try_from(now) == Ok(wanted);
+        if !is_it(now_group, group) || !is_it(now_user, user) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+    }
+    for capability in CapabilitySet::all().iter() {
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    give_up_capabilities()
+}
+
 /// Why eBPF is switched off on this machine, if it is: bpf(2) itself is asked.
 #[must_use]
 pub fn bpf_disabled() -> Option<String> {

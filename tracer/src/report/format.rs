@@ -7,13 +7,13 @@ use crate::size::UNITS;
 
 /// The unit one report prints its amounts in, so that they can be compared down a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     Count,
     Bytes(ByteUnit),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ByteUnit {
+pub(crate) struct ByteUnit {
     name: &'static str,
     bytes: f64,
 }
@@ -52,7 +52,7 @@ impl Unit {
 
     /// The unit for a table of amounts of which more or fewer may be shown: one in which the largest is ten or more.
     /// So it is the same however many are shown, and amounts down to a thousandth of the largest have a number.
-    pub(super) fn of_largest(unit: &str, amounts: impl Iterator<Item = i64>) -> Self {
+    pub(crate) fn of_largest(unit: &str, amounts: impl Iterator<Item = i64>) -> Self {
         const LEAST: u64 = 10;
         let largest = amounts.map(i64::unsigned_abs).max().unwrap_or(0);
         match unit {
@@ -62,7 +62,7 @@ impl Unit {
     }
 
     /// The amount with its unit; at most two decimals. What would round to 0 is said to be less than what would not.
-    pub(super) fn show(self, amount: i64) -> String {
+    pub(crate) fn show(self, amount: i64) -> String {
         match self {
             Self::Count => amount.to_string(),
             Self::Bytes(unit) => {
@@ -93,7 +93,7 @@ fn byte_unit(amount: u64) -> ByteUnit {
 }
 
 /// `part` of `total` in percent, never negative; 0 of nothing.
-pub(super) fn percent(part: i64, total: i64) -> f64 {
+pub(crate) fn percent(part: i64, total: i64) -> f64 {
     if total == 0 {
         return 0.0;
     }
@@ -101,7 +101,7 @@ pub(super) fn percent(part: i64, total: i64) -> f64 {
 }
 
 /// A percentage in six columns: two decimals, or two digits where it is below one, down to 0.01.
-pub(super) fn show_percent(percent: f64) -> String {
+pub(crate) fn show_percent(percent: f64) -> String {
     let number = if (99.95..=100.05).contains(&percent) {
         "100".to_owned()
     } else if percent >= 1.0 {

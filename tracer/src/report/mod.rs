@@ -26,15 +26,18 @@ pub use compare::{
     Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, SiteChange,
     StackRow, compare, inconclusive,
 };
+pub(crate) use errors::show as show_error;
 pub use errors::{AmountError, ChangeError};
 pub use filters::ActiveFilter;
 pub use format::fitted;
-pub(crate) use format::shorten;
+pub(crate) use format::{Unit, percent, shorten, shorten_left, show_percent};
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
 pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};
+pub(crate) use sites::fit_columns;
 pub use sites::{
-    GroupBy, Place, SiteMarks, SiteRow, SiteTable, SitesOptions, largest_sites, sites,
+    GroupBy, LiveSite, LiveSites, Place, SiteMarks, SiteRow, SiteStack, SiteTable, SitesOptions,
+    StackLine, largest_sites, live_sites, sites,
 };
 pub use stacks::StackFrame;
 pub use top::{Inline, Sort, Top, TopOptions, TopRow, top};

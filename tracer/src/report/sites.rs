@@ -1,7 +1,10 @@
 //! Where memory is asked for, and for which of the program's lines: the table that a report begins with.
 
+mod list;
 mod text;
 
+pub use list::{LiveSite, LiveSites, SiteStack, StackLine, live_sites};
+pub(crate) use text::fit as fit_columns;
 pub use text::largest_sites;
 
 use std::cmp::Reverse;
@@ -13,7 +16,7 @@ use super::errors::{AmountError, Doubts};
 use super::format::percent;
 use super::{Header, filters, names};
 use crate::names::{NameStyle, Names};
-use crate::profile::{Filter, Profile, ValueKind};
+use crate::profile::{Filter, Profile, ValueKind, Values};
 use crate::sites::{Kind, Marks, Purpose, Rules, SiteFrame, Sites, group, is_no_file};
 
 /// What stacks are put together by: all of these are of *where*, the frame that asks for memory.
@@ -210,8 +213,13 @@ impl SiteMarks {
 struct Row {
     value: i64,
     squares: f64,
-    stacks: usize,
     name: Option<String>,
+    /// What tells it from other rows, in later profiles of the recording, too.
+    key: String,
+    /// All that its stacks hold.
+    values: Values,
+    /// Its stacks, as positions among the samples.
+    samples: Vec<usize>,
     /// Of the same marks the amounts: the largest are shown.
     marks: HashMap<Key, (i64, Marks)>,
 }
@@ -228,7 +236,8 @@ pub fn sites(profile: &Profile, options: &SitesOptions) -> SiteTable {
     let profile = &*profile;
     let doubts = Doubts::new(profile, options.by);
     let sites = Sites::new(profile, &options.rules);
-    let mut rows: Vec<Row> = put_together(&sites, options);
+    let by = options.by;
+    let mut rows = put_together(&sites, by, options.group, |values| values.get(by) != 0);
     rows.retain(|row| row.value != 0);
     rows.sort_by_cached_key(|row| (Reverse(row.value.unsigned_abs()), sort_key(profile, row)));
     let mut sum = 0_i64;
@@ -255,20 +264,27 @@ pub fn sites(profile: &Profile, options: &SitesOptions) -> SiteTable {
     }
 }
 
-fn put_together(sites: &Sites<'_>, options: &SitesOptions) -> Vec<Row> {
+/// Rows of the samples that count.
+fn put_together(
+    sites: &Sites<'_>,
+    by: ValueKind,
+    group: GroupBy,
+    counts: impl Fn(&Values) -> bool,
+) -> Vec<Row> {
     let profile = sites.profile();
     let mut rows: Vec<Row> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    for sample in &profile.samples {
-        let value = sample.values.get(options.by);
-        if value == 0 {
+    for (nth, sample) in profile.samples.iter().enumerate() {
+        let value = sample.values.get(by);
+        if !counts(&sample.values) {
             continue;
         }
         let marks = sites.marks(sample);
-        let (key, name) = common(sites, &marks, options.group);
-        let index = *known.entry(key).or_insert_with(|| {
+        let (key, name) = common(sites, &marks, group);
+        let index = *known.entry(key).or_insert_with_key(|key| {
             rows.push(Row {
                 name,
+                key: key.clone(),
                 ..Row::default()
             });
             rows.len() - 1
@@ -277,8 +293,9 @@ fn put_together(sites: &Sites<'_>, options: &SitesOptions) -> Vec<Row> {
             continue;
         };
         row.value = row.value.saturating_add(value);
-        row.squares += sample.errors.get(options.by).map_or(0.0, |own| own * own);
-        row.stacks += 1;
+        row.squares += sample.errors.get(by).map_or(0.0, |own| own * own);
+        row.values += sample.values;
+        row.samples.push(nth);
         let frame = |frame: &SiteFrame| (frame.function, frame.line);
         let purpose = match &marks.purpose {
             Some(Purpose::Frame(purpose)) => Some(frame(purpose)),
@@ -386,7 +403,7 @@ fn shown(sites: &Sites<'_>, row: Row) -> SiteRow {
         error: None,
         percent: 0.0,
         sum_percent: 0.0,
-        stacks: row.stacks,
+        stacks: row.samples.len(),
         where_differs,
         place: marks.place.map(|frame| Place::of(profile, &frame)),
         caller: marks.caller.map(|frame| Place::of(profile, &frame)),

@@ -37,8 +37,8 @@ pub use error::SessionError;
 pub use plan::{ModulePlan, PlanReport, PlannedProbe};
 pub use privilege::check_privilege;
 pub use recorder::{
-    Asked, Asking, Ended, Limit, NoSnapshot, Options, Pace, Progress, Recording, Session, Snapshot,
-    Source, Status, Target, asking,
+    AmountWords, Asked, Asking, Ended, Limit, NoSnapshot, Options, Pace, Progress, Recording,
+    Session, Snapshot, Source, Status, Target, asking,
 };
 pub use watch::{Grown, wait_until_grown};
 pub use windows::{Mark, Share, WindowsStatus};

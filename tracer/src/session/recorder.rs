@@ -10,11 +10,13 @@ mod series;
 mod subject;
 mod survivors;
 mod windows;
+mod words;
 
 pub use asking::{Asked, Asking, NoSnapshot, Snapshot, asking};
 pub(super) use memory::INTERVAL as MEMORY_INTERVAL;
 pub use series::{Pace, Progress};
 pub use windows::Limit;
+pub use words::AmountWords;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;

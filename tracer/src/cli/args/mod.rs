@@ -5,6 +5,7 @@ mod push;
 mod recording;
 mod serve;
 mod times;
+mod top;
 mod views;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(super) use push::PushArgs;
 pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs, TracingArgs};
 pub(super) use serve::ServeArgs;
 pub(super) use times::{duration, share};
+pub(super) use top::TopArgs;
 pub(super) use views::{
     DiffArgs, DiffFormat, NamesArgs, ReportArgs, ReportFormat, SeriesArgs, ViewFormat,
 };
@@ -43,6 +45,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Trace a running process and serve its profile over HTTP, as Go's net/http/pprof does
     Serve(ServeArgs),
+    /// Trace a running process and show its profile in the terminal, live
+    Top(TopArgs),
     /// Show a profile: table, call tree, or a function with its callers and callees
     Report(ReportArgs),
     /// Show what changed from one profile to another

@@ -20,7 +20,7 @@ const LEAST: usize = 12;
 const ENOUGH: usize = 31;
 
 /// The texts of a row: where, its line, what it is for, what is allocated.
-type Cells = [String; 4];
+pub(super) type Cells = [String; 4];
 
 impl fmt::Display for SiteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,24 +143,8 @@ impl SiteTable {
     }
 
     fn cells(&self, row: &SiteRow) -> Cells {
-        let place = row.place.as_ref();
-        let caller = row.caller.as_ref();
-        let function = place.map_or_else(
-            || "[no stack]".to_owned(),
-            |place| name_in(&self.names, place, caller, row.where_differs),
-        );
-        let line = place.map_or_else(String::new, line);
-        let said = |one: &Place| {
-            let mut said = [place, caller].into_iter().flatten();
-            said.any(|place| place.function == one.function)
-        };
-        let purpose = row.purpose.as_ref().filter(|purpose| !said(purpose));
-        let purpose = purpose.map_or_else(String::new, |one| purpose_name(&self.names, one));
-        let mut what = row.what.clone().unwrap_or_default();
-        what = printable(&what).into_owned();
-        if row.what_differs {
-            what.push_str(", …");
-        }
+        let [function, line, purpose, what] = site_cells(&self.names, row);
+        let place = &row.place;
         match (self.by, &row.name) {
             (GroupBy::Site, _) | (_, None) => [function, line, purpose, what],
             (GroupBy::Line, Some(own)) => match (line.is_empty(), place.is_some()) {
@@ -212,6 +196,29 @@ impl SiteTable {
     }
 }
 
+/// The texts of a row that is a site.
+pub(super) fn site_cells(names: &Names, row: &SiteRow) -> Cells {
+    let place = row.place.as_ref();
+    let caller = row.caller.as_ref();
+    let function = place.map_or_else(
+        || "[no stack]".to_owned(),
+        |place| name_in(names, place, caller, row.where_differs),
+    );
+    let line = place.map_or_else(String::new, line);
+    let said = |one: &Place| {
+        let mut said = [place, caller].into_iter().flatten();
+        said.any(|place| place.function == one.function)
+    };
+    let purpose = row.purpose.as_ref().filter(|purpose| !said(purpose));
+    let purpose = purpose.map_or_else(String::new, |one| purpose_name(names, one));
+    let mut what = row.what.clone().unwrap_or_default();
+    what = printable(&what).into_owned();
+    if row.what_differs {
+        what.push_str(", …");
+    }
+    [function, line, purpose, what]
+}
+
 /// The largest sites, a line each with its share of the total: what a recording says at its end.
 #[must_use]
 pub fn largest_sites(profile: &Profile, options: &SitesOptions) -> Vec<String> {
@@ -257,7 +264,7 @@ impl SiteMarks {
 }
 
 /// The name to show, of a nameless function with a mark.
-fn name(names: &Names, place: &Place) -> String {
+pub(super) fn name(names: &Names, place: &Place) -> String {
     if place.is_named {
         return printable(names.show(&place.function)).into_owned();
     }
@@ -289,7 +296,7 @@ fn purpose_name(names: &Names, place: &Place) -> String {
     printable(&function_of(&place.function, &place.file)).into_owned()
 }
 
-fn line(place: &Place) -> String {
+pub(super) fn line(place: &Place) -> String {
     let file = short_file(&printable(&place.file));
     match (file.as_str(), place.line) {
         ("", _) => String::new(),
@@ -309,7 +316,7 @@ fn widest(cells: &[Cells], at: usize) -> usize {
 
 /// Widths that together fit. The first is what a reader looks for: it gives when the others have given enough,
 /// the widest first.
-fn fit(mut widths: [usize; 4], room: usize) -> [usize; 4] {
+pub(crate) fn fit(mut widths: [usize; 4], room: usize) -> [usize; 4] {
     let used = widths.iter().filter(|width| **width > 0).count();
     let room = room.saturating_sub(GAP * used.saturating_sub(1));
     let too_wide = |widths: &[usize; 4]| {
