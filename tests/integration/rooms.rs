@@ -55,6 +55,10 @@ const RULES: &[Rule] = &[
         never: &["aya", "crate::bpf", "crate::cli", "crate::symbolize"],
     },
     Rule {
+        room: "tracer/src/page",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

@@ -116,7 +116,7 @@ pub(super) fn head(has_errors: bool) -> String {
 }
 
 /// ` ±4%`, or ` ~±62%` where the amount is rough.
-pub(super) fn show(error: &AmountError, amount: i64) -> String {
+pub(crate) fn show(error: &AmountError, amount: i64) -> String {
     if amount == 0 {
         return String::new();
     }

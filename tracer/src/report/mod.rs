@@ -26,6 +26,7 @@ pub use compare::{
     Change, Compare, CompareOptions, FunctionChange, LossRow, Side, SideHeader, SiteChange,
     StackRow, compare, inconclusive,
 };
+pub(crate) use errors::show as show_error;
 pub use errors::{AmountError, ChangeError};
 pub use filters::ActiveFilter;
 pub use format::fitted;
@@ -33,6 +34,7 @@ pub(crate) use format::shorten;
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
 pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};
+pub(crate) use sites::Cells;
 pub use sites::{
     GroupBy, Place, SiteMarks, SiteRow, SiteTable, SitesOptions, largest_sites, sites,
 };

@@ -2,6 +2,7 @@
 
 mod text;
 
+pub(crate) use text::Cells;
 pub use text::largest_sites;
 
 use std::cmp::Reverse;
@@ -172,7 +173,7 @@ pub struct SiteMarks {
 
 impl SiteMarks {
     /// Of marks of a profile's stack.
-    pub(super) fn of(sites: &Sites<'_>, marks: &Marks) -> Self {
+    pub(crate) fn of(sites: &Sites<'_>, marks: &Marks) -> Self {
         let profile = sites.profile();
         let what = marks.what.as_ref().map(|what| sites.what_name(what));
         Self {
@@ -188,7 +189,7 @@ impl SiteMarks {
 
     /// What tells sites apart in two builds: no lines, which move with each line above them, and no addresses
     /// where there is a name near.
-    pub(super) fn key(&self) -> (String, String, String) {
+    pub(crate) fn key(&self) -> (String, String, String) {
         let function = |place: &Option<Place>| {
             place
                 .as_ref()
