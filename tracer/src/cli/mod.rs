@@ -22,6 +22,7 @@ mod serve;
 mod signals;
 mod sites;
 mod status;
+mod view;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn run_command(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(_) => Ok(Exit::Done),
         Command::Attach(args) => attach::attach(&args, &signals),
         Command::Run(args) => run::run(&args, &signals),
+        Command::View(args) => view::view(&args, &signals),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Series(args) => series::series(&args),
