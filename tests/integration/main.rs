@@ -22,6 +22,7 @@ mod log;
 mod musl;
 mod object;
 mod oracle;
+mod page;
 mod peak;
 mod plan;
 mod programs;
@@ -73,6 +74,7 @@ fn main() {
         unseen::trials(),
         series::trials(),
         serve::trials(),
+        page::trials(),
         bad_input::trials(),
         plan::trials(),
         storm::trials(),
