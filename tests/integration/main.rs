@@ -22,6 +22,7 @@ mod log;
 mod musl;
 mod object;
 mod oracle;
+mod page;
 mod peak;
 mod plan;
 mod programs;
@@ -75,6 +76,7 @@ fn main() {
         series::trials(),
         serve::trials(),
         top::trials(),
+        page::trials(),
         bad_input::trials(),
         plan::trials(),
         storm::trials(),

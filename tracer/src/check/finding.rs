@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::evaluate::{Breach, Rule};
 use super::leaks::{Lack, Leak};
 use super::place::Frame;
-use crate::profile::{Fingerprint, Peak, Values, Verdict};
+use crate::names::{NameStyle, function_of};
+use crate::profile::{Fingerprint, Peak, Profile, Values, Verdict};
+use crate::report::names;
 
 /// How a check ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -285,5 +287,21 @@ impl Judgement {
             .iter_mut()
             .chain(&mut self.warnings)
             .chain(&mut self.suppressed)
+    }
+
+    /// Says of each frame what people call its function in a profile.
+    pub fn name_functions(&mut self, profile: &Profile, style: NameStyle) {
+        let names = names([profile], style);
+        for finding in self.all_mut() {
+            for stack in finding.stack.iter_mut().chain(&mut finding.others) {
+                for frame in &mut stack.frames {
+                    let short = names.show(&frame.function);
+                    frame.short = (short != frame.function).then(|| short.to_owned());
+                }
+                if style == NameStyle::Short {
+                    stack.purpose = stack.purpose.as_ref().map(|name| function_of(name, ""));
+                }
+            }
+        }
     }
 }

@@ -140,6 +140,23 @@ fn sections(command: &str) -> Sections {
                 ),
             ],
         },
+        "view" => Sections {
+            exit: &[("0", "Somebody asked for the end."), FAILED],
+            files: &[
+                PROFILE,
+                (
+                    "series.json.gz",
+                    "Beside the profiles of a series: what of each window survives, by which leaks are judged.",
+                ),
+            ],
+            examples: &[
+                ("Show a profile in the browser", "tracer view heap.pb.gz"),
+                (
+                    "Show a series, with its time line and who may leak",
+                    "tracer view series",
+                ),
+            ],
+        },
         "report" => Sections {
             exit: READING,
             files: &[PROFILE],

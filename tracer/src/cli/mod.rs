@@ -23,6 +23,7 @@ mod signals;
 mod sites;
 mod status;
 mod top;
+mod view;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ fn run_command(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(_) | Command::Top(_) => Ok(Exit::Done),
         Command::Attach(args) => attach::attach(&args, &signals),
         Command::Run(args) => run::run(&args, &signals),
+        Command::View(args) => view::view(&args, &signals),
         Command::Report(args) => report::report(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Series(args) => series::series(&args),

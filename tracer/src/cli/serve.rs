@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use super::args::{PushArgs, ServeArgs};
+use super::args::{AccessArgs, PushArgs, ServeArgs};
 use super::attach::{announce, or_has_ended, runtime};
 use super::exit::Exit;
 use super::recording::tracing_options;
@@ -41,17 +41,22 @@ impl Prepared {
 }
 
 fn bind(args: &ServeArgs, listen: &Address) -> anyhow::Result<(Access, Bound)> {
+    let access = access(&args.access)?;
+    let bound = Bound::new(listen, &access)?;
+    Ok((access, bound))
+}
+
+/// Who may ask. Reads secrets.
+pub(super) fn access(args: &AccessArgs) -> anyhow::Result<Access> {
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let files = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     let tls = files.map(|(cert, key)| Tls::read(cert, key)).transpose()?;
-    let access = Access {
+    Ok(Access {
         token,
         networks: args.allow.clone(),
         hosts: args.host.clone(),
         tls,
-    };
-    let bound = Bound::new(listen, &access)?;
-    Ok((access, bound))
+    })
 }
 
 /// Nothing where nothing is to be sent.
@@ -89,11 +94,10 @@ pub(super) fn serve(
         labels: options.labels.clone(),
     };
     let mut places = Vec::new();
-    places.extend(
-        server
-            .as_ref()
-            .map(|(access, bound)| describe(bound, access)),
-    );
+    if let Some((access, bound)) = &server {
+        places.push(describe("serving", bound, access, "/debug/pprof/"));
+        places.push(format!("the page: {}", place(bound, access, "/")));
+    }
     places.extend(push.as_ref().map(|push| describe_push(push, args)));
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
@@ -149,18 +153,23 @@ fn describe_push(push: &PushOptions, args: &ServeArgs) -> String {
     )
 }
 
-/// Where the server is, and who may ask.
-fn describe(bound: &Bound, access: &Access) -> String {
-    let address = bound.address();
+/// Where a path of the server is.
+fn place(bound: &Bound, access: &Access, path: &str) -> String {
     let scheme = if access.tls.is_some() {
         "https"
     } else {
         "http"
     };
-    let place = match address {
-        Address::Tcp(address) => format!("{scheme}://{address}/debug/pprof/"),
-        Address::Unix(_) => format!("{address}, path /debug/pprof/"),
-    };
+    match bound.address() {
+        Address::Tcp(address) => format!("{scheme}://{address}{path}"),
+        address @ Address::Unix(_) => format!("{address}, path {path}"),
+    }
+}
+
+/// What the server does and where, and who may ask.
+pub(super) fn describe(does: &str, bound: &Bound, access: &Access, path: &str) -> String {
+    let address = bound.address();
+    let place = place(bound, access, path);
     let who = match (access.token.is_some(), address) {
         (true, _) if address.is_open() => "reachable from other machines; asks for the token",
         (true, _) => "asks for the token",
@@ -171,5 +180,5 @@ fn describe(bound: &Bound, access: &Access) -> String {
         (true, false) => "; not encrypted: --tls-cert and --tls-key encrypt it",
         _ => "",
     };
-    format!("serving {place} ({who}{secret})")
+    format!("{does} {place} ({who}{secret})")
 }

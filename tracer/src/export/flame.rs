@@ -19,7 +19,7 @@ use crate::printable::printable;
 use crate::profile::{Diff, FrameRules, Profile, ValueKind, prune};
 use crate::report::Style;
 use crate::sites::Kind;
-use stacks::Stacks;
+pub(crate) use stacks::Stacks;
 
 /// Largest sum that is drawn: up to here a float, which inferno computes widths with, is exact.
 const MAX_TOTAL: i64 = 1 << 53;

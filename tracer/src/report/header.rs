@@ -71,6 +71,21 @@ impl Header {
     }
 }
 
+impl Header {
+    /// What else there is to know of the amounts, each with a word for it.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let sampled = self.sampled.as_ref();
+        let candidates = self.is_candidates.then(|| {
+            let what = "candidates seen in windows, at most: they may have been freed between two";
+            ("Live", what.to_owned())
+        });
+        let peak = self.peak.as_ref();
+        let sampled = sampled.map(|sampled| ("Sampled", sampled.to_string()));
+        let peak = peak.map(|peak| ("Peak", peak.to_string()));
+        [sampled, candidates, peak].into_iter().flatten()
+    }
+}
+
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.source.is_empty() {
@@ -88,17 +103,8 @@ impl fmt::Display for Header {
             "Type:    {}, total {total}{error}",
             self.sample_type.name()
         )?;
-        if let Some(sampled) = &self.sampled {
-            writeln!(f, "Sampled: {sampled}")?;
-        }
-        if self.is_candidates {
-            writeln!(
-                f,
-                "Live:    candidates seen in windows, at most: they may have been freed between two"
-            )?;
-        }
-        if let Some(peak) = &self.peak {
-            writeln!(f, "Peak:    {peak}")?;
+        for (word, remark) in self.remarks() {
+            writeln!(f, "{:<9}{remark}", format!("{word}:"))?;
         }
         fmt_filters(&self.filters, f)
     }

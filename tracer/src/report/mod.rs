@@ -34,6 +34,7 @@ pub(crate) use format::{Unit, percent, shorten, shorten_left, show_percent};
 pub use header::Header;
 pub use peek::{Edge, Peek, PeekEntry, PeekOptions, peek};
 pub use series::{GrowingStack, Series, SeriesBuilder, SeriesOptions, SeriesRow};
+pub(crate) use sites::Cells;
 pub(crate) use sites::fit_columns;
 pub use sites::{
     GroupBy, LiveSite, LiveSites, Place, SiteMarks, SiteRow, SiteStack, SiteTable, SitesOptions,

@@ -4,6 +4,7 @@ mod list;
 mod text;
 
 pub use list::{LiveSite, LiveSites, SiteStack, StackLine, live_sites};
+pub(crate) use text::Cells;
 pub(crate) use text::fit as fit_columns;
 pub use text::largest_sites;
 
@@ -175,7 +176,7 @@ pub struct SiteMarks {
 
 impl SiteMarks {
     /// Of marks of a profile's stack.
-    pub(super) fn of(sites: &Sites<'_>, marks: &Marks) -> Self {
+    pub(crate) fn of(sites: &Sites<'_>, marks: &Marks) -> Self {
         let profile = sites.profile();
         let what = marks.what.as_ref().map(|what| sites.what_name(what));
         Self {
@@ -191,7 +192,7 @@ impl SiteMarks {
 
     /// What tells sites apart in two builds: no lines, which move with each line above them, and no addresses
     /// where there is a name near.
-    pub(super) fn key(&self) -> (String, String, String) {
+    pub(crate) fn key(&self) -> (String, String, String) {
         let function = |place: &Option<Place>| {
             place
                 .as_ref()

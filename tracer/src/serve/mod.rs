@@ -1,4 +1,5 @@
-//! The profile of a running recording over HTTP, as a Go service with `net/http/pprof` shows its own.
+//! The profile of a running recording over HTTP, as a Go service with `net/http/pprof` shows its own, and a page that
+//! shows it to people; the page alone for saved profiles.
 //!
 //! Closed until opened: on this machine only, unless somebody gives a token (`docs/design/0037-serving.md`). The server
 //! has a thread of its own without any privilege, and asks the session's owner for whole profiles.
@@ -7,9 +8,12 @@ mod address;
 mod connections;
 mod encoded;
 mod error;
+mod failure;
 mod guard;
 mod listener;
 mod metrics;
+mod page;
+mod past;
 mod pprof;
 mod text;
 mod tls;
@@ -19,12 +23,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 pub use address::Address;
 pub use error::ServeError;
 pub use listener::Bound;
+pub use past::Saved;
 pub use tls::Tls;
 pub use token::Token;
 
@@ -32,6 +39,7 @@ use crate::process::spawn_unprivileged;
 use crate::profile::Labels;
 use crate::push::Counts;
 use crate::session::Asking;
+use past::Past;
 
 /// How long answers that are under way have when the server ends.
 const GRACE: Duration = Duration::from_secs(2);
@@ -79,9 +87,38 @@ impl Server {
     /// The thread could not be started.
     pub fn start(
         bound: Bound,
-        mut access: Access,
+        access: Access,
         subject: Subject,
         asking: Asking,
+    ) -> Result<Self, ServeError> {
+        let past = Arc::new(Past::of_recording(&subject, asking.clone()));
+        let router = page::router(Arc::clone(&past)).merge(pprof::router(Arc::new(
+            pprof::Service::new(subject, asking),
+        )));
+        let router = with_errors(
+            router,
+            "there is nothing here: /debug/pprof/ lists what there is",
+        );
+        Self::run(bound, access, router, async move { past.keep().await })
+    }
+
+    /// Serves the page on saved profiles.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn view(bound: Bound, access: Access, saved: Saved) -> Result<Self, ServeError> {
+        let router = page::router(Arc::new(Past::of_saved(saved)));
+        let router = with_errors(router, "there is nothing here: the page is at /");
+        Self::run(bound, access, router, std::future::ready(()))
+    }
+
+    /// Answers by a router, and does something else besides.
+    fn run(
+        bound: Bound,
+        mut access: Access,
+        router: Router,
+        besides: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, ServeError> {
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,9 +131,9 @@ impl Server {
             let _inside = runtime.enter();
             bound.listen().map_err(ServeError::Thread)?
         };
-        let app = pprof::Service::new(subject, asking);
         let thread = spawn_unprivileged("serve", move || {
-            let router = guard::guarded(pprof::router(Arc::new(app)), &mut access, &listener);
+            let router = guard::guarded(router, &mut access, &listener);
+            runtime.spawn(besides);
             runtime.block_on(connections::serve(listener, &access, router, ended));
             runtime.shutdown_timeout(GRACE);
         })
@@ -106,6 +143,15 @@ impl Server {
             thread: Some(thread),
         })
     }
+}
+
+/// Answers what nothing else does with an error.
+fn with_errors(router: Router, hint: &'static str) -> Router {
+    router
+        .fallback(move || async move { text::error(StatusCode::NOT_FOUND, hint) })
+        .method_not_allowed_fallback(|| async {
+            text::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
 }
 
 impl Drop for Server {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::get;
@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::Subject;
 use super::encoded::{Encoded, Form};
+use super::failure::Failure;
 use super::metrics::{self, Scrapes};
 use super::text::{error, plain};
 use crate::printable::printable;
@@ -72,60 +73,16 @@ impl Service {
     }
 }
 
-/// Why there is no profile.
-enum Failure {
-    NoSnapshot(NoSnapshot),
-    Internal(String),
-}
-
-impl From<NoSnapshot> for Failure {
-    fn from(why: NoSnapshot) -> Self {
-        Self::NoSnapshot(why)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Internal(error.to_string())
-    }
-}
-
-impl Failure {
-    fn answer(self) -> Response {
-        match self {
-            Self::NoSnapshot(why) => {
-                let later = [(RETRY_AFTER, HeaderValue::from_static("1"))];
-                (
-                    later,
-                    error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-                )
-                    .into_response()
-            }
-            Self::Internal(what) => error(StatusCode::INTERNAL_SERVER_ERROR, &what),
-        }
-    }
-}
-
 /// All paths.
 pub(super) fn router(service: Arc<Service>) -> Router {
     let to_index = || async { Redirect::permanent("/debug/pprof/") };
     Router::new()
-        .route("/", get(to_index))
         .route("/debug/pprof", get(to_index))
         .route("/debug/pprof/", get(index))
         .route("/debug/pprof/cmdline", get(command_line))
         .route("/debug/pprof/symbol", get(symbol).post(symbol))
         .route("/debug/pprof/{name}", get(profile))
         .route("/metrics", get(metrics))
-        .fallback(|| async {
-            error(
-                StatusCode::NOT_FOUND,
-                "there is nothing here: /debug/pprof/ lists what there is",
-            )
-        })
-        .method_not_allowed_fallback(|| async {
-            error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
-        })
         .with_state(service)
 }
 

@@ -17,7 +17,7 @@ use std::io::{self, Write};
 
 pub(super) use amounts::{bytes, count};
 
-use super::finding::Judgement;
+use super::finding::{Finding, Judgement};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +33,40 @@ pub enum Form {
     Sarif,
     /// Annotations of files and lines, as GitHub's runner reads them from standard output.
     Github,
+}
+
+/// What the reports say of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What it is, in half a line.
+    pub headline: String,
+    /// Where it is; `None` where there is no stack.
+    pub site: Option<String>,
+    /// What else there is to say, one sentence each.
+    pub details: Vec<String>,
+}
+
+/// What the reports say of a finding.
+#[must_use]
+pub fn said(finding: &Finding) -> Said {
+    Said {
+        headline: words::headline(finding),
+        site: words::site(finding),
+        details: words::details(finding),
+    }
+}
+
+/// What the reports say of a judgement: how it ends, what was looked at, and what is to be considered of its
+/// findings.
+#[must_use]
+pub fn said_of_all(judgement: &Judgement) -> (String, String, Vec<String>) {
+    let findings = judgement.findings.iter().chain(&judgement.warnings);
+    let findings: Vec<Finding> = findings.cloned().collect();
+    (
+        words::outcome(judgement),
+        words::evidence(judgement),
+        words::caveats_of(&findings),
+    )
 }
 
 /// Writes a report.

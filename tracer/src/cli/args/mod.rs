@@ -14,7 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 pub(super) use push::PushArgs;
 pub(super) use recording::{AttachArgs, LogArg, RecordingArgs, RunArgs, SourceArgs, TracingArgs};
-pub(super) use serve::ServeArgs;
+pub(super) use serve::{AccessArgs, ServeArgs, ViewArgs};
 pub(super) use times::{duration, share};
 pub(super) use top::TopArgs;
 pub(super) use views::{
@@ -43,10 +43,12 @@ pub(super) enum Command {
     Attach(AttachArgs),
     /// Start a program and trace it from its first allocation
     Run(RunArgs),
-    /// Trace a running process and serve its profile over HTTP, as Go's net/http/pprof does
+    /// Trace a running process and serve its profile over HTTP: a page, and what Go's net/http/pprof has
     Serve(ServeArgs),
     /// Trace a running process and show its profile in the terminal, live
     Top(TopArgs),
+    /// Show saved profiles in the browser: a page on this machine
+    View(ViewArgs),
     /// Show a profile: table, call tree, or a function with its callers and callees
     Report(ReportArgs),
     /// Show what changed from one profile to another

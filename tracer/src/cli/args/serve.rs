@@ -1,4 +1,4 @@
-//! The options of `serve`.
+//! The options of `serve` and `view`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,36 @@ pub(in crate::cli) struct ServeArgs {
     /// [default: 127.0.0.1:6070; nowhere with --push]
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::cli) listen: Option<Address>,
+    #[command(flatten)]
+    pub(in crate::cli) access: AccessArgs,
+    /// Show the arguments of the process at /debug/pprof/cmdline, not only its program: they may hold secrets
+    #[arg(long)]
+    pub(in crate::cli) show_cmdline: bool,
+    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(in crate::cli) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(in crate::cli) tracing: TracingArgs,
+    #[command(flatten)]
+    pub(in crate::cli) push: PushArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ViewArgs {
+    /// View this profile, or the profiles in this folder as a series
+    #[arg(value_name = "FILE|FOLDER")]
+    pub(in crate::cli) path: PathBuf,
+    /// Listen here: ADDRESS:PORT, or unix:PATH; port 0 is any that is free. An address that other machines reach needs
+    /// --token-file
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(in crate::cli) listen: Address,
+    #[command(flatten)]
+    pub(in crate::cli) access: AccessArgs,
+}
+
+/// Who may ask a server.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AccessArgs {
     /// Answer only who gives the token in FILE, as `Authorization: Bearer TOKEN` or as a password. Nobody but its
     /// owner may be able to read the file
     #[arg(long, value_name = "FILE")]
@@ -35,14 +65,4 @@ pub(in crate::cli) struct ServeArgs {
     /// Answer requests for this NAME, too; addresses and localhost are always answered
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) host: Vec<String>,
-    /// Show the arguments of the process at /debug/pprof/cmdline, not only its program: they may hold secrets
-    #[arg(long)]
-    pub(in crate::cli) show_cmdline: bool,
-    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
-    pub(in crate::cli) duration: Option<Duration>,
-    #[command(flatten)]
-    pub(in crate::cli) tracing: TracingArgs,
-    #[command(flatten)]
-    pub(in crate::cli) push: PushArgs,
 }

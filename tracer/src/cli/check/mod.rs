@@ -11,6 +11,8 @@ use anyhow::{Context as _, ensure};
 
 pub(super) use args::CheckArgs;
 
+pub(super) use saved::with_generations;
+
 use super::exit::Exit;
 use super::say::say;
 use super::signals::Signals;

@@ -13,9 +13,9 @@ use crate::check::suppressions::{frames, write as suppression};
 use crate::check::{Finding, Judgement, Outcome, RuleId, Suppressions};
 use crate::checkout::Checkout;
 use crate::export::Format;
-use crate::names::{NameStyle, function_of};
+use crate::names::NameStyle;
 use crate::profile::{Profile, Sample, ValueKind};
-use crate::report::{fitted, names};
+use crate::report::fitted;
 
 /// The reports and files that were asked for.
 pub(super) struct Reports {
@@ -97,7 +97,7 @@ impl Reports {
     /// Writes all of them. The judgement learns where its frames are in the checkout.
     pub(super) fn write(self, judgement: &mut Judgement, profile: &Profile) -> anyhow::Result<()> {
         locate(judgement, self.blame);
-        name(judgement, profile, self.names);
+        judgement.name_functions(profile, self.names);
         if let Some(output) = self.suppressions {
             let text = suppressions(judgement, profile);
             output.write_with(&|out| out.write_all(text.as_bytes()))?;
@@ -153,22 +153,6 @@ fn locate(judgement: &mut Judgement, blame: bool) {
     }
     notes.dedup();
     judgement.notes.extend(notes);
-}
-
-/// Says of each frame what people call its function.
-fn name(judgement: &mut Judgement, profile: &Profile, style: NameStyle) {
-    let names = names([profile], style);
-    for finding in judgement.all_mut() {
-        for stack in finding.stack.iter_mut().chain(&mut finding.others) {
-            for frame in &mut stack.frames {
-                let short = names.show(&frame.function);
-                frame.short = (short != frame.function).then(|| short.to_owned());
-            }
-            if style == NameStyle::Short {
-                stack.purpose = stack.purpose.as_ref().map(|name| function_of(name, ""));
-            }
-        }
-    }
 }
 
 fn blame_for(

@@ -42,7 +42,7 @@ pub(super) fn saved(paths: &[PathBuf]) -> anyhow::Result<Recorded> {
 
 /// What `attach` and `run` write with `--every`: the last profile has everything at the end, the series
 /// what came before, generations included. `None` where there is no such file.
-fn with_generations(directory: &Path) -> anyhow::Result<Option<Recorded>> {
+pub(in crate::cli) fn with_generations(directory: &Path) -> anyhow::Result<Option<Recorded>> {
     let file = directory.join(series::FILE_NAME);
     if !file.exists() {
         return Ok(None);

@@ -9,8 +9,8 @@ use crate::sites::{Kind, Purpose, SiteFrame, Sites, group, groups};
 
 use crate::names::Names;
 
-/// Stacks as inferno's lines have them, and whose code the frames are.
-pub(super) struct Stacks<'a> {
+/// Stacks as flame graphs show them, and whose code the frames are.
+pub(crate) struct Stacks<'a> {
     sites: Sites<'a>,
     names: Names,
     is_full: bool,
@@ -19,7 +19,8 @@ pub(super) struct Stacks<'a> {
 }
 
 impl<'a> Stacks<'a> {
-    pub(super) fn new(profile: &'a Profile, style: &Style) -> Self {
+    /// Those of a profile without the frames of allocators.
+    pub(crate) fn new(profile: &'a Profile, style: &Style) -> Self {
         Self {
             sites: Sites::new(profile, &style.rules),
             names: names([profile], style.names),
@@ -28,21 +29,26 @@ impl<'a> Stacks<'a> {
         }
     }
 
-    /// A stack, root first, its frames separated by `;`.
+    /// A stack as inferno's lines have it, its frames separated by `;`.
     pub(super) fn line(&mut self, sample: &'a Sample) -> String {
+        self.frames(sample).join(";")
+    }
+
+    /// The frames of a stack, root first: one at least.
+    pub(crate) fn frames(&mut self, sample: &'a Sample) -> Vec<String> {
         let frames: Vec<SiteFrame> = self.sites.frames(sample).collect();
-        let labels = match self.is_full {
+        let mut labels: Vec<String> = match self.is_full {
             true => frames.iter().rev().map(|frame| self.label(frame)).collect(),
             false => self.folded(sample, &frames),
         };
-        match labels.as_slice() {
-            [] => "[unknown]".to_owned(),
-            labels => labels.join(";"),
+        if labels.is_empty() {
+            labels.push("[unknown]".to_owned());
         }
+        labels
     }
 
     /// Whose code each label is, with the full names.
-    pub(super) fn into_labels(self) -> HashMap<String, (Kind, Option<String>)> {
+    pub(crate) fn into_labels(self) -> HashMap<String, (Kind, Option<String>)> {
         self.labels
     }
 

@@ -19,6 +19,7 @@ use super::errors::{ChangeError, Doubts};
 use super::filters::ActiveFilter;
 use super::format::percent;
 use super::graph::Graph;
+use super::sites::Cells;
 use super::stacks::{StackFrame, frames};
 use super::{names, view};
 use crate::names::{NameStyle, Names};
@@ -174,6 +175,14 @@ pub struct StackRow {
     pub values_after: Values,
     /// Its frames, leaf first.
     pub frames: Vec<StackFrame>,
+}
+
+impl Compare {
+    /// The texts of the sites that changed, in their order.
+    pub(crate) fn site_texts(&self) -> impl Iterator<Item = Cells> {
+        let rows = self.site_rows.iter();
+        rows.map(|row| row.marks.cells(&self.names, false))
+    }
 }
 
 impl Change {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::text::{line, name, site_cells};
+use super::text::{line, name};
 use super::{GroupBy, Place, put_together, shown};
 use crate::names::{NameStyle, Names};
 use crate::profile::{Profile, Sample, ValueKind, Values};
@@ -82,7 +82,7 @@ pub fn live_sites(profile: &Profile, by: ValueKind, style: NameStyle, rules: &Ru
         );
         let (values, squares) = (row.values, row.squares);
         total += values;
-        let [place, line, purpose, what] = site_cells(&names, &shown(&sites, row));
+        let [place, line, purpose, what] = shown(&sites, row).cells(&names);
         LiveSite {
             key,
             values,

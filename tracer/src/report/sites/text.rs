@@ -20,7 +20,7 @@ const LEAST: usize = 12;
 const ENOUGH: usize = 31;
 
 /// The texts of a row: where, its line, what it is for, what is allocated.
-pub(super) type Cells = [String; 4];
+pub(crate) type Cells = [String; 4];
 
 impl fmt::Display for SiteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,6 +51,11 @@ impl fmt::Display for SiteTable {
 }
 
 impl SiteTable {
+    /// The texts of the rows, in their order.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = Cells> {
+        self.rows.iter().map(|row| self.cells(row))
+    }
+
     const fn noun(&self) -> &'static str {
         match self.by {
             GroupBy::Site => "sites",
@@ -143,11 +148,10 @@ impl SiteTable {
     }
 
     fn cells(&self, row: &SiteRow) -> Cells {
-        let [function, line, purpose, what] = site_cells(&self.names, row);
-        let place = &row.place;
+        let [function, line, purpose, what] = row.cells(&self.names);
         match (self.by, &row.name) {
             (GroupBy::Site, _) | (_, None) => [function, line, purpose, what],
-            (GroupBy::Line, Some(own)) => match (line.is_empty(), place.is_some()) {
+            (GroupBy::Line, Some(own)) => match (line.is_empty(), row.place.is_some()) {
                 (false, _) => [line, function, purpose, what],
                 (true, true) => [function, String::new(), purpose, what],
                 (true, false) => [printable(own).into_owned(), function, purpose, what],
@@ -196,68 +200,74 @@ impl SiteTable {
     }
 }
 
-/// The texts of a row that is a site.
-pub(super) fn site_cells(names: &Names, row: &SiteRow) -> Cells {
-    let place = row.place.as_ref();
-    let caller = row.caller.as_ref();
-    let function = place.map_or_else(
-        || "[no stack]".to_owned(),
-        |place| name_in(names, place, caller, row.where_differs),
-    );
-    let line = place.map_or_else(String::new, line);
-    let said = |one: &Place| {
-        let mut said = [place, caller].into_iter().flatten();
-        said.any(|place| place.function == one.function)
-    };
-    let purpose = row.purpose.as_ref().filter(|purpose| !said(purpose));
-    let purpose = purpose.map_or_else(String::new, |one| purpose_name(names, one));
-    let mut what = row.what.clone().unwrap_or_default();
-    what = printable(&what).into_owned();
-    if row.what_differs {
-        what.push_str(", …");
-    }
-    [function, line, purpose, what]
-}
-
 /// The largest sites, a line each with its share of the total: what a recording says at its end.
 #[must_use]
 pub fn largest_sites(profile: &Profile, options: &SitesOptions) -> Vec<String> {
     let table = sites(profile, options);
     let rows = table.rows.iter().map(|row| {
-        let marks = SiteMarks {
-            place: row.place.clone(),
-            caller: row.caller.clone(),
-            purpose: row.purpose.clone(),
-            what: row.what.clone(),
-        };
-        format!("{} {}", show_percent(row.percent), marks.show(&table.names))
+        let site = row.marks().show(&table.names);
+        format!("{} {site}", show_percent(row.percent))
     });
     rows.collect()
 }
 
+impl SiteRow {
+    /// The texts of a row that is a site.
+    pub(super) fn cells(&self, names: &Names) -> Cells {
+        let [function, line, purpose, mut what] = self.marks().cells(names, self.where_differs);
+        if self.what_differs {
+            what.push_str(", …");
+        }
+        [function, line, purpose, what]
+    }
+
+    fn marks(&self) -> SiteMarks {
+        SiteMarks {
+            place: self.place.clone(),
+            caller: self.caller.clone(),
+            purpose: self.purpose.clone(),
+            what: self.what.clone(),
+        }
+    }
+}
+
 impl SiteMarks {
+    /// The texts of a row. The functions without a name may differ from stack to stack.
+    pub(crate) fn cells(&self, names: &Names, differs: bool) -> Cells {
+        let place = self.place.as_ref();
+        let caller = self.caller.as_ref();
+        let function = place.map_or_else(
+            || "[no stack]".to_owned(),
+            |place| name_in(names, place, caller, differs),
+        );
+        let line = place.map_or_else(String::new, line);
+        let said = |one: &Place| {
+            let mut said = [place, caller].into_iter().flatten();
+            said.any(|place| place.function == one.function)
+        };
+        let purpose = self.purpose.as_ref().filter(|purpose| !said(purpose));
+        let purpose = purpose.map_or_else(String::new, |one| purpose_name(names, one));
+        let what = self.what.as_ref();
+        let what = what.map_or_else(String::new, |what| printable(what).into_owned());
+        [function, line, purpose, what]
+    }
+
     /// `hyper::Buffered::reserve  hyper-1.12.0/src/proto/h1/io.rs:181  for service::count, BytesMut`
     pub(in crate::report) fn show(&self, names: &Names) -> String {
-        let Some(place) = &self.place else {
-            return "[no stack]".to_owned();
-        };
-        let caller = self.caller.as_ref();
-        let mut text = name_in(names, place, caller, false);
-        let line = line(place);
+        let [mut text, line, purpose, what] = self.cells(names, false);
+        if self.place.is_none() {
+            return text;
+        }
         if !line.is_empty() {
             text.push_str(&format!("  {line}"));
         }
-        let purpose = self.purpose.as_ref();
-        let said = |one: &Place| {
-            let mut said = std::iter::once(place).chain(caller);
-            said.any(|place| place.function == one.function)
+        let more = match (purpose.as_str(), what.as_str()) {
+            ("", what) => what.to_owned(),
+            (purpose, "") => format!("for {purpose}"),
+            (purpose, what) => format!("for {purpose}, {what}"),
         };
-        let purpose = purpose.filter(|purpose| !said(purpose));
-        let purpose = purpose.map(|purpose| format!("for {}", purpose_name(names, purpose)));
-        let what = self.what.as_ref().map(|what| printable(what).into_owned());
-        let more: Vec<String> = purpose.into_iter().chain(what).collect();
         if !more.is_empty() {
-            text.push_str(&format!("  {}", more.join(", ")));
+            text.push_str(&format!("  {more}"));
         }
         text
     }
