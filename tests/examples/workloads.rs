@@ -21,6 +21,7 @@ const PROGRAMS: [&str; 15] = [
     "requests",
     "stacks",
     "steady",
+    "named_threads",
     "thread_ends",
 ];
 

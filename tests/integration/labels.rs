@@ -7,13 +7,15 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 use tests::process::{self, Child, Ended};
-use tests::tracing::tracer;
+use tests::tracing::{Tracing, tracer};
 use tests::workload::Workload;
-use tests::{go, trial};
+use tests::{go, profile, trial};
+use tracer::profile::{Sample, Values};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial::root("labels::of_samples", of_samples),
+        trial::root("labels::of_threads", of_threads),
         trial::root("labels::refused", refused),
     ]
 }
@@ -127,6 +129,36 @@ fn pprof(file: &Path, arguments: &[&str]) -> Result<String> {
     Ok(ended.printed())
 }
 
+/// The same calls by threads of two names are told apart, whichever way stacks are walked and found again, and a free
+/// goes to the thread that allocated.
+fn of_threads() -> Result<()> {
+    for arguments in [
+        &["--label", "thread"][..],
+        &["--label", "thread", "--unwind", "fp"],
+        &["--label", "thread", "--copy-stacks"],
+        &["--label", "thread", "--audit-stacks"],
+    ] {
+        let workload = Workload::start("named_threads", &[])?;
+        let tracing = Tracing::attach_with(workload.pid(), arguments)?;
+        let (ledger, profile) = tracing.record(workload)?;
+        for (name, expected) in &ledger.parts {
+            let of_thread = |sample: &&Sample| sample.labels.get("thread") == Some(name.as_str());
+            let samples = profile.samples.iter().filter(of_thread);
+            let found = samples.fold(Values::default(), |sum, sample| sum.plus(sample.values));
+            ensure!(
+                found.without_peak() == expected.values()?.without_peak(),
+                "{arguments:?}: {name}: ledger {expected:?}, profile {found:?}"
+            );
+        }
+        let mistaken = profile::counter(&profile, "stacks_mistaken").unwrap_or(0);
+        ensure!(
+            mistaken == 0,
+            "{arguments:?}: {mistaken} stacks were mistaken"
+        );
+    }
+    Ok(())
+}
+
 /// Nothing is attached, and nothing written.
 fn refused() -> Result<()> {
     let mut workload = Workload::start("midlife", &[])?;
@@ -135,7 +167,7 @@ fn refused() -> Result<()> {
     for (labels, said) in [
         (
             &["team"][..],
-            "without one there are service, pid, host and container_id",
+            "without one there are service, pid, host, container_id and thread",
         ),
         (&["team="], "no value"),
         (&["a-b=x"], "letters, digits and _"),

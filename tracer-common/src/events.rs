@@ -42,8 +42,8 @@ pub struct EventHeader {
     pub value: u64,
     /// A stack's [`StackEnd`](crate::StackEnd).
     pub end: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// A stack's thread, see [`StackKey::thread`](crate::StackKey::thread).
+    pub thread: u32,
 }
 
 /// A change in the life of a process.

@@ -36,6 +36,17 @@ impl StackHash {
     }
 }
 
+/// Words of a thread's name, as the kernel has it (`TASK_COMM_LEN`).
+pub const THREAD_NAME_WORDS: usize = 2;
+
+/// A number for threads of this name; never 0. Two of a thousand names share one by a chance of 1 in 10,000.
+#[inline(always)]
+#[must_use]
+pub const fn thread_id(name: [u64; THREAD_NAME_WORDS]) -> u32 {
+    let hash = StackHash::new().push(name[0]).push(name[1]).finish();
+    (hash >> 32) as u32 | 1
+}
+
 #[inline(always)]
 pub(crate) const fn mix(mut x: u64) -> u64 {
     x ^= x >> 33;

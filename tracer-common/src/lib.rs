@@ -28,7 +28,7 @@ pub use events::{EventHeader, EventKind, ProcessEvent, StackCopyEvent, StackEven
 pub use generations::{
     EXACT_GENERATIONS, GENERATION_CELLS, GENERATION_RING, GenerationCell, generation_cell,
 };
-pub use hash::StackHash;
+pub use hash::{StackHash, THREAD_NAME_WORDS, thread_id};
 pub use io::{Callee, IoFn};
 pub use known::{
     KNOWN_STACKS, KnownStack, Owner, Recognition, SHAPE_SLOTS, SHAPES, SLOTS_AT_ONCE, Shape,

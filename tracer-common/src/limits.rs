@@ -32,6 +32,9 @@ pub const MAX_PENDING_CALLS: u32 = 65_536;
 /// because the allocator calls something that allocates.
 pub const MAX_SUSPENDED_CALLS: u32 = 8;
 
+/// Names of threads that are told. What is over that stands without a name.
+pub const MAX_THREAD_NAMES: u32 = 4096;
+
 /// Processes that one session can follow at the same time (the target and, where asked for, its children).
 pub const MAX_TARGETS: u32 = 65_536;
 

@@ -32,6 +32,10 @@ pub struct Config {
     /// Byte offset of `vm_file` in `vm_area_struct`, which tells what memory belongs to a file; 0 where memory
     /// is not followed as it becomes resident.
     pub vm_file: u32,
+    /// Not 0 where stacks are told apart by the names of their threads.
+    pub by_thread: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// Byte offsets in `task_struct`: where the thread's alternate signal stack begins, and its size. All 0
@@ -152,8 +156,8 @@ pub struct StackKey {
     pub stack: u64,
     /// Image it was seen in, see [`TargetInfo::image`].
     pub image: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// Name of the thread, see [`thread_id`](crate::thread_id); 0 where threads are not told apart.
+    pub thread: u32,
 }
 
 /// What one stack has allocated and given back. The counters only grow: live is the difference.
@@ -238,7 +242,7 @@ const _: () = {
     assert!(size_of::<StackCounters>() == 72);
     assert!(size_of::<PendingCall>() == 72);
     assert!(size_of::<ThreadCalls>() == 104);
-    assert!(size_of::<Config>() == 96);
+    assert!(size_of::<Config>() == 104);
 };
 
 #[cfg(feature = "user")]

@@ -16,6 +16,7 @@ use crate::count::{atomic_swap, bump, take_number};
 use crate::maps::{COPIED, EVENTS, STACK_STARTS};
 use crate::space::space_of;
 use crate::task::Task;
+use crate::thread;
 
 /// Bytes of a copy, at most.
 const COPY_BYTES: u64 = COPY_WORDS as u64 * 8;
@@ -117,7 +118,7 @@ fn fill_and_send(slot: *mut StackCopy, owner: u64, ip: u64, sp: u64, bp: u64) ->
         time_ns: unsafe { bpf_ktime_get_ns() },
         value: stack,
         end: StackEnd::Unmapped as u32,
-        reserved: 0,
+        thread: thread::current(),
     };
     // SAFETY: `len` is less than the words take, so that the range lies within the slot.
     let sent = unsafe {

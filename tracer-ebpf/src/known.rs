@@ -40,7 +40,7 @@ pub(crate) fn shape_of(owner: Owner, first: Registers) -> Option<*mut Shape> {
 
 /// Looks whether a stack was walked before, and leaves the index of its counters in the scratch slot.
 #[inline(always)]
-pub(crate) fn recognise(scratch: &mut Scratch, owner: Owner, first: Registers) {
+pub(crate) fn recognise(scratch: &mut Scratch, owner: Owner, first: Registers, thread: u32) {
     scratch.known.index = NONE;
     scratch.known.check = 0;
     // A walk would not get far.
@@ -78,6 +78,7 @@ pub(crate) fn recognise(scratch: &mut Scratch, owner: Owner, first: Registers) {
     // SAFETY: a valid map value, which other CPUs may be writing.
     let register = unsafe { read_volatile(&raw const (*shape)[0]) };
     let check = scratch.known.recognition.finish(register, first.bp);
+    let check = of_thread(check, thread);
     if let Some(known) = KNOWN.get_ptr(KnownStack::place(check)) {
         // SAFETY: as above, word by word.
         let known = unsafe {
@@ -131,16 +132,23 @@ extern "C" fn take_slots(_index: u64, context: *mut c_void) -> u64 {
     u64::from(scratch.known.end != RUNNING)
 }
 
+/// The same stack of another thread is another one, where threads are told apart.
+#[inline(always)]
+fn of_thread(check: u64, thread: u32) -> u64 {
+    check ^ u64::from(thread).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// Remembers the stack that was walked by the index of its counters, if it can be recognised.
 #[inline(always)]
-pub(crate) fn remember(scratch: &Scratch, index: u32) {
+pub(crate) fn remember(scratch: &Scratch, index: u32, thread: u32) {
     if config!(audit) != 0 && scratch.known.index != NONE && scratch.known.index != index {
         bump(Counter::StacksMistaken);
     }
     let check = scratch.known.check;
     if check != 0
-        && let Some(known) = KNOWN.get_ptr_mut(KnownStack::place(check))
+        && let Some(known) = KNOWN.get_ptr_mut(KnownStack::place(of_thread(check, thread)))
     {
+        let check = of_thread(check, thread);
         let KnownStack { check, index } = KnownStack::new(check, index);
         // SAFETY: a valid map value, which other CPUs may be writing, too.
         unsafe {

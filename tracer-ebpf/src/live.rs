@@ -141,7 +141,7 @@ fn ask_for(segment: u32) {
         time_ns: unsafe { bpf_ktime_get_ns() },
         value: segment,
         end: 0,
-        reserved: 0,
+        thread: 0,
     };
     if EVENTS.output(&header, 0).is_err() {
         // Asked again by the next one.

@@ -31,6 +31,7 @@ mod stack;
 mod stack_window;
 mod state;
 mod task;
+mod thread;
 mod unwind;
 mod walk;
 mod window;

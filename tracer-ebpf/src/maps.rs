@@ -6,13 +6,13 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{self, HashMap, PerCpuArray, Queue, RingBuf};
 use tracer_common::limits::{
     DEFAULT_MAX_STACKS, INNER_MAPPABLE, LOG_WORDS, MAX_HEAPS, MAX_PENDING_CALLS, MAX_TARGETS,
-    MMAPABLE, RING_BYTES, SPARE_STACKS,
+    MAX_THREAD_NAMES, MMAPABLE, RING_BYTES, SPARE_STACKS,
 };
 use tracer_common::{
     AlternateStack, Config, Counter, Flow, GATE_WORDS, GenerationCell, KNOWN_STACKS, KnownStack,
     LiveBucket, LiveTotal, MAX_LIVE_SEGMENTS, MAX_RULES, MAX_TABLES, PeakMark, PendingCall,
     RULE_CACHE_ENTRIES, ReturnProbes, Row, Rule, SPACE_ENTRIES, Shape, SpaceEntry, StackCounters,
-    StackKey, TargetInfo, TaskOffsets, ThreadCalls, WINDOW_WORDS,
+    StackKey, THREAD_NAME_WORDS, TargetInfo, TaskOffsets, ThreadCalls, WINDOW_WORDS,
 };
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
@@ -49,6 +49,8 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config {
     },
     peak_shift: 0,
     vm_file: 0,
+    by_thread: 0,
+    reserved: 0,
 });
 
 /// A field of the configuration. `CONFIG.load()` would load all the others as well: a volatile load stays.
@@ -121,6 +123,11 @@ pub(crate) static FREE_HEAPS: Queue<u32> = Queue::with_max_entries(MAX_HEAPS as 
 /// Where a stack's counters are.
 #[map]
 pub(crate) static STACKS: HashMap<StackKey, u32> = HashMap::with_max_entries(DEFAULT_MAX_STACKS, 0);
+
+/// Names of threads by their numbers, where stacks are told apart by them.
+#[map]
+pub(crate) static THREAD_NAMES: HashMap<u32, [u64; THREAD_NAME_WORDS]> =
+    HashMap::with_max_entries(MAX_THREAD_NAMES, NO_PREALLOC);
 
 /// Growing counters per stack. Apart from the hash table, so that a free, which knows the index, does
 /// without that.

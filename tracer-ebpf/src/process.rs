@@ -208,7 +208,7 @@ const fn event() -> ProcessEvent {
             time_ns: 0,
             value: 0,
             end: 0,
-            reserved: 0,
+            thread: 0,
         },
         child: 0,
         image: 0,

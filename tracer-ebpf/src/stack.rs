@@ -15,6 +15,7 @@ use crate::peak;
 use crate::scratch::{self, Scratch};
 use crate::space;
 use crate::task::Task;
+use crate::thread;
 use crate::unwind::unwind;
 use crate::walk::{Walked, walk};
 
@@ -38,8 +39,9 @@ fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) 
     let slot = unsafe { &mut *scratch };
     // A constant to the verifier, which drops the other walk.
     let by_tables = config!(unwinding) != Unwinding::FramePointers as u32;
+    let thread = thread::current();
     if by_tables {
-        known::recognise(slot, space::owner_of(task), first);
+        known::recognise(slot, space::owner_of(task), first, thread);
         let index = slot.known.index;
         if let Some(counters) = STACK_COUNTERS.get_ptr_mut(index)
             // SAFETY: a valid map value. Until the frames have been sent, they have to be found again.
@@ -60,7 +62,7 @@ fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) 
     } else {
         walk(slot, first.ip, first.bp)
     };
-    let key = stack_key(task, if copied == 0 { stack } else { copied });
+    let key = stack_key(task, if copied == 0 { stack } else { copied }, thread);
     let Some((index, counters)) = find(&key).or_else(|| make(&key)) else {
         bump(Counter::StackTableFull);
         add(Counter::StackTableFullBytes, size);
@@ -74,7 +76,7 @@ fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) 
         return Some(index);
     }
     if by_tables {
-        known::remember(slot, index);
+        known::remember(slot, index, thread);
     }
     // SAFETY: a valid map value. Two CPUs may both find 0 and both send: user space keeps one.
     if unsafe { (*counters).sent } == 0 {
@@ -87,7 +89,7 @@ fn credit_with(scratch: *mut Scratch, task: &Task, first: Registers, size: u64) 
             time_ns: unsafe { bpf_ktime_get_ns() },
             value: stack,
             end,
-            reserved: 0,
+            thread,
         };
         if send(scratch, len) {
             // SAFETY: as above; the write is idempotent.
@@ -116,11 +118,11 @@ fn send(scratch: *mut Scratch, len: usize) -> bool {
 }
 
 #[inline(always)]
-const fn stack_key(task: &Task, stack: u64) -> StackKey {
+const fn stack_key(task: &Task, stack: u64, thread: u32) -> StackKey {
     StackKey {
         stack,
         image: task.image,
-        reserved: 0,
+        thread,
     }
 }
 
@@ -141,6 +143,7 @@ fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
         _ => u32::try_from(take_number(STACKS_USED.get_ptr_mut(0)?)).ok()?,
     };
     let counters = STACK_COUNTERS.get_ptr_mut(index)?;
+    thread::remember(key.thread);
     // SAFETY: a valid map value that was given to this program alone.
     unsafe { (*counters).key = *key };
     if STACKS.insert(key, &index, u64::from(BPF_NOEXIST)).is_ok() {
@@ -156,7 +159,7 @@ fn make(key: &StackKey) -> Option<(u32, *mut StackCounters)> {
 /// session's first image, which is made beforehand.
 #[inline(always)]
 fn credit_unknown(task: &Task, size: u64) -> Option<u32> {
-    let key = stack_key(task, 0);
+    let key = stack_key(task, 0, thread::current());
     let (index, counters) = match find(&key).or_else(|| make(&key)) {
         Some(found) => found,
         None => (0, STACK_COUNTERS.get_ptr_mut(0)?),

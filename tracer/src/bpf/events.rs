@@ -23,6 +23,8 @@ pub struct StackSeen {
     pub image: u32,
     /// Identity.
     pub stack: u64,
+    /// Name of the thread, see [`StackKey::thread`](tracer_common::StackKey::thread).
+    pub thread: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Return addresses, leaf first.
@@ -40,6 +42,8 @@ pub struct StackCopy {
     pub image: u32,
     /// Identity of this one allocation's stack.
     pub stack: u64,
+    /// Name of the thread, see [`StackKey::thread`](tracer_common::StackKey::thread).
+    pub thread: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Where the allocating function returns to, and its caller's registers there.
@@ -133,6 +137,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
             tgid,
             image,
             stack: value,
+            thread: word(36)?,
             time_ns,
             end: StackEnd::from_number(word(32)?)?,
             frames: words[..count]
@@ -156,6 +161,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Received> {
             tgid,
             image,
             stack: value,
+            thread: word(36)?,
             time_ns,
             registers,
             words: words.take(count).collect(),
@@ -220,6 +226,7 @@ mod tests {
             tgid: 7,
             image: 1,
             stack: 5,
+            thread: 0,
             time_ns: 99,
             frames: vec![0x10, 0x20],
             end: StackEnd::Unreadable,

@@ -9,7 +9,7 @@ use aya::util::nr_cpus;
 use tracer_common::limits::SPARE_STACKS;
 use tracer_common::{
     Amount, Config, Counter, Flow, GENERATION_CELLS, LiveRecord, StackCounters, StackKey,
-    TargetInfo, TaskOffsets, Unwinding, peak_shift,
+    THREAD_NAME_WORDS, TargetInfo, TaskOffsets, Unwinding, peak_shift,
 };
 
 use super::btf::Offsets;
@@ -105,6 +105,8 @@ pub struct LoadOptions {
     pub unwinding: Unwinding,
     /// Whether stacks that are recognised are walked as well.
     pub audit: bool,
+    /// Whether stacks are told apart by the names of their threads.
+    pub by_thread: bool,
     /// What is told of rare events; without, the verifier removes the code for it.
     pub log: Option<LogOptions>,
 }
@@ -122,6 +124,7 @@ pub struct Kernel {
     targets: HashMap<MapData, u32, TargetInfo>,
     live: LiveTable,
     stacks: Stacks,
+    threads: HashMap<MapData, u32, [u64; THREAD_NAME_WORDS]>,
     generations: Option<Generations>,
     images: Array<MapData, u64>,
     heaps: Array<MapData, u64>,
@@ -154,6 +157,7 @@ impl Kernel {
             windows,
             unwinding,
             audit,
+            by_thread,
             log,
         } = options;
         if OBJECT.is_empty() {
@@ -194,6 +198,8 @@ impl Kernel {
             alternate_stack: offsets.alternate_stack.unwrap_or_default(),
             peak_shift: peak_shift(cpus.get()),
             vm_file,
+            by_thread: u32::from(by_thread),
+            reserved: 0,
         };
         let log_level = log.map_or(0, |log| log.level as u8);
         let mut loader = EbpfLoader::new();
@@ -235,6 +241,7 @@ impl Kernel {
                 stack_counters,
                 take(&mut probes, "PEAK")?,
             )?,
+            threads: take(&mut probes, "THREAD_NAMES")?,
             generations: if limits.generations {
                 Some(Generations::new(
                     take_array(&mut probes, "GENERATIONS")?,
@@ -297,6 +304,23 @@ impl Kernel {
         &mut self.unwind
     }
 
+    /// Names of threads by their numbers, where stacks are told apart by them: see
+    /// [`StackKey::thread`](tracer_common::StackKey::thread).
+    ///
+    /// # Errors
+    ///
+    /// The map could not be read.
+    pub fn thread_names(&self) -> Result<std::collections::HashMap<u32, String>, BpfError> {
+        let names = self.threads.iter().map(|entry| {
+            let (thread, words) = entry?;
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let end = memchr::memchr(0, &bytes).unwrap_or(bytes.len());
+            Ok((thread, String::from_utf8_lossy(&bytes[..end]).into_owned()))
+        });
+        let names = names.collect::<Result<_, MapError>>();
+        names.map_err(|error| map_error("THREAD_NAMES", "read", &error))
+    }
+
     /// Whether there can be windows.
     #[must_use]
     pub const fn can_window(&self) -> bool {
@@ -340,7 +364,7 @@ impl Kernel {
         self.stacks.add_first(StackKey {
             stack: 0,
             image: FIRST_IMAGE,
-            reserved: 0,
+            thread: 0,
         })?;
         let first = TargetInfo {
             image: FIRST_IMAGE,

@@ -254,7 +254,7 @@ unsafe fn load(entry: *mut StackCounters) -> StackCounters {
             key: StackKey {
                 stack: long(&raw mut (*entry).key.stack),
                 image: short(&raw mut (*entry).key.image),
-                reserved: 0,
+                thread: short(&raw mut (*entry).key.thread),
             },
         }
     }

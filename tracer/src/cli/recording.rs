@@ -44,6 +44,7 @@ pub(super) fn tracing_options(
         audit_stacks: false,
         labels: args.labels.of(who)?,
         label_pids: args.labels.has_pid(),
+        label_threads: args.labels.has_thread(),
         log: args.log.map(log_options),
     })
 }

@@ -98,6 +98,8 @@ pub struct Options {
     pub labels: Labels,
     /// Tell the process of each sample, even where there is only one.
     pub label_pids: bool,
+    /// Tell samples apart by the names of their threads, and label them with these.
+    pub label_threads: bool,
     /// What the kernel side tells of rare events.
     pub log: Option<LogOptions>,
 }
@@ -225,6 +227,7 @@ pub struct Session {
     wake: AsyncFd<OwnedFd>,
     stacks: Arrived,
     snapshots: Snapshots,
+    label_threads: bool,
     /// Files mapped since they were last looked through for allocators.
     new_modules: Vec<Arc<MappedFile>>,
     /// Stacks to be walked when the mappings are published.
@@ -345,6 +348,7 @@ impl Session {
             },
             unwinding: options.unwinding,
             audit: options.audit_stacks,
+            by_thread: options.label_threads,
             log: options.log,
         };
         let (subject, kernel) = thread::scope(|threads| {
@@ -426,6 +430,7 @@ impl Session {
             exited,
             wake,
             stacks: Arrived::new(),
+            label_threads: options.label_threads,
             snapshots: Snapshots::labelled(options.labels.clone(), options.label_pids),
             new_modules: Vec::new(),
             copies: VecDeque::new(),

@@ -9,13 +9,13 @@ use super::processes::Processes;
 use super::snapshot::{Arrived, Snapshots};
 use super::verdict::Findings;
 use crate::bpf::StackAmounts;
-use crate::profile::{LocationIndex, Profile, Values};
+use crate::profile::{Labels, LocationIndex, Profile, Values};
 
 /// The samples of processes that have ended.
 #[derive(Default)]
 pub(super) struct Retired {
     /// The sample of each stack.
-    samples: HashMap<Vec<LocationIndex>, u32>,
+    samples: HashMap<(Vec<LocationIndex>, Labels), u32>,
     /// Samples that stand for no stack any more.
     pub(super) free: Vec<u32>,
     /// What there is to say of these stacks.
@@ -78,8 +78,9 @@ impl Snapshots {
     /// Adds a stack's sample to the one of its like. Returns which that is.
     fn merge(&mut self, number: usize) -> Option<u32> {
         let sample = self.profile.samples.get_mut(number)?;
-        let (locations, values) = (std::mem::take(&mut sample.locations), sample.values);
-        match self.retired.samples.get(&locations) {
+        let values = sample.values;
+        let identity = (std::mem::take(&mut sample.locations), sample.labels.clone());
+        match self.retired.samples.get(&identity) {
             Some(&like) => {
                 sample.values = Values::default();
                 if let Some(like) = self.profile.samples.get_mut(like as usize) {
@@ -89,8 +90,8 @@ impl Snapshots {
                 Some(like)
             }
             None => {
-                sample.locations.clone_from(&locations);
-                self.retired.samples.insert(locations, number as u32);
+                sample.locations.clone_from(&identity.0);
+                self.retired.samples.insert(identity, number as u32);
                 Some(number as u32)
             }
         }

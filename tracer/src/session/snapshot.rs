@@ -29,6 +29,9 @@ use crate::profile::{
 use crate::symbolize::{DebugRoots, ModuleId, Symbolizer, Unknown};
 pub(super) use ends::Ends;
 
+/// The label with the name of a thread.
+const THREAD: &str = "thread";
+
 /// A stack as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -63,6 +66,8 @@ pub(super) struct Snapshots {
     pub(super) profile: Profile,
     /// Of each sample.
     labels: Labels,
+    /// The same with the name of a thread, by its number.
+    of_threads: HashMap<u32, Labels>,
     /// Each sample tells its process, even where there is only one.
     label_pids: bool,
     /// By the number of the stack.
@@ -124,6 +129,17 @@ impl Snapshots {
             labels,
             label_pids,
             ..Self::default()
+        }
+    }
+
+    /// Samples are labelled with these names of their threads.
+    pub(super) fn know_threads(&mut self, names: HashMap<u32, String>) {
+        for (thread, name) in names {
+            let labels = &self.labels;
+            self.of_threads.entry(thread).or_insert_with(|| {
+                let own = std::iter::once((THREAD, name.as_str()));
+                labels.iter().chain(own).collect()
+            });
         }
     }
 
@@ -279,13 +295,12 @@ impl Snapshots {
     ) -> Stack {
         let mut stack = known.unwrap_or_else(|| {
             let sample = self.retired.free.pop().unwrap_or_else(|| {
-                self.profile.samples.push(Sample {
-                    labels: self.labels.clone(),
-                    ..Sample::default()
-                });
+                self.profile.samples.push(Sample::default());
                 // There are no more stacks than numbers of them.
                 (self.profile.samples.len() - 1) as u32
             });
+            let labels = self.of_threads.get(&key.thread).unwrap_or(&self.labels);
+            self.profile.samples[sample as usize].labels = labels.clone();
             Stack {
                 sample,
                 named: Named::Missing,

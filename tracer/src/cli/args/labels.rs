@@ -12,7 +12,7 @@ use crate::profile::Labels;
 /// What samples, metrics and pushes are labelled with.
 #[derive(Clone, Debug, Default, Args)]
 pub(in crate::cli) struct LabelArgs {
-    /// Label all that is recorded: KEY=VALUE, or one of service, pid, host and container_id without a value, which
+    /// Label all that is recorded: KEY=VALUE, or one of service, pid, host, container_id and thread without a value, which
     /// is looked up. May be given more than once
     #[arg(long = "label", value_name = "KEY[=VALUE]")]
     labels: Vec<LabelArg>,
@@ -32,10 +32,17 @@ enum Known {
     Pid,
     Host,
     ContainerId,
+    Thread,
 }
 
 impl Known {
-    const ALL: [Self; 4] = [Self::Service, Self::Pid, Self::Host, Self::ContainerId];
+    const ALL: [Self; 5] = [
+        Self::Service,
+        Self::Pid,
+        Self::Host,
+        Self::ContainerId,
+        Self::Thread,
+    ];
 
     const fn key(self) -> &'static str {
         match self {
@@ -43,6 +50,7 @@ impl Known {
             Self::Pid => "pid",
             Self::Host => "host",
             Self::ContainerId => "container_id",
+            Self::Thread => "thread",
         }
     }
 
@@ -50,7 +58,7 @@ impl Known {
     fn value(self, who: &Identity) -> anyhow::Result<Option<String>> {
         Ok(Some(match self {
             Self::Service => who.name.raw().to_owned(),
-            Self::Pid => return Ok(None),
+            Self::Pid | Self::Thread => return Ok(None),
             Self::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
             Self::ContainerId => container_id(who.pid).with_context(|| {
                 format!(
@@ -69,7 +77,8 @@ impl FromStr for LabelArg {
         let Some((key, value)) = text.split_once('=') else {
             let known = Known::ALL.into_iter().find(|known| known.key() == text);
             return known.map(Self::Known).ok_or_else(|| {
-                "no value; without one there are service, pid, host and container_id".to_owned()
+                "no value; without one there are service, pid, host, container_id and thread"
+                    .to_owned()
             });
         };
         check_key(key)?;
@@ -100,7 +109,7 @@ fn check_key(key: &str) -> Result<(), String> {
 }
 
 /// Keys that samples, metrics or pushes use.
-const TAKEN: [&str; 14] = [
+const TAKEN: [&str; 15] = [
     "alloc_objects_error",
     "alloc_space_error",
     "bytes",
@@ -113,6 +122,7 @@ const TAKEN: [&str; 14] = [
     "reason",
     "result",
     "service_name",
+    "thread",
     "verdict",
     "version",
 ];
@@ -141,6 +151,11 @@ impl LabelArgs {
     /// Whether each sample is to tell its process, even where there is only one.
     pub(in crate::cli) fn has_pid(&self) -> bool {
         self.labels.contains(&LabelArg::Known(Known::Pid))
+    }
+
+    /// Whether each sample is to tell the name of its thread.
+    pub(in crate::cli) fn has_thread(&self) -> bool {
+        self.labels.contains(&LabelArg::Known(Known::Thread))
     }
 }
 

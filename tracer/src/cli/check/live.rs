@@ -97,6 +97,7 @@ fn options(args: &CheckArgs) -> Options {
         audit_stacks: false,
         labels: Labels::default(),
         label_pids: false,
+        label_threads: false,
         log: recording.log.map(log_options),
     }
 }

@@ -72,6 +72,7 @@ fn measure(
         windows: MayWindow::No,
         unwinding,
         audit: false,
+        by_thread: false,
         log: None,
     })?;
     let list = move || threads_of(&[pid]);

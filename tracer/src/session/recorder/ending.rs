@@ -145,6 +145,7 @@ impl Session {
             Ok(estimated) => Ok(estimated.by.clone()),
             Err(impossible) => Err(impossible.to_string()),
         });
+        self.learn_threads()?;
         self.snapshots.update(Parts {
             processes: &self.processes,
             main: self.who.pid,

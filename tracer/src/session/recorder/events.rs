@@ -84,7 +84,7 @@ impl Session {
                 let key = StackKey {
                     stack: stack.stack,
                     image: stack.image,
-                    reserved: 0,
+                    thread: stack.thread,
                 };
                 self.stacks.entry(key).or_insert_with(|| {
                     Some(Box::new(Seen {
@@ -215,12 +215,21 @@ impl Session {
         let mut amounts = self.kernel.retire(|image| images.contains(&image), heaps)?;
         self.retire_pages(&mut amounts);
         let peak = self.kernel.peak()?.epoch;
+        self.learn_threads()?;
         let seen = &mut self.stacks;
         let moved = (self.snapshots).retire(&self.processes, &images, &amounts, peak, seen);
         if let Some(windows) = &mut self.windows {
             windows.retire(&amounts, &moved);
         }
         self.processes.remove(&images);
+        Ok(())
+    }
+
+    /// Reads the names of threads where samples are to have them.
+    pub(super) fn learn_threads(&mut self) -> Result<(), BpfError> {
+        if self.label_threads {
+            self.snapshots.know_threads(self.kernel.thread_names()?);
+        }
         Ok(())
     }
 
@@ -286,7 +295,7 @@ impl Session {
         let key = StackKey {
             stack: copy.stack,
             image: copy.image,
-            reserved: 0,
+            thread: copy.thread,
         };
         let seen = Seen {
             time_ns: copy.time_ns,

@@ -161,7 +161,7 @@ mod tests {
     const KEY: StackKey = StackKey {
         stack: 5,
         image: 1,
-        reserved: 0,
+        thread: 0,
     };
 
     /// Amounts as the kernel side has them, of stack 7.
