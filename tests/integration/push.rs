@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("push::bounded", bounded),
         trial::root("push::refused_for_good", refused_for_good),
         trial::root("push::encrypted", encrypted),
+        trial::root("push::an_hour", an_hour),
         trial::root("push::bad_input", bad_input),
     ]
 }
@@ -304,6 +305,40 @@ fn encrypted() -> Result<()> {
     let mut workload = workload;
     workload.open_gate()?;
     workload.finish()?;
+    Ok(())
+}
+
+/// As many scrapes and pushes as there are in an hour at one in 15 s: the tracer's memory stays what it is.
+fn an_hour() -> Result<()> {
+    const IN_AN_HOUR: usize = 240;
+    let receiver = Receiver::start(&[])?;
+    let url = format!("pyroscope+{}", receiver.url());
+    let mut workload = Workload::start("steady", &[])?;
+    let arguments = ["--push", &url, "--push-every", "50ms"];
+    let serving = Serving::start(workload.pid(), &arguments)?;
+    workload.open_gate()?;
+    let scrape = |until: usize| -> Result<u64> {
+        while receiver.count() < until {
+            for path in [
+                "/debug/pprof/heap",
+                "/debug/pprof/allocs",
+                "/metrics",
+                "/api/overview",
+            ] {
+                let answer = serving.ask(path, &[])?;
+                ensure!(answer.status == 200, "{path}: {}", answer.head);
+            }
+        }
+        serving.resident()
+    };
+    let early = scrape(IN_AN_HOUR / 4)?;
+    let late = scrape(IN_AN_HOUR)?;
+    ensure!(
+        late < early + (8 << 20),
+        "{early} bytes after a quarter, {late} at the end"
+    );
+    serving.stop()?;
+    workload.child().signal(Signal::KILL)?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 use tests::go;
@@ -43,6 +43,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("serve::silent_connections", silent_connections),
         trial::root("serve::large_requests", large_requests),
         trial::root("serve::privileges", privileges),
+        trial::root("serve::as_a_user", as_a_user),
+        trial::root("serve::exec_as_a_user", exec_as_a_user),
         trial::root("serve::windows", windows),
         trial::root("serve::target_ends", target_ends),
         trial::root("serve::metrics", metrics::exposition),
@@ -459,7 +461,7 @@ fn scrapes_at_once() -> Result<()> {
     workload.open_gate()?;
     let ledger = workload.ledger()?;
     serving.profile_of("/debug/pprof/heap", &ledger)?;
-    let before = resident(serving.child.pid())?;
+    let before = serving.resident()?;
     let answers = std::thread::scope(|threads| {
         let asking: Vec<_> = (0..200)
             .map(|_| {
@@ -485,7 +487,7 @@ fn scrapes_at_once() -> Result<()> {
         by_status.get(&200).is_some_and(|&count| count > 500),
         "{by_status:?}"
     );
-    let grown = resident(serving.child.pid())?.saturating_sub(before);
+    let grown = serving.resident()?.saturating_sub(before);
     ensure!(grown < 32 << 20, "{grown} bytes more");
     ledger.check_parts(&serving.profile("/debug/pprof/heap")?)?;
     serving.stop()?;
@@ -493,19 +495,12 @@ fn scrapes_at_once() -> Result<()> {
     Ok(())
 }
 
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kilobytes.context("no VmRSS")? * 1024)
-}
-
 /// Ten thousand that say nothing: others are answered meanwhile, and memory stays bounded.
 fn silent_connections() -> Result<()> {
     let workload = Workload::start("steady", &[])?;
     let serving = Serving::start(workload.pid(), &[])?;
     ensure!(serving.ask("/debug/pprof/heap", &[])?.status == 200);
-    let before = resident(serving.child.pid())?;
+    let before = serving.resident()?;
     let mut silent = std::collections::VecDeque::new();
     for number in 0..10_000 {
         silent.push_back(TcpStream::connect(serving.address)?);
@@ -517,7 +512,7 @@ fn silent_connections() -> Result<()> {
             ensure!(serving.ask("/debug/pprof/heap", &[])?.status == 200);
         }
     }
-    let grown = resident(serving.child.pid())?.saturating_sub(before);
+    let grown = serving.resident()?.saturating_sub(before);
     ensure!(grown < 32 << 20, "{grown} bytes more");
     let descriptors = fs::read_dir(format!("/proc/{}/fd", serving.child.pid()))?.count();
     ensure!(descriptors < 500, "{descriptors} descriptors");
@@ -530,7 +525,7 @@ fn large_requests() -> Result<()> {
     let workload = Workload::start("steady", &[])?;
     let serving = Serving::start(workload.pid(), &[])?;
     ensure!(serving.ask("/debug/pprof/heap", &[])?.status == 200);
-    let before = resident(serving.child.pid())?;
+    let before = serving.resident()?;
     let host = serving.address.to_string();
     let gigabyte = [("Host", host.as_str()), ("Content-Length", "1073741824")];
     for method in ["GET", "POST"] {
@@ -559,7 +554,7 @@ fn large_requests() -> Result<()> {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     ensure!(!answer.contains(" 200 "), "{answer}");
-    let grown = resident(serving.child.pid())?.saturating_sub(before);
+    let grown = serving.resident()?.saturating_sub(before);
     ensure!(grown < 16 << 20, "{grown} bytes more");
     ensure!(serving.ask("/debug/pprof/heap", &[])?.status == 200);
     serving.stop()?;
@@ -568,11 +563,32 @@ fn large_requests() -> Result<()> {
 
 /// No thread has more than a recording needs, and the one that serves has nothing. A new library is still counted.
 fn privileges() -> Result<()> {
+    keeps_what_it_needs(&[], "0")
+}
+
+/// The same as somebody else.
+fn as_a_user() -> Result<()> {
+    keeps_what_it_needs(&["--user", "65534:65533"], "65534")
+}
+
+/// An exec, a library that is loaded later, and a scrape.
+fn keeps_what_it_needs(arguments: &[&str], user: &str) -> Result<()> {
     let program = BUILDS[0].program()?;
     let plugin = PLUGIN.program()?;
     let mut command = Command::new(program);
     let mut workload = Workload::start_command(command.args(["plugin", "20"]).arg(plugin))?;
-    let serving = Serving::start(workload.pid(), &[])?;
+    let serving = Serving::start(workload.pid(), arguments)?;
+    for (key, is) in [
+        ("Uid:", user),
+        ("Gid:", if user == "0" { "0" } else { "65533" }),
+    ] {
+        for (thread, ids) in serving.status_of_threads(key)? {
+            ensure!(
+                ids.split_whitespace().all(|id| id == is),
+                "{thread}: {key} {ids}"
+            );
+        }
+    }
     for (thread, has) in serving.status_of_threads("CapPrm:")? {
         let has = u64::from_str_radix(&has, 16)?;
         // BPF, PERFMON, SYS_PTRACE, SYS_ADMIN, SYS_NICE, DAC_READ_SEARCH.
@@ -592,10 +608,24 @@ fn privileges() -> Result<()> {
     Ok(())
 }
 
-/// Windows go on between two scrapes.
+/// What a program does after an exec is seen, by what is kept.
+fn exec_as_a_user() -> Result<()> {
+    let mut workload = Workload::start("execer", &[])?;
+    let serving = Serving::start(workload.pid(), &["--user", "65534:65533"])?;
+    workload.open_gate()?;
+    wait::until("calls after the exec", || {
+        let profile = serving.profile("/debug/pprof/allocs")?;
+        let second = profile::through(&profile, "execer_second_life");
+        Ok((second.alloc_objects > 0).then_some(()))
+    })?;
+    serving.stop()?;
+    Ok(())
+}
+
+/// Windows go on between two scrapes, by what is kept.
 fn windows() -> Result<()> {
     let mut workload = Workload::start("steady", &[])?;
-    let serving = Serving::start(workload.pid(), &["--max-overhead=2%"])?;
+    let serving = Serving::start(workload.pid(), &["--max-overhead=2%", "--user", "65534"])?;
     workload.open_gate()?;
     let seen = |profile: &Profile| {
         profile

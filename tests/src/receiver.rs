@@ -108,6 +108,12 @@ impl Receiver {
         lock(&self.state).taken.clone()
     }
 
+    /// How many requests were taken.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.state).taken.len()
+    }
+
     /// How many requests were not.
     #[must_use]
     pub fn turned_away(&self) -> usize {
@@ -119,9 +125,7 @@ impl Receiver {
     /// # Errors
     /// They were not.
     pub fn wait_for(&self, count: usize) -> Result<()> {
-        wait::until("requests", || {
-            Ok((self.taken().len() >= count).then_some(()))
-        })
+        wait::until("requests", || Ok((self.count() >= count).then_some(())))
     }
 }
 

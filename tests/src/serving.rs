@@ -118,4 +118,15 @@ impl Serving {
         }
         Ok(found)
     }
+
+    /// Resident memory of the tracer, in bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kilobytes.context("no VmRSS")? * 1024)
+    }
 }

@@ -35,7 +35,7 @@ impl Prepared {
             (listen, _) => Some(listen.clone().unwrap_or_default()),
         };
         let server = listen.map(|listen| bind(args, &listen)).transpose()?;
-        keep_recording_capabilities().context("capabilities could not be given up")?;
+        keep_recording_capabilities(args.user).context("privileges could not be given up")?;
         Ok(Self { who, server, push })
     }
 }

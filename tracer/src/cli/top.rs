@@ -43,7 +43,7 @@ impl Prepared {
         let who = check_traceable(args.target.pid()?)?;
         // What is saved belongs to who has called sudo: becoming that user takes privileges.
         let display = Waiting::new(caller())?;
-        keep_recording_capabilities().context("capabilities could not be given up")?;
+        keep_recording_capabilities(None).context("capabilities could not be given up")?;
         Ok(Self { who, display })
     }
 }

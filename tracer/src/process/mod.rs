@@ -26,6 +26,7 @@ mod sideband;
 mod status;
 mod threads;
 mod translators;
+mod user;
 mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, MappedAddress};
@@ -45,11 +46,12 @@ pub use memory::{HeapUse, LimitedGroup, MemoryUse, available_memory, stack_start
 pub use pages::{BLOCK_BYTES, BLOCK_PAGES, BlockPages, PageMap, pages_of};
 pub use pidfd::Pidfd;
 pub use privilege::{
-    Capability, bpf_disabled, give_up_all_as, keep_recording_capabilities, missing_capabilities,
-    pid_namespace, spawn_unprivileged,
+    Capability, KEPT, bpf_disabled, give_up_all_as, keep_recording_capabilities,
+    missing_capabilities, pid_namespace, spawn_unprivileged,
 };
 pub use reader::{ElfReader, read_elf};
 pub use sideband::{MappingEvent, Sideband};
 pub use threads::{IoCalls, cpu_time, has_first_thread, shown_as, threads_of};
 pub use translators::translator;
+pub use user::User;
 pub(crate) use vdso::vdso;

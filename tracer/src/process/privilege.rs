@@ -6,10 +6,12 @@ use std::os::linux::fs::MetadataExt as _;
 use std::thread::{self, JoinHandle};
 
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
-    set_capabilities,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
+use super::User;
 use super::status::Status;
 
 /// A capability that tracing needs.
@@ -23,28 +25,47 @@ pub struct Capability {
     pub purpose: &'static str,
 }
 
+impl Capability {
+    const BPF: Self = Self::new("CAP_BPF", 39, "load eBPF programs");
+    const PERFMON: Self = Self::new(
+        "CAP_PERFMON",
+        38,
+        "attach probes and read kernel memory from eBPF",
+    );
+    const SYS_PTRACE: Self = Self::new("CAP_SYS_PTRACE", 19, "look at another user's process");
+    const SYS_ADMIN: Self = Self::new(
+        "CAP_SYS_ADMIN",
+        21,
+        "open the target's deleted files, and measure how long programs run",
+    );
+    const DAC_READ_SEARCH: Self = Self::new(
+        "CAP_DAC_READ_SEARCH",
+        2,
+        "read the files of another user's process",
+    );
+    const SYS_NICE: Self = Self::new("CAP_SYS_NICE", 23, "end a window in time on a busy machine");
+
+    const fn new(name: &'static str, bit: u32, purpose: &'static str) -> Self {
+        Self { name, bit, purpose }
+    }
+}
+
 /// What tracing needs. CAP_SYS_ADMIN stands for the newer two, as the kernel has it.
 const NEEDED: [Capability; 4] = [
-    Capability {
-        name: "CAP_BPF",
-        bit: 39,
-        purpose: "load eBPF programs",
-    },
-    Capability {
-        name: "CAP_PERFMON",
-        bit: 38,
-        purpose: "attach probes and read kernel memory from eBPF",
-    },
-    Capability {
-        name: "CAP_SYS_PTRACE",
-        bit: 19,
-        purpose: "look at another user's process",
-    },
-    Capability {
-        name: "CAP_SYS_ADMIN",
-        bit: 21,
-        purpose: "open the target's deleted files and use uprobe links",
-    },
+    Capability::BPF,
+    Capability::PERFMON,
+    Capability::SYS_PTRACE,
+    Capability::SYS_ADMIN,
+];
+
+/// What a recording needs once it runs, and may need later: for a new link of a window, for the files of a new mapping.
+pub const KEPT: [Capability; 6] = [
+    Capability::BPF,
+    Capability::PERFMON,
+    Capability::SYS_PTRACE,
+    Capability::SYS_ADMIN,
+    Capability::DAC_READ_SEARCH,
+    Capability::SYS_NICE,
 ];
 
 /// The capabilities that tracing needs and this process lacks.
@@ -68,27 +89,28 @@ fn missing_from(effective: u64) -> Vec<Capability> {
         .collect()
 }
 
-/// What a recording needs once it runs, and may need later: a new link for a window, the files of a new mapping, to run
-/// before all others for some milliseconds.
-const KEPT: CapabilitySet = CapabilitySet::BPF
-    .union(CapabilitySet::PERFMON)
-    .union(CapabilitySet::SYS_PTRACE)
-    .union(CapabilitySet::SYS_ADMIN)
-    .union(CapabilitySet::DAC_READ_SEARCH)
-    .union(CapabilitySet::SYS_NICE);
-
-/// Gives up all capabilities of the calling thread, and of those that it starts from now on, but for what a recording
-/// needs.
+/// Gives up all capabilities of the calling thread, and of those that it starts from now on, but for [`KEPT`]. Where
+/// there is a user, it becomes that user for good.
 ///
 /// # Errors
 ///
-/// The kernel refuses.
-pub fn keep_recording_capabilities() -> io::Result<()> {
-    let has = capabilities(None)?;
-    let kept = has.permitted & KEPT;
+/// The kernel refuses: to become another user takes `CAP_SETUID` and `CAP_SETGID`.
+pub fn keep_recording_capabilities(user: Option<User>) -> io::Result<()> {
+    let bits = KEPT.iter().fold(0, |bits, one| bits | 1_u64 << one.bit);
+    let kept = CapabilitySet::from_bits_truncate(bits);
+    let kept = capabilities(None)?.permitted & kept;
     // Root's programs would get all of them again. Who may not set bounds is not root, and gets none.
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
+    for capability in CapabilitySet::all().difference(kept).iter() {
         let _ = remove_capability_from_bounding_set(capability);
+    }
+    if let Some(user) = user {
+        let (id, group) = (Uid::from_raw(user.id), Gid::from_raw(user.group));
+        // They would go with the user.
+        set_keep_capabilities(true)?;
+        set_thread_groups(&[])?;
+        set_thread_res_gid(group, group, group)?;
+        set_thread_res_uid(id, id, id)?;
+        set_keep_capabilities(false)?;
     }
     Ok(set_capabilities(
         None,

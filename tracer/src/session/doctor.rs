@@ -15,7 +15,7 @@ use crate::bpf::{
 use crate::printable::{Shown as _, printable};
 use crate::probe::AllocatorKind;
 use crate::process::{
-    AddressSpace, LimitedGroup, Root, Sideband, bpf_disabled, check_traceable, load_order,
+    AddressSpace, KEPT, LimitedGroup, Root, Sideband, bpf_disabled, check_traceable, load_order,
     missing_capabilities, pid_namespace, threads_of,
 };
 
@@ -85,7 +85,13 @@ impl fmt::Display for Diagnosis {
 /// Examines this machine, and a process where one is named. Changes nothing.
 #[must_use]
 pub fn examine(pid: Option<u32>) -> Diagnosis {
-    let mut checks = vec![kernel_release(), btf(), privileges(), bpf_switch()];
+    let mut checks = vec![
+        kernel_release(),
+        btf(),
+        privileges(),
+        kept_privileges(),
+        bpf_switch(),
+    ];
     // These ask the kernel for the real thing, which tells nothing new without the privilege.
     if checks.iter().all(|check| check.grade != Grade::Failed) {
         checks.push(programs());
@@ -174,6 +180,13 @@ fn privileges() -> Check {
     }
 }
 
+/// Not a test: what is kept has to be told.
+fn kept_privileges() -> Check {
+    let names: Vec<_> = KEPT.iter().map(|capability| capability.name).collect();
+    let finding = format!("by serve and top: {}", names.join(", "));
+    check("privileges kept", Grade::Ok, finding, None)
+}
+
 fn bpf_switch() -> Check {
     match bpf_disabled() {
         None => check("bpf(2)", Grade::Ok, "works", None),
@@ -205,6 +218,7 @@ fn trial_options(kind: Option<ProbeKind>) -> LoadOptions {
         windows: MayWindow::No,
         unwinding: Unwinding::default(),
         audit: false,
+        by_thread: false,
         log: None,
     }
 }

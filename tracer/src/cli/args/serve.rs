@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::push::PushArgs;
 use super::recording::{TargetArgs, TracingArgs};
 use super::times::duration;
+use crate::process::User;
 use crate::serve::Address;
 
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(in crate::cli) struct ServeArgs {
     /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
+    /// Go on as this user once secrets are read and the address is taken: a name, UID or UID:GID
+    #[arg(long, value_name = "USER")]
+    pub(in crate::cli) user: Option<User>,
     #[command(flatten)]
     pub(in crate::cli) tracing: TracingArgs,
     #[command(flatten)]
