@@ -6,7 +6,7 @@ use anyhow::Result;
 use tests::binaries;
 use tests::unwind;
 
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "execer",
     "exiter",
     "forker",
