@@ -1,5 +1,7 @@
 //! Threads by name, where stacks are told apart by them.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use tracer_common::{THREAD_NAME_WORDS, thread_id};
@@ -44,13 +46,14 @@ fn keep(thread: u32) -> u32 {
 
 #[inline(always)]
 fn name() -> [u64; THREAD_NAME_WORDS] {
-    let mut words = [0; THREAD_NAME_WORDS];
-    // SAFETY: the helper writes no more than the size given.
+    // Not cleared beforehand: LLVM makes a loop over bytes of that.
+    let mut words = MaybeUninit::<[u64; THREAD_NAME_WORDS]>::uninit();
+    // SAFETY: the helper writes as much as the size says, and zeros where it has no name.
     unsafe {
         bpf_get_current_comm(
-            (&raw mut words).cast(),
+            words.as_mut_ptr().cast(),
             size_of::<[u64; THREAD_NAME_WORDS]>() as u32,
         );
+        words.assume_init()
     }
-    words
 }

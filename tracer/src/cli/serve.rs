@@ -12,9 +12,10 @@ use super::say::{say, say_line};
 use super::signals::Signals;
 use super::status::farewell;
 use crate::process::{Identity, check_traceable, command_line, keep_recording_capabilities};
+use crate::profile::Labels;
 use crate::push::{Headers, Origin, PushOptions, Pusher};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
-use crate::session::{Limit, Session, Target, asking, check_privilege};
+use crate::session::{Limit, Options, Session, Target, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
@@ -91,7 +92,7 @@ pub(super) fn serve(
     let origin = Origin {
         service: options.labels.get("service").unwrap_or(&name).to_owned(),
         pid: who.pid,
-        labels: options.labels.clone(),
+        labels: with_pid(&options, who.pid),
     };
     let mut places = Vec::new();
     if let Some((access, bound)) = &server {
@@ -136,6 +137,13 @@ pub(super) fn serve(
         say(farewell(&recording));
     }
     Ok(Exit::Done)
+}
+
+/// What all that is pushed is labelled with: the process, too, where that was asked for.
+fn with_pid(options: &Options, pid: u32) -> Labels {
+    let pid = pid.to_string();
+    let pid = options.label_pids.then_some(("pid", pid.as_str()));
+    options.labels.iter().chain(pid).collect()
 }
 
 fn describe_push(push: &PushOptions, args: &ServeArgs) -> String {

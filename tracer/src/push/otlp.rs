@@ -73,7 +73,9 @@ fn resource(origin: &Origin) -> Resource {
         ("service.name", text(&origin.service)),
         ("process.pid", Value::IntValue(origin.pid.into())),
     ];
-    let asked_for = origin.labels.iter().map(|(key, value)| {
+    // The process is always told.
+    let asked_for = origin.labels.iter().filter(|(key, _)| *key != "pid");
+    let asked_for = asked_for.map(|(key, value)| {
         let key = match key {
             "host" => "host.name",
             "container_id" => "container.id",
@@ -212,16 +214,13 @@ impl Dictionary {
     }
 
     fn sample(&mut self, sample: &Sample, kind: ValueKind) -> otlp::Sample {
-        let mut attributes: Vec<_> = sample
-            .labels
-            .iter()
+        let labels = sample.labels.iter();
+        let attribute_indices = labels
             .map(|(key, value)| self.attribute(key, value))
             .collect();
-        let pid = sample.pid.map(|pid| pid.to_string());
-        attributes.extend(pid.map(|pid| self.attribute("process.pid", &pid)));
         otlp::Sample {
             stack_index: self.stack(&sample.locations),
-            attribute_indices: attributes,
+            attribute_indices,
             values: vec![sample.values.get(kind)],
             ..otlp::Sample::default()
         }

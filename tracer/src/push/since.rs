@@ -19,8 +19,9 @@ pub(super) struct Since {
 }
 
 impl Since {
-    /// The profile with what was allocated since the last one. Samples lose `common` labels, which go beside them, and
-    /// what they held at the peak.
+    /// The profile with what was allocated since the last one. Samples lose `common` labels, which go beside them, what
+    /// they held at the peak, and their process: stacks of processes that have ended are put together, and would
+    /// count once more.
     ///
     /// What has been told is never taken back: an estimate that falls counts again when it has risen as far.
     pub(super) fn take(
@@ -30,6 +31,10 @@ impl Since {
         elapsed: Duration,
     ) -> Profile {
         let mut piece = profile.clone();
+        for sample in &mut piece.samples {
+            sample.pid = None;
+        }
+        piece.merge_equal_samples();
         for sample in &mut piece.samples {
             let told = self
                 .told
@@ -67,7 +72,7 @@ impl Since {
 
 /// The indices of places stay what they are as long as a recording lasts.
 fn identity(sample: &Sample) -> impl std::hash::Hash {
-    (&sample.locations, sample.pid, &sample.labels)
+    (&sample.locations, &sample.labels)
 }
 
 #[cfg(test)]
@@ -108,6 +113,27 @@ mod tests {
         let last = since.take(&profile, &Labels::default(), 7 * second);
         assert_eq!(total(&last).alloc_space, 0);
         assert_eq!(last.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_ended_processes_have_allocated_counts_once() {
+        let mut since = Since::default();
+        let mut profile = counter_service();
+        let all = total(&profile);
+        let other = Sample {
+            pid: Some(7),
+            ..profile.samples[0].clone()
+        };
+        profile.samples.push(other.clone());
+        let first = since.take(&profile, &Labels::default(), Duration::ZERO);
+        let told = total(&first).alloc_space;
+        assert_eq!(told, all.alloc_space + other.values.alloc_space);
+        // Both have ended.
+        profile.samples.pop();
+        profile.samples[0].pid = None;
+        profile.samples[0].values += other.values;
+        let next = since.take(&profile, &Labels::default(), Duration::ZERO);
+        assert_eq!(total(&next).alloc_space, 0);
     }
 
     #[test]
