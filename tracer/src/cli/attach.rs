@@ -13,7 +13,7 @@ use crate::check::Bytes;
 use crate::printable::Shown as _;
 use crate::process::{Identity, ProcessError, check_traceable};
 use crate::session::{
-    Ended, Limit, Session, SessionError, Target, check_privilege, wait_until_grown,
+    Ended, Limit, Options, Session, SessionError, Target, check_privilege, wait_until_grown,
 };
 use crate::size::Size;
 
@@ -29,12 +29,11 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
         if let Some(size) = args.when_growing {
             wait(&who, size, args.recording.tracing.quiet).await?;
         }
-        let session = Session::start(Target::Running(who.clone()), &options)
-            .map_err(|error| or_has_ended(&who, error))?;
+        let session = start(&who, &options)?;
         // Before anybody is told that there is something to end.
-        let until = signals.finish(args.duration);
+        let until = signals.finish(args.end.duration);
         if !args.recording.tracing.quiet {
-            announce(&session, args.duration);
+            announce(&session, args.end.duration);
         }
         record(session, until, &args.recording, true, &mut place).await
     })?;
@@ -48,8 +47,13 @@ pub(super) fn attach(args: &AttachArgs, signals: &Signals) -> anyhow::Result<Exi
     Ok(exit)
 }
 
+/// Attaches to a running process.
+pub(super) fn start(who: &Identity, options: &Options) -> anyhow::Result<Session> {
+    Session::start(Target::Running(who.clone()), options).map_err(|error| or_has_ended(who, error))
+}
+
 /// What the kernel says of a process that has ended while it was attached to says less than that it has.
-pub(super) fn or_has_ended(who: &Identity, error: SessionError) -> anyhow::Error {
+fn or_has_ended(who: &Identity, error: SessionError) -> anyhow::Error {
     match check_traceable(who.pid) {
         Err(ProcessError::NoSuchProcess(_) | ProcessError::Zombie { .. }) => anyhow::anyhow!(
             "{} (pid {}) has ended while tracer attached to it",

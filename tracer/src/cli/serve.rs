@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::args::{AccessArgs, PushArgs, ServeArgs};
-use super::attach::{announce, or_has_ended, runtime};
+use super::attach::{announce, runtime, start};
 use super::exit::Exit;
 use super::recording::tracing_options;
 use super::say::{say, say_line};
@@ -15,7 +15,7 @@ use crate::process::{Identity, check_traceable, command_line, keep_recording_cap
 use crate::profile::Labels;
 use crate::push::{Headers, Origin, PushOptions, Pusher};
 use crate::serve::{Access, Address, Bound, Server, Subject, Tls, Token};
-use crate::session::{Limit, Options, Session, Target, asking, check_privilege};
+use crate::session::{Limit, Options, asking, check_privilege};
 
 /// What is had before privileges are given up.
 pub(super) struct Prepared {
@@ -102,10 +102,8 @@ pub(super) fn serve(
     places.extend(push.as_ref().map(|push| describe_push(push, args)));
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
-        let session = Session::start(Target::Running(who.clone()), &options)
-            .map_err(|error| or_has_ended(&who, error))?;
-        let mut session = session.answering(asked);
-        let until = signals.finish(args.duration);
+        let mut session = start(&who, &options)?.answering(asked);
+        let until = signals.finish(args.end.duration);
         let pusher = push
             .map(|push| Pusher::start(push, origin, asking.clone()))
             .transpose()?;
@@ -120,7 +118,7 @@ pub(super) fn serve(
             .map(|(access, bound)| Server::start(bound, access, subject, asking.clone()))
             .transpose()?;
         if !args.tracing.quiet {
-            announce(&session, args.duration);
+            announce(&session, args.end.duration);
             places.iter().for_each(say);
         }
         let ended = session.record(until, None, |_| {}).await?;

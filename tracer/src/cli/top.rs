@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 
 use super::args::TopArgs;
-use super::attach::{announce, or_has_ended, runtime};
+use super::attach::{announce, runtime, start};
 use super::exit::Exit;
 use super::output::{Output, free_name};
 use super::partial::caller;
@@ -17,7 +17,7 @@ use super::status::farewell;
 use crate::export::Format;
 use crate::process::{Identity, check_traceable, keep_recording_capabilities};
 use crate::profile::{Profile, ValueKind};
-use crate::session::{Ended, Limit, Recording, Session, Target, asking, check_privilege};
+use crate::session::{Ended, Limit, Recording, asking, check_privilege};
 use crate::top::{Begin, Display, End, Subject, Waiting};
 
 /// What is had before privileges are given up.
@@ -55,12 +55,10 @@ pub(super) fn top(args: &TopArgs, prepared: Prepared, signals: &Signals) -> anyh
     let options = tracing_options(&args.tracing, &who, Some(Limit::for_live()))?;
     let recording = runtime()?.block_on(async {
         let (asking, asked) = asking();
-        let session = Session::start(Target::Running(who.clone()), &options)
-            .map_err(|error| or_has_ended(&who, error))?;
-        let mut session = session.answering(asked);
-        let until = signals.finish(args.duration);
+        let mut session = start(&who, &options)?.answering(asked);
+        let until = signals.finish(args.end.duration);
         if !args.tracing.quiet {
-            announce(&session, args.duration);
+            announce(&session, args.end.duration);
         }
         let mut display = display.begin(Begin {
             subject: subject(args, &who),

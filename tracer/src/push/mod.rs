@@ -128,7 +128,11 @@ impl Pusher {
     pub fn finish(self, last: Arc<Profile>, elapsed: Duration) {
         // Where the thread is gone, nobody sends it.
         let _ = self.end.send((last, elapsed));
-        let _ = self.thread.join();
+        if self.thread.join().is_err() {
+            (self.say)(
+                "note: what pushes has failed by a fault of its own: what it had not sent is lost",
+            );
+        }
         for pushes in self.counts.all() {
             if let Some(lost) = pushes.lost() {
                 (self.say)(&lost);

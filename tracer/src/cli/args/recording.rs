@@ -30,13 +30,20 @@ pub(in crate::cli) struct TargetArgs {
     pid: Option<u32>,
 }
 
+/// When a recording of a running process ends.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct EndArgs {
+    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(in crate::cli) duration: Option<Duration>,
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AttachArgs {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArgs,
-    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
-    pub(in crate::cli) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(in crate::cli) end: EndArgs,
     /// Wait until the process has grown by SIZE above its lowest use, then attach; costs nothing until then
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "16MB")]

@@ -1,14 +1,12 @@
 //! The options of `serve` and `view`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 
 use super::push::PushArgs;
-use super::recording::{TargetArgs, TracingArgs};
-use super::times::duration;
+use super::recording::{EndArgs, TargetArgs, TracingArgs};
 use crate::process::User;
 use crate::serve::Address;
 
@@ -25,9 +23,8 @@ pub(in crate::cli) struct ServeArgs {
     /// Show the arguments of the process at /debug/pprof/cmdline, not only its program: they may hold secrets
     #[arg(long)]
     pub(in crate::cli) show_cmdline: bool,
-    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on Ctrl-C, or when the process ends]
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
-    pub(in crate::cli) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(in crate::cli) end: EndArgs,
     /// Go on as this user once secrets are read and the address is taken: a name, UID or UID:GID
     #[arg(long, value_name = "USER")]
     pub(in crate::cli) user: Option<User>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::recording::{TargetArgs, TracingArgs};
+use super::recording::{EndArgs, TargetArgs, TracingArgs};
 use super::times::duration;
 use super::views::NamesArgs;
 use crate::cli::sites::SitesArgs;
@@ -13,9 +13,8 @@ use crate::cli::sites::SitesArgs;
 pub(in crate::cli) struct TopArgs {
     #[command(flatten)]
     pub(in crate::cli) target: TargetArgs,
-    /// Stop after TIME, such as 30 (seconds), 5m or 1h30m [default: on q or Ctrl-C]
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
-    pub(in crate::cli) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(in crate::cli) end: EndArgs,
     /// Show new amounts every TIME, less often where that would take more than a twentieth of a CPU
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(in crate::cli) interval: Duration,
