@@ -43,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial::root("plan::process", process),
         trial::plain("plan::bad_files", bad_files),
         trial::plain("plan::assembly", assembly),
+        trial::plain("plan::points_inside", points_inside),
     ];
     // Installing them needs root; who runs the tests without need not have them.
     trials.extend(ALLOCATORS.iter().map(|&(name, path, package)| {
@@ -68,6 +69,20 @@ struct Module {
     path: String,
     probed: bool,
     probes: Vec<Probe>,
+    inner: Vec<Inner>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Inner {
+    function: String,
+    points: Vec<Point>,
+    declined: Option<String>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Point {
+    cost: String,
+    sees: String,
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -160,6 +175,32 @@ fn glibc() -> Result<()> {
     for function in ["malloc", "calloc", "realloc", "posix_memalign", "free"] {
         check_cheap(&code, module.probe(function)?)?;
     }
+    Ok(())
+}
+
+/// glibc's malloc can be seen whole from inside; where a function can't, the reason is said.
+fn points_inside() -> Result<()> {
+    let module = plan_of_file(GLIBC)?;
+    for inner in &module.inner {
+        ensure!(
+            inner.points.is_empty() == inner.declined.is_some(),
+            "{inner:#?}"
+        );
+    }
+    let of = |function: &str| {
+        let mut inner = module.inner.iter();
+        inner.find(|inner| inner.function == function)
+    };
+    let malloc = of("malloc").context("no malloc")?;
+    let sees = |point: &&Point| point.sees.starts_with("size in rbx, result in rax");
+    let whole: Vec<_> = malloc.points.iter().filter(sees).collect();
+    ensure!(!whole.is_empty(), "{malloc:#?}");
+    ensure!(
+        whole.iter().all(|point| point.cost == "emulated"),
+        "{whole:#?}"
+    );
+    let realloc = of("realloc").context("no realloc")?;
+    ensure!(realloc.declined.is_some(), "{realloc:#?}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod allocators;
 mod code;
 mod counting;
+pub mod inner;
 mod placement;
 #[cfg(test)]
 mod tests;

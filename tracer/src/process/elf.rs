@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64};
+use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, PF_X, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _};
+use object::{Endianness, Object as _, ObjectSymbol as _, ReadRef as _};
 use tracer_common::{AllocatorFn, IoFn};
 
 use super::{ProcessError, read_elf};
@@ -201,6 +201,37 @@ fn code<'data, R: object::ReadRef<'data>>(
     Some(code.to_vec())
 }
 
+/// Longest code of a module that is looked at as a whole, in bytes: the largest browsers have 200 MB.
+const MAX_SEGMENTS: u64 = 512 << 20;
+
+/// The segments of a module that hold code: where each begins in the file, and its bytes.
+///
+/// # Errors
+///
+/// The file is no 64-bit ELF file, a damaged one, or one with more code than any program has.
+pub fn code_segments(file: &File, path: &Path) -> Result<Vec<(FileOffset, Vec<u8>)>, ProcessError> {
+    let bad = |reason: &str| ProcessError::BadElf {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let cache = read_elf(file);
+    let elf = ElfFile64::<Endianness, _>::parse(&cache).map_err(|error| bad(&error.to_string()))?;
+    let endian = elf.endian();
+    let mut left = MAX_SEGMENTS;
+    let mut segments = Vec::new();
+    for segment in elf.elf_program_headers() {
+        if segment.p_type(endian) != PT_LOAD || segment.p_flags(endian).0 & PF_X.0 == 0 {
+            continue;
+        }
+        let (start, size) = (segment.p_offset(endian), segment.p_filesz(endian));
+        left = left.checked_sub(size).ok_or_else(|| bad("too much code"))?;
+        let bytes = elf.data().read_bytes_at(start, size);
+        let bytes = bytes.map_err(|()| bad("a segment is cut off"))?;
+        segments.push((FileOffset(start), bytes.to_vec()));
+    }
+    Ok(segments)
+}
+
 /// File offset of a virtual address, by the segments: sections may be stripped, and the kernel
 /// maps segments.
 fn file_offset<'data, R: object::ReadRef<'data>>(
@@ -209,7 +240,7 @@ fn file_offset<'data, R: object::ReadRef<'data>>(
 ) -> Option<FileOffset> {
     let endian = elf.endian();
     elf.elf_program_headers().iter().find_map(|segment| {
-        if segment.p_type(endian) != object::elf::PT_LOAD {
+        if segment.p_type(endian) != PT_LOAD {
             return None;
         }
         let within = address.checked_sub(segment.p_vaddr(endian))?;

@@ -31,7 +31,7 @@ mod vdso;
 
 pub use address_space::{AddressSpace, Mapped, MappedAddress};
 pub use container::container_id;
-pub use elf::{ElfKind, ModuleSymbols, elf_kind, interpreter, module_symbols};
+pub use elf::{ElfKind, ModuleSymbols, code_segments, elf_kind, interpreter, module_symbols};
 pub use error::{GROWTH_INSTEAD, ProcessError};
 pub use file_id::FileId;
 pub use files::Root;

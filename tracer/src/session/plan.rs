@@ -1,12 +1,15 @@
 //! The probes that would be placed into a file, or into the modules of a process, as a report.
 //! Nothing is attached, and no privilege over BPF is needed.
 
+mod inner;
+
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub(super) use self::inner::PlannedCut;
 use super::allocator::{NAMELESS, Searched};
 use super::unopened::Unopened;
 use crate::printable::Shown as _;
@@ -33,6 +36,8 @@ pub struct ModulePlan {
     pub allocators: Vec<AllocatorKind>,
     /// Its probes.
     pub probes: Vec<PlannedProbe>,
+    /// Where one probe would see a whole call. Tracing does not use these points yet.
+    pub inner: Vec<PlannedCut>,
 }
 
 /// One probe.
@@ -90,7 +95,7 @@ impl PlanReport {
             });
         }
         Ok(Self {
-            modules: vec![ModulePlan::new(path, &symbols)],
+            modules: vec![ModulePlan::new(&file, path, &symbols)?],
         })
     }
 
@@ -119,7 +124,7 @@ impl PlanReport {
             };
             match searched.look(&file, path) {
                 Ok(Some(symbols)) if symbols.defines_malloc() => {
-                    modules.push(ModulePlan::new(path, &symbols));
+                    modules.push(ModulePlan::new(&file, path, &symbols)?);
                 }
                 Ok(_) => {}
                 Err(reason) => unread.note(path, &reason),
@@ -137,8 +142,8 @@ impl PlanReport {
 }
 
 impl ModulePlan {
-    fn new(path: &Path, symbols: &ModuleSymbols) -> Self {
-        Self {
+    fn new(file: &File, path: &Path, symbols: &ModuleSymbols) -> Result<Self, ProcessError> {
+        Ok(Self {
             path: path.to_owned(),
             probed: !symbols.allocators.is_empty(),
             allocators: symbols.allocators.clone(),
@@ -146,7 +151,8 @@ impl ModulePlan {
                 .probes()
                 .map(PlannedProbe::from)
                 .collect(),
-        }
+            inner: inner::plan(file, path, &symbols.functions)?,
+        })
     }
 }
 
@@ -190,6 +196,6 @@ impl fmt::Display for ModulePlan {
                 probe.reason
             )?;
         }
-        Ok(())
+        inner::write(f, &self.inner)
     }
 }
